@@ -1,0 +1,333 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * cairn: heaps that are private to a process or shared by many.
+ *
+ * A heap is a set of blocks that is limited, measured, and destroyed as one. A private heap serves any thread of one
+ * process. A shared heap has a name; every process that opens it sees it at the same address, so plain C pointers
+ * inside it work everywhere, it grows while others are attached, and any attached process may allocate and free.
+ * A process may also attach read-only: then the MMU refuses its writes, and it takes no lock.
+ *
+ *     #include <cairn.h>
+ *     #include <stdio.h>
+ *
+ *     int main(void) {
+ *         cairn_heap *heap;
+ *         if (cairn_heap_create(&heap, NULL) < 0) {
+ *             fprintf(stderr, "%s\n", cairn_last_error());
+ *             return 1;
+ *         }
+ *         char *text = cairn_alloc(heap, 100);
+ *         cairn_free(heap, text);
+ *         cairn_heap_close(heap);
+ *     }
+ *
+ * Conventions. Sizes are in bytes. A call that returns int returns 0 or a count, or a negative errno value; a call that
+ * returns memory returns NULL on failure. Either way cairn_last_error() then tells the reason in one sentence. An output
+ * named ret_... is untouched on failure. A zero-filled options structure means all defaults.
+ *
+ * Threads. Every call may be made by any thread at any time unless its text says otherwise. No call is
+ * async-signal-safe. After fork(2) the child may use every heap at once, as itself.
+ *
+ * Death. A process may be killed (SIGKILL) at any instruction inside any call: a shared heap stays valid for the
+ * others. What is lost at most stands with each call.
+ *
+ * Misuse. A double free, a pointer that is no block, or a block of another heap ends the program with one line on
+ * standard error that names the heap, the pointer and the crime, then abort(3). Nothing else in the library prints or
+ * ends the process.
+ *
+ * Trust. Any process that can write a shared heap can damage it. Open shared heaps only with those you trust to write;
+ * let the others attach read-only.
+ */
+#ifndef CAIRN_H
+#define CAIRN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(__GNUC__)
+#define CAIRN_API __attribute__((visibility("default")))
+#define CAIRN_MALLOC(size_position) __attribute__((malloc, alloc_size(size_position), warn_unused_result))
+#define CAIRN_MUST_USE __attribute__((warn_unused_result))
+#else
+#define CAIRN_API
+#define CAIRN_MALLOC(size_position)
+#define CAIRN_MUST_USE
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define CAIRN_VERSION_MAJOR 0
+#define CAIRN_VERSION_MINOR 1
+#define CAIRN_VERSION_PATCH 0
+
+/* ---------------------------------------------------------------- limits */
+
+#define CAIRN_NAME_MAX 200       /* longest name of a shared heap, in bytes, without the terminator */
+#define CAIRN_ROOT_NAME_MAX 47   /* longest name of a root, in bytes, without the terminator */
+#define CAIRN_ROOTS_MAX 1024     /* most roots in one section */
+#define CAIRN_ALIGNMENT 16       /* every block is aligned to at least this many bytes */
+#define CAIRN_ALIGNMENT_MAX (1u << 20)  /* the largest alignment that can be asked for */
+
+/* ---------------------------------------------------------------- heaps */
+
+typedef struct cairn_heap cairn_heap; /* this process's handle of a heap */
+
+/* Flags of cairn_options.flags. */
+#define CAIRN_OPEN_OR_CREATE UINT64_C(0x01) /* cairn_heap_create: open the named heap when it is there already */
+#define CAIRN_READ_ONLY UINT64_C(0x02)      /* cairn_heap_open: attach without the right to write */
+
+typedef struct cairn_options {
+    size_t size;          /* sizeof(cairn_options), or 0 for the members of version 0.1: lets the structure grow */
+    const char *name;     /* a name makes the heap shared; NULL: private. See "Names" below */
+    const char *directory;/* where the name lives; NULL: CAIRN_DIR from the environment, else a directory of the user's
+                             own (mode 0700) under /dev/shm */
+    uint64_t bytes_max;   /* shared: the most that the heap may ever take, its bookkeeping and address space included;
+                             0: 16 GiB. Private: the limit of bytes in blocks' spans; 0: none */
+    uint64_t flags;       /* CAIRN_... above */
+    uint32_t mode;        /* shared, when created: permission bits of the file; 0: 0600 */
+} cairn_options;
+
+/*
+ * Names. A shared heap's name is one path component: 1 to CAIRN_NAME_MAX bytes, no '/', not beginning with '.'.
+ * Anything else is -EINVAL, too long is -ENAMETOOLONG. The environment variable CAIRN_DIR is ignored in set-uid programs.
+ */
+
+/*
+ * Creates a heap: a private one, or a shared one when options->name is set. options may be NULL. A shared heap becomes
+ * visible under its name in one step, when it is complete: nobody can open it half made, and a creator that is killed
+ * before leaves nothing behind. With CAIRN_OPEN_OR_CREATE an existing heap is opened instead.
+ *
+ * Errors: -EINVAL (an option or a name is malformed), -ENAMETOOLONG, -EEXIST (the name is taken), -ENOMEM (no address
+ * space, or the memory for the smallest heap is not to be had), -ENOSPC is reported as -ENOMEM, -EACCES (the directory
+ * refuses), -EOPNOTSUPP (the file system is not one of tmpfs, ext4, xfs), -EMFILE, -EADDRINUSE (no free address was
+ * found for a new shared heap); with CAIRN_OPEN_OR_CREATE also what cairn_heap_open returns.
+ */
+CAIRN_API int cairn_heap_create(cairn_heap **ret_heap, const cairn_options *options);
+
+/*
+ * Attaches to the shared heap of that name. options may be NULL; name in it is ignored. With CAIRN_READ_ONLY the view
+ * is mapped without write permission through a descriptor opened read-only, no lock is taken and nothing in the heap
+ * changes. Opening a name twice in one process gives two handles on one view; a handle opened read-only refuses to
+ * allocate even where the view is writable.
+ *
+ * The file is examined before it is mapped. Errors: -EINVAL (the name), -ENAMETOOLONG, -ENOENT, -EACCES, -ELOOP (a
+ * symbolic link), -EPERM (not a regular file with one link, owned by another than this user or root, or writable by
+ * all), -EPROTO (made by another version, byte order or build, or no heap at all), -EUCLEAN (damaged: a header field is
+ * impossible, or the file is too short), -EADDRINUSE (something else lies at the heap's address in this process),
+ * -EBUSY (already attached read-only in this process, now asked for writing; close that first), -ENOMEM, -EMFILE,
+ * -EAGAIN (too many processes are attached).
+ */
+CAIRN_API int cairn_heap_open(cairn_heap **ret_heap, const char *name, const cairn_options *options);
+
+/*
+ * Ends this process's use of the heap. A private heap ends with every block in it. A shared heap stays, with its
+ * blocks, for the others and under its name. NULL is allowed. Requires that no other thread is in a call with this
+ * handle; using the handle afterwards is named as misuse.
+ */
+CAIRN_API void cairn_heap_close(cairn_heap *heap);
+
+/*
+ * Removes the name of a shared heap; processes that are attached keep it. directory as in cairn_options, NULL for the
+ * default. Only a file that is a cairn heap is removed. Errors: -EINVAL, -ENAMETOOLONG, -ENOENT, -EACCES, -EPROTO.
+ */
+CAIRN_API int cairn_heap_unlink(const char *name, const char *directory);
+
+/*
+ * Calls visit once for each name in a directory of shared heaps (NULL: the default), in no order, until it returns other
+ * than 0, which is then returned. Files that are no heaps are passed over. Errors: -EACCES, -ENOENT (no such directory;
+ * the default directory counts as empty instead).
+ */
+typedef int cairn_name_fn(const char *name, void *arg);
+CAIRN_API int cairn_heap_names(const char *directory, cairn_name_fn *visit, void *arg);
+
+/*
+ * Frees every block of a private heap at once and keeps some of the memory for reuse. Requires that no other thread is
+ * in a call with this heap. Roots and the handle stay. Errors: -EOPNOTSUPP (a shared heap), -EINVAL.
+ */
+CAIRN_API int cairn_heap_reset(cairn_heap *heap);
+
+/* ---------------------------------------------------------------- blocks */
+
+/*
+ * Allocates size bytes, aligned to CAIRN_ALIGNMENT; the contents are undefined. Size 0 gives a distinct block of the
+ * smallest size. Returns NULL when there is no memory, the heap's limit is reached, or the heap is attached read-only.
+ * In a shared heap the memory behind a returned block is committed: touching it cannot raise SIGBUS.
+ * Death: a block whose address the caller had not yet got is lost to the heap, at most one per killed thread.
+ */
+CAIRN_API void *cairn_alloc(cairn_heap *heap, size_t size) CAIRN_MALLOC(2);
+
+/* As cairn_alloc, and every byte of the block is zero. */
+CAIRN_API void *cairn_zalloc(cairn_heap *heap, size_t size) CAIRN_MALLOC(2);
+
+/* As cairn_alloc, aligned to a power of two not above CAIRN_ALIGNMENT_MAX; else NULL with -EINVAL as the reason. */
+CAIRN_API void *cairn_aligned_alloc(cairn_heap *heap, size_t alignment, size_t size) CAIRN_MALLOC(3);
+
+/*
+ * Changes a block's size, moving it where needed; the contents up to the smaller size stay. A NULL block is allocated;
+ * size 0 gives the smallest block, never a free. On failure NULL is returned and the block is as it was.
+ */
+CAIRN_API void *cairn_realloc(cairn_heap *heap, void *block, size_t size) CAIRN_MUST_USE;
+
+/*
+ * Makes cairn_size(block) at least size without moving the block, or changes nothing and returns false. NULL is allowed
+ * and gives false. Never makes a block smaller.
+ */
+CAIRN_API bool cairn_expand(cairn_heap *heap, void *block, size_t size);
+
+/*
+ * Frees a block of this heap; NULL is allowed. Any thread of any process that is attached for writing may free any
+ * block. Death: either the block is free or it is not; nothing is lost.
+ */
+CAIRN_API void cairn_free(cairn_heap *heap, void *block);
+
+/* Returns how many bytes of a block may be used: at least what was asked for. NULL gives 0. */
+CAIRN_API size_t cairn_size(cairn_heap *heap, const void *block);
+
+/*
+ * Allocates, zeroes, and stores the block's address in *dest, as one step: a process that is killed anywhere in the
+ * call leaves either a linked block or no block. Requires that dest lies in a live block of the same heap (or, in a
+ * private heap, anywhere) and that nobody else changes it meanwhile. Errors: -ENOMEM, -EINVAL (dest is not in this
+ * shared heap), -EROFS (attached read-only).
+ */
+CAIRN_API int cairn_alloc_to(cairn_heap *heap, size_t size, void **dest);
+
+/*
+ * Stores NULL in *dest and frees the block it named, as one step, with the requirements of cairn_alloc_to. A *dest
+ * that is NULL already is allowed. Errors: -EINVAL, -EROFS.
+ */
+CAIRN_API int cairn_free_from(cairn_heap *heap, void **dest);
+
+/* ---------------------------------------------------------------- finding blocks again */
+
+/*
+ * A ref is a block's place in its section: an integer that is equal in every process, 0 for none. In a shared heap
+ * plain pointers do as well; refs serve files that outlive an address and views that lie elsewhere.
+ */
+typedef uint64_t cairn_ref;
+
+/* Returns the ref of an address in the heap's section, 0 for NULL or an address outside. */
+CAIRN_API cairn_ref cairn_ref_of(cairn_heap *heap, const void *address);
+
+/* Returns the address of a ref, NULL for 0 or a ref outside the section. */
+CAIRN_API void *cairn_at(cairn_heap *heap, cairn_ref ref);
+
+/*
+ * Names a block so that other processes find it: sets root `name` (1 to CAIRN_ROOT_NAME_MAX bytes) to the block, or
+ * removes the root when block is NULL. The change is one atomic store; who reads it sees what was written before.
+ * Errors: -EINVAL (the name, or a block outside the heap), -ENAMETOOLONG, -ENOSPC (CAIRN_ROOTS_MAX roots are in use),
+ * -EROFS (attached read-only).
+ */
+CAIRN_API int cairn_root_set(cairn_heap *heap, const char *name, void *block);
+
+/* Returns the block that the root names, NULL when there is no such root. Takes no lock. */
+CAIRN_API void *cairn_root_get(cairn_heap *heap, const char *name);
+
+/* Calls visit for each root of the heap until it returns other than 0, which is then returned. */
+typedef int cairn_root_fn(const char *name, void *block, void *arg);
+CAIRN_API int cairn_root_walk(cairn_heap *heap, cairn_root_fn *visit, void *arg);
+
+/* ---------------------------------------------------------------- looking at a heap */
+
+typedef struct cairn_stats {
+    size_t size;               /* set to sizeof(cairn_stats) before the call, or 0 for the members of version 0.1 */
+    uint64_t bytes_live;       /* in blocks that are allocated, by their usable size */
+    uint64_t blocks_live;
+    uint64_t bytes_committed;  /* memory really taken: shared: the whole section, bookkeeping included; private: the
+                                  spans of this heap */
+    uint64_t bytes_committed_peak;
+    uint64_t bytes_reserved;   /* address space of the section */
+    uint64_t bytes_max;        /* the limit; 0: none */
+    uint64_t bytes_free;       /* in spans of the section that belong to no heap, below the highest used */
+    uint64_t bytes_free_run;   /* the longest such run */
+    uint64_t growths;          /* how often the section has committed more memory */
+    uint64_t slabs;            /* spans cut into blocks */
+    uint64_t large;            /* blocks that are a span by themselves */
+    uint64_t orphans;          /* slabs whose owner has left or died, waiting to be adopted */
+    uint64_t owners;           /* threads that allocate from the section now */
+    uint64_t processes;        /* processes attached for writing now; 1 for a private heap */
+    uint64_t attaches;         /* how often a process has attached for writing since the section was made */
+    uint64_t unit_bytes;       /* the smallest span */
+    uint64_t address;          /* where the section lies in every process */
+    uint64_t units_address;    /* where its blocks begin */
+    uint32_t read_only;        /* 1: this handle may only read */
+    uint32_t shared;           /* 1: a shared heap */
+} cairn_stats;
+
+/*
+ * Fills *ret_stats. Counts are taken from the heap itself while others may be working: each is exact for some moment,
+ * their sum is a view that may be a moment old. Works on a read-only attachment.
+ */
+CAIRN_API int cairn_stats_get(cairn_heap *heap, cairn_stats *ret_stats);
+
+typedef enum cairn_span_kind {
+    CAIRN_SPAN_FREE = 0,  /* units that belong to no heap */
+    CAIRN_SPAN_SLAB = 1,  /* cut into equal blocks, and owned by a thread */
+    CAIRN_SPAN_ORPHAN = 2,/* such a slab without an owner */
+    CAIRN_SPAN_LARGE = 3, /* one block */
+    CAIRN_SPAN_BUSY = 4,  /* being taken or given back just now */
+    CAIRN_SPAN_OTHER = 5  /* of another heap in the same section */
+} cairn_span_kind;
+
+typedef struct cairn_span {
+    cairn_span_kind kind;
+    uint32_t owner;       /* number of the owning thread's record; 0: none */
+    void *address;        /* first byte of the span */
+    uint64_t bytes;       /* whole units */
+    uint64_t block_bytes; /* slab: of one block; large: usable */
+    uint32_t blocks;      /* how many blocks the slab has room for; large: 1 */
+    uint32_t blocks_live; /* how many of them are allocated */
+} cairn_span;
+
+/*
+ * Walks the heap's section in address order: span is called for each span up to the highest ever used, and block (may be
+ * NULL) for each live block in it, until one of them returns other than 0, which is then returned. Runs beside
+ * allocation: what it tells may be a moment old, but every address it tells is mapped memory of the section. Neither
+ * callback may allocate from or free to this heap.
+ */
+typedef int cairn_span_fn(const cairn_span *span, void *arg);
+typedef int cairn_block_fn(void *block, size_t bytes, void *arg);
+CAIRN_API int cairn_walk(cairn_heap *heap, cairn_span_fn *span, cairn_block_fn *block, void *arg);
+
+/*
+ * Checks every structure of the heap's section against every other and calls report (may be NULL) with a sentence for
+ * each thing that is wrong. Returns the number of findings: 0 is a sound heap. Exact when nobody else is in a call on
+ * the heap; beside running allocation it only reports what cannot be explained by a change in progress.
+ */
+typedef void cairn_report_fn(const char *finding, void *arg);
+CAIRN_API int cairn_check(cairn_heap *heap, cairn_report_fn *report, void *arg);
+
+/*
+ * Gives memory that holds no block back to the system: this thread's empty slabs, orphans that are empty, and free
+ * spans. Returns the number of bytes given back, or a negative errno value.
+ */
+CAIRN_API int64_t cairn_trim(cairn_heap *heap);
+
+/*
+ * Looks for processes and threads that died while attached, and repairs what they left. Happens by itself at attach
+ * and before a call fails for lack of memory. Returns the number of dead owners that were recovered, or -EROFS.
+ */
+CAIRN_API int cairn_recover(cairn_heap *heap);
+
+/* ---------------------------------------------------------------- errors */
+
+/* Returns what the calling thread's last failed call had to say, in one sentence; "" when none has failed. The text is
+ * valid until this thread's next call that fails. */
+CAIRN_API const char *cairn_last_error(void);
+
+/* Returns the negative errno value that belongs to cairn_last_error(), 0 when none. */
+CAIRN_API int cairn_last_errno(void);
+
+/* Returns a short text for an error of this library, negative or positive; never NULL. */
+CAIRN_API const char *cairn_strerror(int error);
+
+/* Returns the library's version, "0.1.0". */
+CAIRN_API const char *cairn_version(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT */
+#include <stdio.h>
+
+#include "api/process.h"
+
+const char *heap_label(const struct cairn_heap *heap, char *buffer, size_t bytes)
+{
+    if (heap->attachment != NULL && heap->attachment->is_shared)
+        snprintf(buffer, bytes, "heap \"%s\"", heap->attachment->name);
+    else
+        snprintf(buffer, bytes, "private heap %u", heap->core.index);
+    return buffer;
+}
+
+/* Whether some other section of this process holds the address. Best effort: the program is about to end. */
+static const struct attachment *attachment_of(const void *block)
+{
+    for (const struct attachment *a = process_attachments; a != NULL; a = a->next) {
+        if (section_holds_units(&a->section, block))
+            return a;
+    }
+    return NULL;
+}
+
+void crime_report(struct cairn_heap *heap, const char *call, const void *block, enum core_crime crime)
+{
+    char label[CAIRN_NAME_MAX + 40];
+    char line[600];
+    struct core_place place = core_find(&heap->core, block);
+    heap_label(heap, label, sizeof label);
+    switch (crime) {
+    case CRIME_FREED:
+        if (place.bytes != 0)
+            snprintf(line, sizeof line, "cairn: %s: %s of %p: a block of %llu bytes that is free already", label,
+                     call[0] == 'f' ? "double free" : call, block, (unsigned long long)place.bytes);
+        else
+            snprintf(line, sizeof line, "cairn: %s: %s of %p: a block that is free already", label,
+                     call[0] == 'f' ? "double free" : call, block);
+        break;
+    case CRIME_INTERIOR:
+        snprintf(line, sizeof line, "cairn: %s: %s of %p: an interior pointer, %llu bytes into the block at %p", label,
+                 call, block,
+                 (unsigned long long)((const unsigned char *)block - (const unsigned char *)place.block), place.block);
+        break;
+    case CRIME_WRONG_HEAP:
+        snprintf(line, sizeof line, "cairn: %s: %s of %p: wrong heap, the block belongs to heap %u of this section",
+                 label, call, block, place.heap);
+        break;
+    case CRIME_STALE:
+        snprintf(line, sizeof line, "cairn: %s: %s of %p: a block from before the heap was reset", label, call, block);
+        break;
+    case CRIME_UNALLOCATED:
+        snprintf(line, sizeof line, "cairn: %s: %s of %p: a wild pointer, nothing was ever allocated there", label,
+                 call, block);
+        break;
+    default: {
+        const struct attachment *other = attachment_of(block);
+        if (other != NULL && other != heap->attachment)
+            snprintf(line, sizeof line, "cairn: %s: %s of %p: wrong heap, the block belongs to %s%s%s", label, call,
+                     block, other->is_shared ? "heap \"" : "a private heap", other->name, other->is_shared ? "\"" : "");
+        else
+            snprintf(line, sizeof line, "cairn: %s: %s of %p: a foreign pointer, not memory of this heap", label, call,
+                     block);
+        break;
+    }
+    }
+    crime_abort(line);
+}
+
+void crime_closed(const struct cairn_heap *heap, const char *call)
+{
+    char line[200];
+    snprintf(line, sizeof line, "cairn: %s with the handle %p of a closed heap", call, (const void *)heap);
+    crime_abort(line);
+}

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "api/process.h"
+
+static _Thread_local struct {
+    int error;
+    char text[300];
+} last;
+
+int error_set(int error, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(last.text, sizeof last.text, format, arguments);
+    va_end(arguments);
+    last.error = error;
+    return error;
+}
+
+CAIRN_API const char *cairn_last_error(void)
+{
+    return last.text;
+}
+
+CAIRN_API int cairn_last_errno(void)
+{
+    return last.error;
+}
+
+CAIRN_API const char *cairn_strerror(int error)
+{
+    switch (error < 0 ? -error : error) {
+    case 0:
+        return "no error";
+    case EACCES:
+        return "permission denied";
+    case EADDRINUSE:
+        return "something else lies at the heap's address";
+    case EAGAIN:
+        return "too many threads or processes use the heap";
+    case EBUSY:
+        return "the heap is in use in a way that forbids this";
+    case EEXIST:
+        return "the name is taken";
+    case EINVAL:
+        return "an argument is malformed";
+    case ELOOP:
+        return "the name is a symbolic link";
+    case EMFILE:
+        return "no descriptor is left";
+    case ENAMETOOLONG:
+        return "the name is too long";
+    case ENOENT:
+        return "no heap of that name";
+    case ENOMEM:
+        return "no memory";
+    case ENOSPC:
+        return "no room";
+    case EOPNOTSUPP:
+        return "not supported here";
+    case EPERM:
+        return "the file is not one that may be trusted";
+    case EPROTO:
+        return "not a cairn heap of this version and build";
+    case EROFS:
+        return "the heap is attached read-only";
+    case ESTALE:
+        return "the heap was destroyed or reset";
+    case EUCLEAN:
+        return "the heap is damaged";
+    default:
+        return "a system error";
+    }
+}
+
+#define TEXT_OF(number) #number
+#define VERSION_TEXT(major, minor, patch) TEXT_OF(major) "." TEXT_OF(minor) "." TEXT_OF(patch)
+
+CAIRN_API const char *cairn_version(void)
+{
+    return VERSION_TEXT(CAIRN_VERSION_MAJOR, CAIRN_VERSION_MINOR, CAIRN_VERSION_PATCH);
+}

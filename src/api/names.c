@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: MIT */
+#include "api/names.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+int name_check(const char *name)
+{
+    if (name == NULL || name[0] == '\0')
+        return error_set(-EINVAL, "a heap's name must not be empty");
+    if (strnlen(name, CAIRN_NAME_MAX + 1) > CAIRN_NAME_MAX)
+        return error_set(-ENAMETOOLONG, "a heap's name may have %d bytes at most", CAIRN_NAME_MAX);
+    if (name[0] == '.')
+        return error_set(-EINVAL, "\"%s\": a heap's name must not begin with '.'", name);
+    if (strchr(name, '/') != NULL)
+        return error_set(-EINVAL, "\"%s\": a heap's name must not contain '/'", name);
+    return 0;
+}
+
+int directory_get(const char *wanted, bool create, char ret_directory[DIRECTORY_BYTES], bool *ret_is_default)
+{
+    if (wanted == NULL && !process_is_privileged())
+        wanted = getenv("CAIRN_DIR");
+    if (ret_is_default != NULL)
+        *ret_is_default = wanted == NULL || wanted[0] == '\0';
+    if (wanted != NULL && wanted[0] != '\0') {
+        if (strnlen(wanted, DIRECTORY_BYTES) >= DIRECTORY_BYTES)
+            return error_set(-ENAMETOOLONG, "the directory's name may have %d bytes at most", DIRECTORY_BYTES - 1);
+        strcpy(ret_directory, wanted);
+        return 0;
+    }
+    snprintf(ret_directory, DIRECTORY_BYTES, "/dev/shm/cairn-%u", process_user());
+    if (!create)
+        return 0;
+    int error = directory_ensure_own(ret_directory);
+    if (error < 0)
+        return error_set(error, "%s: cannot be made, or is not this user's own: %s", ret_directory,
+                         cairn_strerror(error));
+    return 0;
+}
+
+/* ---------------------------------------------------------------- opening */
+
+static int check_file(const char *name, const struct file_status *status)
+{
+    if (!status->is_regular)
+        return error_set(-EPERM, "%s: not a regular file", name);
+    if (status->links != 1)
+        return error_set(-EPERM, "%s: has %llu links instead of one", name, (unsigned long long)status->links);
+    if (status->user != process_user() && status->user != 0)
+        return error_set(-EPERM, "%s: belongs to user %u", name, status->user);
+    if ((status->mode & 02) != 0)
+        return error_set(-EPERM, "%s: may be written by everyone", name);
+    return 0;
+}
+
+/* The part of the header that changes: counts that must not lead beyond their tables. */
+static bool counts_are_possible(const struct section_image *header)
+{
+    return load_relaxed(&header->units_end) <= header->units_max &&
+           load_relaxed(&header->owners_end) <= header->owners_max &&
+           load_relaxed(&header->processes_end) <= header->processes_max &&
+           load_relaxed(&header->heaps_end) <= header->heaps_max && load_relaxed(&header->heaps_end) >= 1 &&
+           load_relaxed(&header->roots_end) <= header->roots_max;
+}
+
+static int check_header(const char *name, int file, const struct file_status *status, struct section_image *ret_header)
+{
+    memset(ret_header, 0, sizeof *ret_header);
+    uint64_t readable = min_u64(status->bytes, sizeof *ret_header);
+    int error = readable == 0 ? 0 : file_read_at(file, 0, ret_header, readable);
+    if (error < 0)
+        return error_set(error, "%s: cannot be read: %s", name, cairn_strerror(error));
+    const char *reason;
+    if (readable < sizeof *ret_header && ret_header->magic == IMAGE_MAGIC)
+        return error_set(-EUCLEAN, "%s: damaged: the file is shorter than a header", name);
+    error = section_header_check(ret_header, status->bytes, &reason);
+    if (error < 0)
+        return error_set(error, "%s: %s", name, reason);
+    if (load_relaxed(&ret_header->damaged) != 0)
+        return error_set(-EUCLEAN, "%s: marked as damaged", name);
+    if (!counts_are_possible(ret_header) || ret_header->address == 0)
+        return error_set(-EUCLEAN, "%s: damaged: the header counts more than there can be", name);
+    uint64_t heap_end = ret_header->heaps_offset + sizeof(struct heap_image);
+    uint64_t words_end =
+        ret_header->unit_words_offset + (uint64_t)load_relaxed(&ret_header->units_end) * sizeof(uint64_t);
+    if (status->bytes < heap_end || status->bytes < words_end)
+        return error_set(-EUCLEAN, "%s: damaged: the file is too short", name);
+    return 0;
+}
+
+int heap_file_open(const char *directory, const char *name, bool read_only, int *ret_file,
+                   struct section_image *ret_header)
+{
+    int file;
+    int error = file_open(&file, directory, name, read_only);
+    if (error < 0)
+        return error_set(error, "%s: cannot be opened in %s: %s", name, directory, cairn_strerror(error));
+    struct file_status status;
+    error = file_status_get(file, &status);
+    if (error < 0)
+        error_set(error, "%s: cannot be examined: %s", name, cairn_strerror(error));
+    if (error == 0)
+        error = check_file(name, &status);
+    if (error == 0)
+        error = check_header(name, file, &status, ret_header);
+    if (error < 0) {
+        file_close(file);
+        return error;
+    }
+    *ret_file = file;
+    return 0;
+}
+
+/* ---------------------------------------------------------------- addresses */
+
+/*
+ * Slots of 1 GiB from 0x4000_0000_0000 to 0x5500_0000_0000: free in every kind of program but those under TSan and MSan,
+ * for which CAIRN_ADDRESS=0x550000000000 gives the one window that is free there too.
+ */
+#define WINDOW_BEGIN UINT64_C(0x400000000000)
+#define WINDOW_END UINT64_C(0x550000000000)
+#define WINDOW_NARROW_BYTES UINT64_C(0x5000000000)
+#define SLOT_BYTES (UINT64_C(1) << 30)
+#define ATTEMPTS 64
+
+struct taken_ranges {
+    const char *directory;
+    uint64_t begin; /* of the candidate */
+    uint64_t end;
+    uint64_t pass_to; /* 0: nothing is in the way */
+};
+
+static int look_at_neighbour(const char *name, void *arg)
+{
+    struct taken_ranges *taken = arg;
+    struct section_image header;
+    int file;
+    if (file_open(&file, taken->directory, name, true) < 0)
+        return 0;
+    if (file_read_at(file, 0, &header, sizeof header) == 0 && section_header_check(&header, ~UINT64_C(0), NULL) == 0 &&
+        header.address < taken->end && taken->begin < header.address + header.bytes_max)
+        taken->pass_to = max_u64(taken->pass_to, header.address + header.bytes_max);
+    file_close(file);
+    return 0;
+}
+
+int address_choose(const char *directory, const char *name, uint64_t bytes, address_fn *attempt, void *arg)
+{
+    uint64_t begin = WINDOW_BEGIN;
+    uint64_t end = WINDOW_END;
+    const char *wanted = process_is_privileged() ? NULL : getenv("CAIRN_ADDRESS");
+    if (wanted != NULL && wanted[0] != '\0') {
+        begin = strtoull(wanted, NULL, 16) & ~(SLOT_BYTES - 1);
+        end = begin + WINDOW_NARROW_BYTES;
+    }
+    uint64_t needed = align_up(bytes, SLOT_BYTES);
+    if (begin == 0 || needed > end - begin)
+        return -EADDRINUSE;
+    uint64_t slots = (end - begin - needed) / SLOT_BYTES + 1;
+
+    uint64_t hash = UINT64_C(0xcbf29ce484222325);
+    for (const char *c = name; *c != '\0'; c++)
+        hash = (hash ^ (unsigned char)*c) * UINT64_C(0x100000001b3);
+    uint64_t slot = hash % slots;
+
+    for (uint32_t i = 0; i < ATTEMPTS; i++) {
+        uint64_t candidate = begin + slot * SLOT_BYTES;
+        struct taken_ranges taken = {.directory = directory, .begin = candidate, .end = candidate + needed};
+        (void)directory_walk(directory, look_at_neighbour, &taken);
+        uint64_t next = candidate + needed;
+        if (taken.pass_to == 0) {
+            int error = attempt(candidate, arg);
+            if (error != -EADDRINUSE)
+                return error;
+        } else {
+            next = align_up(taken.pass_to, SLOT_BYTES);
+        }
+        slot = next > begin && next - begin <= (slots - 1) * SLOT_BYTES ? (next - begin) / SLOT_BYTES : 0;
+    }
+    return -EADDRINUSE;
+}

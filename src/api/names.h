@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT */
+/* names: where shared heaps live, and what is checked before one is believed. */
+#ifndef CAIRN_API_NAMES_H
+#define CAIRN_API_NAMES_H
+
+#include "api/process.h"
+
+/* Checks a heap's name; sets the reason. */
+int name_check(const char *name);
+
+/*
+ * Resolves the directory: the caller's, CAIRN_DIR, or the user's own under /dev/shm, which is made when create is set.
+ * *ret_is_default (may be NULL) tells the last.
+ */
+int directory_get(const char *wanted, bool create, char ret_directory[DIRECTORY_BYTES], bool *ret_is_default);
+
+/* Opens a heap's file and reads its header, both checked; sets the reason. */
+int heap_file_open(const char *directory, const char *name, bool read_only, int *ret_file,
+                   struct section_image *ret_header);
+
+/*
+ * Calls try with addresses for a new section of that size, until it returns other than -EADDRINUSE. The first is drawn
+ * from the name; those that heaps in the directory have are passed over.
+ */
+typedef int address_fn(uint64_t address, void *arg);
+int address_choose(const char *directory, const char *name, uint64_t bytes, address_fn *attempt, void *arg);
+
+#endif

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Memory for this process's own bookkeeping: bins, rings, handles. Powers of two from 64 bytes, cut from chunks, with a
+ * list of freed pieces for each size. Never given back to the system: a late call may still look at it.
+ */
+#include <string.h>
+
+#include "api/process.h"
+
+enum {
+    SHIFT_MIN = 6,
+    SHIFT_MAX = 40,
+    CHUNK_BYTES = 1 << 20,
+};
+
+struct piece {
+    struct piece *next;
+};
+
+static struct mutex pool_lock;
+static struct piece *freed[SHIFT_MAX + 1];
+static unsigned char *chunk;
+static size_t chunk_left;
+
+static uint32_t shift_of(size_t bytes)
+{
+    return bytes <= UINT64_C(1) << SHIFT_MIN ? SHIFT_MIN : bit_highest(bytes - 1) + 1;
+}
+
+static void *cut(size_t bytes)
+{
+    if (bytes > chunk_left) {
+        void *memory;
+        size_t wanted = bytes > CHUNK_BYTES ? align_up(bytes, platform_page_size()) : CHUNK_BYTES;
+        if (memory_get(&memory, wanted) < 0)
+            return NULL;
+        if (bytes >= CHUNK_BYTES)
+            return memory;
+        chunk = memory;
+        chunk_left = wanted;
+    }
+    void *piece = chunk;
+    chunk += bytes;
+    chunk_left -= bytes;
+    return piece;
+}
+
+void *pool_get(size_t bytes)
+{
+    uint32_t shift = shift_of(bytes);
+    if (shift > SHIFT_MAX)
+        return NULL;
+    mutex_lock(&pool_lock);
+    struct piece *piece = freed[shift];
+    if (piece != NULL)
+        freed[shift] = piece->next;
+    void *fresh = piece == NULL ? cut(UINT64_C(1) << shift) : NULL; /* fresh memory is zero */
+    mutex_unlock(&pool_lock);
+    return piece != NULL ? memset(piece, 0, bytes) : fresh;
+}
+
+void pool_give(void *memory, size_t bytes)
+{
+    uint32_t shift = shift_of(bytes);
+    struct piece *piece = memory;
+    mutex_lock(&pool_lock);
+    piece->next = freed[shift];
+    freed[shift] = piece;
+    mutex_unlock(&pool_lock);
+}
+
+void pool_before_fork(void)
+{
+    mutex_lock(&pool_lock);
+}
+
+void pool_after_fork(void)
+{
+    mutex_unlock(&pool_lock);
+}
+
+const struct core_memory pool = {.get = pool_get, .give = pool_give};

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: MIT */
+#include "api/process.h"
+
+#include <errno.h>
+
+struct mutex process_lock;
+struct attachment *process_attachments;
+static struct attachment *private_attachment;
+
+/* ---------------------------------------------------------------- fork */
+
+static void before_fork(void)
+{
+    mutex_lock(&process_lock);
+    pool_before_fork();
+}
+
+static void parent_after_fork(void)
+{
+    pool_after_fork();
+    mutex_unlock(&process_lock);
+}
+
+/*
+ * The child has the views, but none of the parent's locks and none of its threads. Shared sections see it as a process
+ * of its own from its first call on.
+ */
+static void child_after_fork(void)
+{
+    pool_after_fork();
+    for (struct attachment *a = process_attachments; a != NULL; a = a->next) {
+        a->liveness = (struct liveness){0}; /* the mapping was not inherited */
+        if (a->is_shared)
+            a->process = 0;
+    }
+    thread_after_fork();
+    mutex_unlock(&process_lock);
+}
+
+static int watch_forks(void)
+{
+    static bool watching;
+    if (watching)
+        return 0;
+    int error = process_on_fork(before_fork, parent_after_fork, child_after_fork);
+    watching = error == 0;
+    return error;
+}
+
+/* ---------------------------------------------------------------- the section of private heaps */
+
+static uint32_t page_shift(void)
+{
+    return bit_highest(platform_page_size());
+}
+
+int process_section(struct attachment **ret_attachment)
+{
+    if (private_attachment != NULL) {
+        *ret_attachment = private_attachment;
+        return 0;
+    }
+    int error = watch_forks();
+    if (error < 0)
+        return error;
+    struct attachment *attachment = pool_get(sizeof *attachment);
+    if (attachment == NULL)
+        return -ENOMEM;
+
+    /* A quarter of a TiB costs nothing but address space. Where that is limited, take what is to be had. */
+    uint64_t bytes = memory_reservation_limit(UINT64_C(256) << 30);
+    do {
+        struct section_params params = {
+            .bytes_max = bytes,
+            .page_shift = page_shift(),
+            .heaps_max = (uint32_t)max_u64(64, min_u64(HEAPS_LIMIT, bytes >> 17)),
+        };
+        error = section_create_anonymous(&attachment->section, &params);
+        bytes /= 4;
+    } while (error == -ENOMEM && bytes >= UINT64_C(1) << 20);
+    if (error < 0) {
+        pool_give(attachment, sizeof *attachment);
+        return error;
+    }
+    attachment->next = process_attachments;
+    process_attachments = attachment;
+    private_attachment = attachment;
+    *ret_attachment = attachment;
+    return 0;
+}
+
+/* ---------------------------------------------------------------- being a process of a shared section */
+
+int attachment_join(struct attachment *attachment)
+{
+    struct section *section = &attachment->section;
+    if (!attachment->is_shared || attachment->process != 0)
+        return 0;
+    int error = watch_forks();
+    if (error < 0)
+        return error;
+    /* First the lock, then the record: killed in between there is nothing to recover. */
+    for (uint32_t number = 1; number <= section->processes_max; number++) {
+        struct process_image *image = section_process(section, number);
+        if (number > load_acquire(&section->image->processes_end)) {
+            error = section_commit_record(section, image, sizeof *image, &section->image->processes_end, number - 1);
+            if (error < 0)
+                return error;
+        }
+        uint64_t word = load_acquire(&image->word);
+        if (record_state_of(word) != RECORD_FREE)
+            continue;
+        struct liveness liveness;
+        error = liveness_take(&liveness, section->file, LIVENESS_OFFSET + number);
+        if (error == -EBUSY)
+            continue;
+        if (error < 0)
+            return error;
+        word = load_acquire(&image->word);
+        if (record_state_of(word) != RECORD_FREE ||
+            !cas_acq_rel(&image->word, &word, record_word(RECORD_LIVE, 0, 0, record_generation_of(word)))) {
+            liveness_give(&liveness);
+            continue;
+        }
+        image->process_id = process_id();
+        attachment->liveness = liveness;
+        attachment->process = number;
+        fetch_add_relaxed(&section->image->attaches, 1);
+        return 0;
+    }
+    return -EAGAIN;
+}
+
+static bool process_is_alive(void *arg, uint32_t process)
+{
+    const struct attachment *attachment = arg;
+    if (process == attachment->process)
+        return true;
+    return liveness_probe(attachment->section.file, LIVENESS_OFFSET + process) != 0;
+}
+
+/* In a forked child every owner of the private section that is not this process's is dead by definition. */
+static uint32_t recover_after_fork(struct attachment *attachment, uint32_t by)
+{
+    struct section *section = &attachment->section;
+    struct recovery recovery = {.section = section, .by = by, .process_is_alive = process_is_alive, .arg = attachment};
+    uint32_t recovered = 0;
+    uint32_t end = load_acquire(&section->image->owners_end);
+    for (uint32_t number = 1; number <= end && number <= section->owners_max; number++) {
+        bool mine = false;
+        for (struct thread_owner *owner = attachment->owners; owner != NULL; owner = owner->next_of_attachment)
+            mine = mine || owner->core.number == number;
+        if (!mine && recovery_of_owner(&recovery, number))
+            recovered++;
+    }
+    attachment->needs_recovery = false;
+    return recovered;
+}
+
+uint32_t attachment_recover(struct attachment *attachment, uint32_t by)
+{
+    if (attachment->needs_recovery)
+        return recover_after_fork(attachment, by);
+    if (!attachment->is_shared)
+        return 0;
+    struct recovery recovery = {
+        .section = &attachment->section, .by = by, .process_is_alive = process_is_alive, .arg = attachment};
+    return recovery_of_dead(&recovery);
+}
+
+/* ---------------------------------------------------------------- handles */
+
+/*
+ * Handles lie in chunks that are never unmapped: a late call with a closed handle finds it marked closed. Places are
+ * reused first-in first-out, and not before a good many others were closed after them.
+ */
+enum {
+    HANDLES_PER_CHUNK = 256,
+    HANDLE_CHUNKS = 4096,
+    CLOSED_KEPT = 128,
+};
+
+static struct cairn_heap *handle_chunks[HANDLE_CHUNKS];
+static uint32_t handles_used;
+static struct cairn_heap *closed_first;
+static struct cairn_heap *closed_last;
+static uint32_t closed_count;
+static uint64_t next_key = UINT64_C(1) << 24;
+static const atomic_u64 no_life;
+
+static struct cairn_heap *new_handle(void)
+{
+    uint32_t index = handles_used;
+    if (index / HANDLES_PER_CHUNK >= HANDLE_CHUNKS)
+        return NULL;
+    struct cairn_heap **chunk = &handle_chunks[index / HANDLES_PER_CHUNK];
+    if (*chunk == NULL)
+        *chunk = pool_get(HANDLES_PER_CHUNK * sizeof **chunk);
+    if (*chunk == NULL)
+        return NULL;
+    handles_used++;
+    struct cairn_heap *heap = &(*chunk)[index % HANDLES_PER_CHUNK];
+    heap->core.index = index;
+    return heap;
+}
+
+struct cairn_heap *handle_take(void)
+{
+    struct cairn_heap *heap = NULL;
+    if (closed_count <= CLOSED_KEPT)
+        heap = new_handle();
+    if (heap == NULL && closed_first != NULL) {
+        heap = closed_first;
+        closed_first = heap->next_closed;
+        closed_count--;
+    }
+    if (heap == NULL)
+        return NULL;
+    heap->next_closed = NULL;
+    heap->core.key = next_key;
+    next_key += UINT64_C(1) << 24;
+    heap->state = HEAP_OPEN;
+    heap->opened++;
+    return heap;
+}
+
+void handle_give(struct cairn_heap *heap)
+{
+    heap->state = HEAP_CLOSED;
+    heap->core.key = 0;
+    heap->core.life = &no_life;
+    store_relaxed(&heap->core.units_end, 0);
+    heap->attachment = NULL;
+    if (closed_first == NULL)
+        closed_first = heap;
+    else
+        closed_last->next_closed = heap;
+    closed_last = heap;
+    closed_count++;
+}

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What one process knows: its handles, its attachments to sections, its threads.
+ *
+ * Lock order: process_lock, then pool_lock (inside pool.c). No lock is held while a caller's callback runs.
+ */
+#ifndef CAIRN_API_PROCESS_H
+#define CAIRN_API_PROCESS_H
+
+#include "cairn.h"
+#include "core/core.h"
+#include "platform/platform.h"
+#include "recovery/recovery.h"
+
+enum { DIRECTORY_BYTES = 256 };
+
+/* A section that this process has a view of. */
+struct attachment {
+    struct section section;
+    struct attachment *next;
+    struct thread_owner *owners; /* of threads of this process */
+    struct liveness liveness;
+    uint32_t process;            /* number of our record in the section; 0: none yet (or a fork made us another) */
+    uint32_t handles;
+    bool is_shared;
+    bool needs_recovery;         /* forked: the owners of the parent's other threads are dead here */
+    char name[CAIRN_NAME_MAX + 1];
+    char directory[DIRECTORY_BYTES];
+};
+
+/* A thread's owner in one section. */
+struct thread_owner {
+    struct core_owner core;
+    struct attachment *attachment; /* NULL: closed by another thread; only the memory is left to give back */
+    struct thread_owner *next_of_thread;
+    struct thread_owner *next_of_attachment;
+};
+
+struct thread {
+    uint32_t mask; /* of table */
+    struct bins **table;
+    struct thread_owner *owners;
+};
+
+enum heap_state {
+    HEAP_UNUSED = 0,
+    HEAP_OPEN = 1,
+    HEAP_CLOSED = 2,
+};
+
+struct cairn_heap {
+    struct core_heap core; /* first: the fast paths read it */
+    struct attachment *attachment;
+    struct cairn_heap *next_closed;
+    enum heap_state state;
+    bool read_only;
+    uint32_t opened; /* how often this place was used: for people */
+};
+
+/* ---------------------------------------------------------------- threads */
+
+extern _Thread_local struct thread *thread_self;
+
+/* The calling thread's bins for a heap, or some others whose check does not fit. */
+ALWAYS_INLINE struct bins *thread_bins(const struct cairn_heap *heap)
+{
+    struct thread *self = thread_self;
+    return self->table[heap->core.index & self->mask];
+}
+
+/*
+ * Makes the calling thread an owner in the heap's section and gets its bins for the heap. NULL with the reason set:
+ * read-only, no memory, too many owners. Names a closed handle as misuse.
+ */
+struct bins *thread_attach(struct cairn_heap *heap, const char *call);
+
+/* The calling thread's owner in a section, claimed when it has none. The caller holds no lock. */
+struct thread_owner *thread_owner_get(struct attachment *attachment);
+
+/* Takes what the calling thread holds for a heap that ends out of its tables. */
+void thread_drop_heap(struct attachment *attachment, uint32_t heap);
+
+/* Leaves every owner that this process has in a section that is about to be closed; process_lock is held. */
+void threads_leave(struct attachment *attachment);
+
+/* After fork, in the child: drops what was the parent's. */
+void thread_after_fork(void);
+
+/* ---------------------------------------------------------------- the process */
+
+extern struct mutex process_lock;
+extern struct attachment *process_attachments;
+
+/* The section of private heaps, made when first needed; process_lock is held. */
+int process_section(struct attachment **ret_attachment);
+
+/* A new handle, its state HEAP_OPEN and its key set; process_lock is held. NULL: no memory. */
+struct cairn_heap *handle_take(void);
+
+/* Marks a handle closed for ever and queues its place for reuse; process_lock is held. */
+void handle_give(struct cairn_heap *heap);
+
+/* Takes a process record and its liveness lock in a shared section, unless it is held already; process_lock is held. */
+int attachment_join(struct attachment *attachment);
+
+/* Recovers what the dead left in a section; by is the calling thread's owner there. */
+uint32_t attachment_recover(struct attachment *attachment, uint32_t by);
+
+/* Removes all roots of a private heap that ends, lest the next heap of that number finds them. */
+void roots_drop(struct attachment *attachment, uint32_t owner, uint32_t heap);
+
+/* ---------------------------------------------------------------- memory of this process */
+
+void *pool_get(size_t bytes);
+void pool_give(void *memory, size_t bytes);
+extern const struct core_memory pool;
+void pool_before_fork(void);
+void pool_after_fork(void);
+
+/* ---------------------------------------------------------------- errors and misuse */
+
+/* Sets the calling thread's last error and returns it. */
+int error_set(int error, const char *format, ...) PRINTF_LIKE(2, 3);
+
+/* What people call a heap: its name, or "private heap 7". */
+const char *heap_label(const struct cairn_heap *heap, char *buffer, size_t bytes);
+
+/* Ends the program with the name of the crime. call is what the caller did: "free", "size", "realloc". */
+_Noreturn void crime_report(struct cairn_heap *heap, const char *call, const void *block, enum core_crime crime);
+_Noreturn void crime_closed(const struct cairn_heap *heap, const char *call);
+
+#endif

@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Roots: a table of named refs. Setting takes the section's lock, so that a name stands once; reading takes none:
+ *
+ *     writer   PENDING, name, ref, LIVE <- commits a new root        ref <- commits a change        EMPTY <- a removal
+ *     reader   word, name, ref, word again: equal counts mean that the ref belongs to the name
+ *
+ * The lock is a word {owner, count}; a holder that dies is found by its process's liveness, and since every state of an
+ * entry is valid by itself, whoever takes the lock from the dead has nothing to mend but a PENDING entry.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "api/process.h"
+
+static uint64_t root_word(enum record_state state, uint32_t heap, uint32_t owner, uint64_t count)
+{
+    return (uint64_t)state << RECORD_STATE_SHIFT | (uint64_t)heap << ROOT_HEAP_SHIFT |
+           (uint64_t)owner << ROOT_OWNER_SHIFT | (count & ROOT_COUNT_MASK);
+}
+
+static uint32_t root_heap_of(uint64_t word)
+{
+    return (uint32_t)(word >> ROOT_HEAP_SHIFT & UNIT_HEAP_MASK);
+}
+
+/* ---------------------------------------------------------------- the lock */
+
+enum { YIELDS_BEFORE_PROBE = 1000 };
+
+static void lock_roots(struct attachment *attachment, uint32_t owner)
+{
+    atomic_u64 *lock = &attachment->section.image->lock;
+    for (uint32_t waited = 1;; waited++) {
+        uint64_t seen = 0;
+        if (cas_acq_rel(lock, &seen, (uint64_t)owner << 32 | 1))
+            return;
+        thread_yield();
+        if (waited % YIELDS_BEFORE_PROBE == 0) {
+            mutex_lock(&process_lock);
+            attachment_recover(attachment, owner); /* opens the lock of a dead holder */
+            mutex_unlock(&process_lock);
+        }
+    }
+}
+
+static void unlock_roots(struct attachment *attachment)
+{
+    store_release(&attachment->section.image->lock, 0);
+}
+
+/* ---------------------------------------------------------------- reading */
+
+static uint32_t roots_end(const struct section *section)
+{
+    uint32_t end = load_acquire(&section->image->roots_end);
+    return end < section->roots_max ? end : section->roots_max;
+}
+
+/* Reads one entry as it was at one moment; false when there is no root of this heap in it. */
+static bool read_root(const struct section *section, uint32_t index, uint32_t heap, char ret_name[ROOT_NAME_BYTES],
+                      uint64_t *ret_ref)
+{
+    struct root_image *root = &section->roots[index];
+    for (;;) {
+        uint64_t word = load_acquire(&root->word);
+        if ((word >> RECORD_STATE_SHIFT) != RECORD_LIVE || root_heap_of(word) != heap)
+            return false;
+        for (uint32_t i = 0; i < ROOT_NAME_BYTES; i++)
+            ret_name[i] = (char)__atomic_load_n((const unsigned char *)&root->name[i], __ATOMIC_RELAXED);
+        ret_name[ROOT_NAME_BYTES - 1] = '\0';
+        *ret_ref = load_acquire(&root->ref);
+        atomic_thread_fence(memory_order_acquire);
+        if (load_relaxed(&root->word) == word)
+            return true;
+    }
+}
+
+static struct root_image *find_root(const struct section *section, uint32_t heap, const char *name, uint64_t *ret_ref)
+{
+    char found[ROOT_NAME_BYTES];
+    uint32_t end = roots_end(section);
+    for (uint32_t i = 0; i < end; i++) {
+        if (read_root(section, i, heap, found, ret_ref) && strcmp(found, name) == 0)
+            return &section->roots[i];
+    }
+    return NULL;
+}
+
+/* ---------------------------------------------------------------- writing */
+
+static int new_root(struct section *section, uint32_t heap, uint32_t owner, const char *name, uint64_t ref)
+{
+    for (uint32_t i = 0; i < section->roots_max; i++) {
+        struct root_image *root = &section->roots[i];
+        if (i >= load_acquire(&section->image->roots_end)) {
+            int error = section_commit_record(section, root, sizeof *root, &section->image->roots_end, i);
+            if (error < 0)
+                return error;
+        }
+        uint64_t word = load_acquire(&root->word);
+        /* PENDING under the lock: left by one who died with it. */
+        if ((word >> RECORD_STATE_SHIFT) == RECORD_LIVE)
+            continue;
+        store_release(&root->word, root_word(RECORD_PENDING, heap, owner, word + 1));
+        atomic_thread_fence(memory_order_seq_cst);
+        char padded[ROOT_NAME_BYTES] = {0};
+        memcpy(padded, name, strlen(name));
+        for (uint32_t b = 0; b < ROOT_NAME_BYTES; b++)
+            __atomic_store_n((unsigned char *)&root->name[b], (unsigned char)padded[b], __ATOMIC_RELAXED);
+        store_release(&root->ref, ref);
+        step();
+        store_release(&root->word, root_word(RECORD_LIVE, heap, 0, word + 1));
+        return 0;
+    }
+    return -ENOSPC;
+}
+
+void roots_drop(struct attachment *attachment, uint32_t owner, uint32_t heap)
+{
+    struct section *section = &attachment->section;
+    if (roots_end(section) == 0)
+        return;
+    lock_roots(attachment, owner);
+    for (uint32_t i = 0; i < roots_end(section); i++) {
+        uint64_t word = load_acquire(&section->roots[i].word);
+        if ((word >> RECORD_STATE_SHIFT) != RECORD_FREE && root_heap_of(word) == heap)
+            store_release(&section->roots[i].word, root_word(RECORD_FREE, 0, 0, word + 1));
+    }
+    unlock_roots(attachment);
+}
+
+static int check_name(const char *name)
+{
+    if (name == NULL || name[0] == '\0')
+        return error_set(-EINVAL, "a root's name must not be empty");
+    if (strnlen(name, CAIRN_ROOT_NAME_MAX + 1) > CAIRN_ROOT_NAME_MAX)
+        return error_set(-ENAMETOOLONG, "a root's name may have %d bytes at most", CAIRN_ROOT_NAME_MAX);
+    return 0;
+}
+
+CAIRN_API int cairn_root_set(struct cairn_heap *heap, const char *name, void *block)
+{
+    int error = check_name(name);
+    if (error < 0)
+        return error;
+    if (thread_attach(heap, "root_set") == NULL)
+        return cairn_last_errno();
+    struct attachment *attachment = heap->attachment;
+    struct section *section = &attachment->section;
+    if (block != NULL && !section_holds_units(section, block))
+        return error_set(-EINVAL, "root \"%s\": %p is not memory of the heap", name, block);
+    struct thread_owner *owner = thread_owner_get(attachment);
+    if (owner == NULL)
+        return cairn_last_errno();
+
+    lock_roots(attachment, owner->core.number);
+    uint64_t ref;
+    struct root_image *root = find_root(section, heap->core.number, name, &ref);
+    if (root != NULL && block != NULL)
+        store_release(&root->ref, section_ref(section, block));
+    else if (root != NULL)
+        store_release(&root->word, root_word(RECORD_FREE, 0, 0, load_relaxed(&root->word) + 1));
+    else if (block != NULL)
+        error = new_root(section, heap->core.number, owner->core.number, name, section_ref(section, block));
+    unlock_roots(attachment);
+    if (error < 0)
+        return error_set(error, "root \"%s\": %s", name,
+                         error == -ENOSPC ? "all root entries are in use" : cairn_strerror(error));
+    return 0;
+}
+
+CAIRN_API void *cairn_root_get(struct cairn_heap *heap, const char *name)
+{
+    if (heap->state != HEAP_OPEN)
+        crime_closed(heap, "root_get");
+    uint64_t ref;
+    if (check_name(name) < 0 || find_root(heap->core.section, heap->core.number, name, &ref) == NULL)
+        return NULL;
+    return cairn_at(heap, ref);
+}
+
+CAIRN_API int cairn_root_walk(struct cairn_heap *heap, cairn_root_fn *visit, void *arg)
+{
+    if (heap->state != HEAP_OPEN)
+        crime_closed(heap, "root_walk");
+    char name[ROOT_NAME_BYTES];
+    uint64_t ref;
+    uint32_t end = roots_end(heap->core.section);
+    for (uint32_t i = 0; i < end; i++) {
+        if (!read_root(heap->core.section, i, heap->core.number, name, &ref))
+            continue;
+        int result = visit(name, cairn_at(heap, ref), arg);
+        if (result != 0)
+            return result;
+    }
+    return 0;
+}
+
+CAIRN_API cairn_ref cairn_ref_of(struct cairn_heap *heap, const void *address)
+{
+    const struct section *section = heap->core.section;
+    if (heap->state != HEAP_OPEN)
+        crime_closed(heap, "ref_of");
+    return address != NULL && section_holds_units(section, address) ? section_ref(section, address) : 0;
+}
+
+CAIRN_API void *cairn_at(struct cairn_heap *heap, cairn_ref ref)
+{
+    const struct section *section = heap->core.section;
+    if (heap->state != HEAP_OPEN)
+        crime_closed(heap, "at");
+    if (ref < section->units_offset || ref - section->units_offset >= section->units_bytes)
+        return NULL;
+    return section_at(section, ref);
+}

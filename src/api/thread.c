@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * From a thread to its bins: thread_self -> table[handle index & mask] -> bins. The table is a cache: whatever stands
+ * there is used only when its check fits the heap, and the check is unique in the process, so two heaps may share a
+ * place. A thread's bins are given back by that thread alone, because only it may still look at them.
+ */
+#include <errno.h>
+
+#include "api/process.h"
+
+static struct bins nobody_bins = {.check = UINT64_MAX}; /* no heap: keys are below 2^64 - 2^24 */
+static struct bins *nobody_table[1] = {&nobody_bins};
+static struct thread nobody = {.mask = 0, .table = nobody_table};
+
+_Thread_local struct thread *thread_self = &nobody;
+
+/* ---------------------------------------------------------------- the table */
+
+static bool table_grow(struct thread *thread)
+{
+    uint32_t count = (thread->mask + 1) * 2;
+    struct bins **table = pool_get(count * sizeof *table);
+    if (table == NULL)
+        return false;
+    for (uint32_t i = 0; i < count; i++)
+        table[i] = &nobody_bins;
+    for (uint32_t i = 0; i <= thread->mask; i++) {
+        if (thread->table[i] != &nobody_bins)
+            table[thread->table[i]->index & (count - 1)] = thread->table[i];
+    }
+    pool_give(thread->table, (thread->mask + 1) * sizeof *table);
+    thread->table = table;
+    thread->mask = count - 1;
+    return true;
+}
+
+static void table_set(struct thread *thread, struct bins *bins)
+{
+    /* Room for another heap beside this one, as long as there is memory; without it they take turns. */
+    while (thread->table[bins->index & thread->mask] != &nobody_bins &&
+           thread->table[bins->index & thread->mask] != bins && bins->index > thread->mask && table_grow(thread))
+        ;
+    thread->table[bins->index & thread->mask] = bins;
+}
+
+static void table_clear(struct thread *thread, const struct core_owner *owner, uint32_t heap)
+{
+    for (uint32_t i = 0; i <= thread->mask; i++) {
+        struct bins *bins = thread->table[i];
+        if (bins != &nobody_bins && bins->owner == owner && (heap == 0 || bins->heap == heap))
+            thread->table[i] = &nobody_bins;
+    }
+}
+
+/* ---------------------------------------------------------------- owners of a thread */
+
+static void give_owner(struct thread *thread, struct thread_owner *owner)
+{
+    table_clear(thread, &owner->core, 0);
+    owner_forget(&owner->core);
+    pool_give(owner, sizeof *owner);
+}
+
+static void unlink_from_attachment(struct thread_owner *owner)
+{
+    struct thread_owner **link = &owner->attachment->owners;
+    while (*link != owner)
+        link = &(*link)->next_of_attachment;
+    *link = owner->next_of_attachment;
+}
+
+static void thread_exit(void *arg)
+{
+    struct thread *thread = arg;
+    mutex_lock(&process_lock);
+    while (thread->owners != NULL) {
+        struct thread_owner *owner = thread->owners;
+        thread->owners = owner->next_of_thread;
+        if (owner->attachment != NULL) {
+            owner_leave(&owner->core);
+            unlink_from_attachment(owner);
+        }
+        give_owner(thread, owner);
+    }
+    mutex_unlock(&process_lock);
+    thread_self = &nobody;
+    pool_give(thread->table, (thread->mask + 1) * sizeof *thread->table);
+    pool_give(thread, sizeof *thread);
+}
+
+static struct thread *thread_get(void)
+{
+    if (thread_self != &nobody)
+        return thread_self;
+    struct thread *thread = pool_get(sizeof *thread);
+    struct bins **table = pool_get(sizeof *table);
+    if (thread == NULL || table == NULL)
+        return NULL;
+    table[0] = &nobody_bins;
+    thread->table = table;
+    if (thread_on_exit(thread_exit, thread) < 0)
+        return NULL;
+    thread_self = thread;
+    return thread;
+}
+
+/* Gives back what another thread has closed in the meantime. */
+static void sweep_closed(struct thread *thread)
+{
+    struct thread_owner **link = &thread->owners;
+    while (*link != NULL) {
+        struct thread_owner *owner = *link;
+        if (owner->attachment != NULL) {
+            link = &owner->next_of_thread;
+            continue;
+        }
+        *link = owner->next_of_thread;
+        give_owner(thread, owner);
+    }
+}
+
+static struct thread_owner *find_owner(const struct thread *thread, const struct attachment *attachment)
+{
+    struct thread_owner *owner = thread->owners;
+    while (owner != NULL && owner->attachment != attachment)
+        owner = owner->next_of_thread;
+    return owner;
+}
+
+static struct thread_owner *claim_owner(struct thread *thread, struct attachment *attachment)
+{
+    struct thread_owner *owner = pool_get(sizeof *owner);
+    if (owner == NULL) {
+        error_set(-ENOMEM, "no memory for a thread's bookkeeping");
+        return NULL;
+    }
+    int error = attachment_join(attachment);
+    if (error == 0)
+        error = owner_claim(&owner->core, &attachment->section, &pool, attachment->process, thread_id());
+    if (error < 0) {
+        pool_give(owner, sizeof *owner);
+        error_set(error, "%s: this thread cannot become an owner: %s", attachment->is_shared ? attachment->name : "private",
+                  cairn_strerror(error));
+        return NULL;
+    }
+    owner->attachment = attachment;
+    owner->next_of_thread = thread->owners;
+    thread->owners = owner;
+    owner->next_of_attachment = attachment->owners;
+    attachment->owners = owner;
+    return owner;
+}
+
+struct thread_owner *thread_owner_get(struct attachment *attachment)
+{
+    struct thread *thread = thread_get();
+    if (thread == NULL) {
+        error_set(-ENOMEM, "no memory for a thread's bookkeeping");
+        return NULL;
+    }
+    struct thread_owner *owner = find_owner(thread, attachment);
+    if (owner != NULL && !attachment->needs_recovery)
+        return owner;
+
+    mutex_lock(&process_lock);
+    sweep_closed(thread);
+    if (owner == NULL)
+        owner = claim_owner(thread, attachment);
+    if (owner != NULL && attachment->needs_recovery)
+        attachment_recover(attachment, owner->core.number);
+    mutex_unlock(&process_lock);
+    return owner;
+}
+
+struct bins *thread_attach(struct cairn_heap *heap, const char *call)
+{
+    if (heap->state != HEAP_OPEN)
+        crime_closed(heap, call);
+    if (heap->read_only) {
+        error_set(-EROFS, "%s: attached read-only", heap->attachment->name);
+        return NULL;
+    }
+    struct thread_owner *owner = thread_owner_get(heap->attachment);
+    if (owner == NULL)
+        return NULL;
+    struct bins *bins = owner_bins(&owner->core, &heap->core);
+    if (bins == NULL) {
+        error_set(-ENOMEM, "no memory for a thread's bookkeeping");
+        return NULL;
+    }
+    table_set(thread_self, bins);
+    return bins;
+}
+
+void thread_drop_heap(struct attachment *attachment, uint32_t heap)
+{
+    struct thread_owner *owner = find_owner(thread_self, attachment);
+    if (owner == NULL)
+        return;
+    table_clear(thread_self, &owner->core, heap);
+    owner_bins_drop(&owner->core, heap);
+}
+
+void threads_leave(struct attachment *attachment)
+{
+    while (attachment->owners != NULL) {
+        struct thread_owner *owner = attachment->owners;
+        attachment->owners = owner->next_of_attachment;
+        owner_leave(&owner->core);
+        owner->attachment = NULL;
+    }
+}
+
+void thread_after_fork(void)
+{
+    struct thread *thread = thread_self;
+    for (struct attachment *a = process_attachments; a != NULL; a = a->next) {
+        struct thread_owner *mine = find_owner(thread, a);
+        a->owners = NULL;
+        if (mine != NULL && !a->is_shared) {
+            /* The private section was copied, this thread's owner with it. */
+            mine->next_of_attachment = NULL;
+            a->owners = mine;
+        } else if (mine != NULL) {
+            mine->attachment = NULL; /* the parent's: it goes on with it */
+        }
+        a->needs_recovery = !a->is_shared;
+    }
+    sweep_closed(thread);
+}

@@ -1,0 +1,985 @@
+/* SPDX-License-Identifier: MIT */
+#include "core/core.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "core/slab.h"
+#include "core/spans.h"
+
+/* What a bin without a slab points to: a claim that is always empty. Never written. */
+const struct span_image core_no_slab;
+
+static struct span_image *no_slab(void)
+{
+    return (struct span_image *)(uintptr_t)&core_no_slab;
+}
+
+/* ================================================================ bins */
+
+static void bins_reset(struct bins *bins, const struct core_heap *heap)
+{
+    for (uint32_t c = 0; c < CLASS_COUNT; c++)
+        bins->bin[c] = (struct bin){.slab = no_slab()};
+    for (uint32_t c = 0; bins->rings != NULL && c < CLASS_COUNT; c++)
+        bins->rings[c].count = 0;
+    bins->heap = heap->number;
+}
+
+static struct bins *find_bins(const struct core_owner *owner, uint32_t heap)
+{
+    struct bins *bins = owner->bins_by_heap[heap % BINS_BUCKETS];
+    while (bins != NULL && bins->heap != heap)
+        bins = bins->next;
+    return bins;
+}
+
+struct bins *owner_bins(struct core_owner *owner, const struct core_heap *heap)
+{
+    uint64_t life = load_relaxed(heap->life);
+    uint64_t word = unit_word(UNIT_SLAB, owner->number, heap->number, life);
+    struct bins *bins = find_bins(owner, heap->number);
+    if (bins == NULL) {
+        bins = owner->memory->get(sizeof *bins);
+        if (bins == NULL)
+            return NULL;
+        bins->owner = owner;
+        bins_reset(bins, heap);
+        bins->next = owner->bins_by_heap[heap->number % BINS_BUCKETS];
+        owner->bins_by_heap[heap->number % BINS_BUCKETS] = bins;
+    } else if (bins->word != word) {
+        bins_reset(bins, heap); /* an earlier life: its slabs are not this owner's any more */
+    }
+    bins->word = word;
+    bins->check = life ^ heap->key;
+    bins->index = heap->index;
+    return bins;
+}
+
+static void give_bins(const struct core_memory *memory, struct bins *bins)
+{
+    for (uint32_t c = 0; bins->rings != NULL && c < CLASS_COUNT; c++) {
+        if (bins->rings[c].capacity != 0)
+            memory->give(bins->rings[c].units, bins->rings[c].capacity * sizeof(uint32_t));
+    }
+    if (bins->rings != NULL)
+        memory->give(bins->rings, CLASS_COUNT * sizeof(struct ring));
+    memory->give(bins, sizeof *bins);
+}
+
+void owner_bins_drop(struct core_owner *owner, uint32_t heap)
+{
+    struct bins **link = &owner->bins_by_heap[heap % BINS_BUCKETS];
+    while (*link != NULL && (*link)->heap != heap)
+        link = &(*link)->next;
+    struct bins *bins = *link;
+    if (bins == NULL)
+        return;
+    *link = bins->next;
+    give_bins(owner->memory, bins);
+}
+
+void owner_forget(struct core_owner *owner)
+{
+    for (uint32_t b = 0; b < BINS_BUCKETS; b++) {
+        while (owner->bins_by_heap[b] != NULL) {
+            struct bins *bins = owner->bins_by_heap[b];
+            owner->bins_by_heap[b] = bins->next;
+            give_bins(owner->memory, bins);
+        }
+    }
+}
+
+/* ---------------------------------------------------------------- rings */
+
+/* Appends a slab; when there is no memory for a longer ring the slab stays unlisted, and the rotating look finds it. */
+static bool ring_push(struct bins *bins, uint32_t size_class, uint32_t unit)
+{
+    const struct core_memory *memory = bins->owner->memory;
+    if (bins->rings == NULL) {
+        bins->rings = memory->get(CLASS_COUNT * sizeof(struct ring));
+        if (bins->rings == NULL)
+            return false;
+    }
+    struct ring *ring = &bins->rings[size_class];
+    if (ring->count == ring->capacity) {
+        uint32_t capacity = ring->capacity != 0 ? ring->capacity * 2 : 16;
+        uint32_t *units = memory->get(capacity * sizeof(uint32_t));
+        if (units == NULL)
+            return false;
+        for (uint32_t i = 0; i < ring->count; i++)
+            units[i] = ring->units[(ring->first + i) & (ring->capacity - 1)];
+        if (ring->capacity != 0)
+            memory->give(ring->units, ring->capacity * sizeof(uint32_t));
+        *ring = (struct ring){.units = units, .capacity = capacity, .count = ring->count};
+    }
+    ring->units[(ring->first + ring->count++) & (ring->capacity - 1)] = unit;
+    return true;
+}
+
+static uint32_t ring_pop(struct ring *ring)
+{
+    uint32_t unit = ring->units[ring->first];
+    ring->first = (ring->first + 1) & (ring->capacity - 1);
+    ring->count--;
+    return unit;
+}
+
+static bool slab_is_mine(const struct bins *bins, uint32_t unit)
+{
+    const struct section *section = bins->owner->section;
+    return unit < section_units_end(section) && load_relaxed(&section->unit_words[unit]) == bins->word;
+}
+
+static void list_slab(struct bins *bins, uint32_t unit, struct span_image *slab)
+{
+    if (!ring_push(bins, load_relaxed(&slab->size_class), unit)) {
+        slab->frees_left = 1;
+        return;
+    }
+    slab->listed = SPAN_LISTED;
+    slab->frees_left = slab_taken(slab);
+}
+
+/* ================================================================ slabs of an owner */
+
+static void release_slab(struct core_owner *owner, uint32_t unit, struct span_image *slab)
+{
+    struct section *section = owner->section;
+    uint64_t word = load_relaxed(&section->unit_words[unit]);
+    slab->listed = SPAN_UNLISTED;
+    store_release(&section->unit_words[unit],
+                  unit_word(UNIT_FREEING, owner->number, unit_heap_of(word), unit_low_of(word)));
+    step();
+    span_free(section, unit, load_relaxed(&slab->span_units), unit_heap_of(word));
+}
+
+/* Makes a slab the one that a bin allocates from; its claim is empty. */
+static void use_slab(struct bin *bin, struct core_owner *owner, uint32_t unit, struct span_image *slab)
+{
+    bin->slab = slab;
+    bin->unit = unit;
+    bin->block_bytes = load_relaxed(&slab->block_bytes);
+    bin->word_base = section_unit(owner->section, unit);
+    slab->listed = SPAN_CURRENT;
+    slab->frees_left = slab_taken(slab);
+}
+
+/* Claims a word of the bin's slab: drains first, extends last. 0: nothing is free in it; negative: no memory. */
+static int claim_word(struct bin *bin, struct core_owner *owner)
+{
+    struct span_image *slab = bin->slab;
+    slab->frees_left -= slab_drain(owner->section, bin->unit, slab);
+    int32_t k = slab_take_word(slab);
+    if (k < 0) {
+        int extended = slab_extend(owner->section, bin->unit, slab);
+        if (extended <= 0)
+            return extended;
+        slab->word_cursor = (uint16_t)((load_relaxed(&slab->ready) - 1) / 64);
+        k = slab_take_word(slab);
+    }
+    slab->frees_left += bit_count(load_relaxed(&slab->claim));
+    bin->word_base = section_unit(owner->section, bin->unit) + (size_t)k * 64 * bin->block_bytes;
+    return 1;
+}
+
+static void stop_using(struct bins *bins, struct bin *bin, bool keep_listed)
+{
+    struct span_image *slab = bin->slab;
+    slab->listed = SPAN_UNLISTED;
+    slab->frees_left = 1;
+    if (keep_listed)
+        list_slab(bins, bin->unit, slab);
+    *bin = (struct bin){.slab = no_slab()};
+}
+
+/* Goes on with the bin's slab or one from its ring; false when none of them has a free block. */
+static bool claim_from_ring(struct bins *bins, uint32_t size_class, int *ret_error)
+{
+    struct bin *bin = &bins->bin[size_class];
+    struct core_owner *owner = bins->owner;
+    uint32_t left = bins->rings != NULL ? bins->rings[size_class].count : 0;
+    for (;;) {
+        if (bin->slab != &core_no_slab) {
+            int claimed = claim_word(bin, owner);
+            if (claimed > 0)
+                return true;
+            if (claimed < 0)
+                *ret_error = claimed;
+            stop_using(bins, bin, claimed < 0);
+        }
+        if (left == 0)
+            return false;
+        left--;
+        uint32_t unit = ring_pop(&bins->rings[size_class]);
+        struct span_image *slab = section_span(owner->section, unit);
+        if (slab_is_mine(bins, unit) && load_relaxed(&slab->size_class) == size_class && slab->listed == SPAN_LISTED)
+            use_slab(bin, owner, unit, slab);
+    }
+}
+
+void core_slab_noticed(struct bins *bins, struct span_image *slab)
+{
+    struct core_owner *owner = bins->owner;
+    struct section *section = owner->section;
+    uint32_t unit = (uint32_t)((size_t)((unsigned char *)slab - section->spans) / section->span_stride);
+    if (slab->listed == SPAN_UNLISTED) {
+        list_slab(bins, unit, slab);
+        if (slab->listed != SPAN_LISTED || slab->frees_left != 0)
+            return;
+    }
+    /* Empty. One that is in use, or the ring's only one, is kept for the next allocations. */
+    if (slab->listed == SPAN_CURRENT || bins->rings[load_relaxed(&slab->size_class)].count <= 1)
+        return;
+    release_slab(owner, unit, slab);
+}
+
+/* ---------------------------------------------------------------- frees from elsewhere */
+
+/* Lists the slab at a unit when it is this owner's, unlisted, and others have freed blocks of it. */
+static void look_at_unit(struct core_owner *owner, uint32_t unit)
+{
+    struct section *section = owner->section;
+    uint64_t word = load_acquire(&section->unit_words[unit]);
+    if (unit_state_of(word) != UNIT_SLAB || unit_owner_of(word) != owner->number)
+        return;
+    struct bins *bins = find_bins(owner, unit_heap_of(word));
+    struct span_image *slab = section_span(section, unit);
+    if (bins == NULL || bins->word != word || slab->listed != SPAN_UNLISTED)
+        return;
+    struct word_image *words = span_words(slab);
+    uint32_t count = slab_words_ready(slab);
+    for (uint32_t k = 0; k < count; k++) {
+        if (load_relaxed(&words[k].elsewhere) != 0 || load_relaxed(&words[k].free) != 0) {
+            list_slab(bins, unit, slab);
+            return;
+        }
+    }
+}
+
+/* Lists the slabs that others sent news about; true when there was any. */
+static bool take_news(struct core_owner *owner)
+{
+    uint32_t end = section_units_end(owner->section);
+    bool any = false;
+    for (uint32_t w = 0; w < NEWS_WORDS; w++) {
+        if (load_relaxed(&owner->image->news[w]) == 0)
+            continue;
+        uint64_t bits = atomic_exchange_explicit(&owner->image->news[w], 0, memory_order_acq_rel);
+        for (; bits != 0; bits &= bits - 1) {
+            any = true;
+            for (uint32_t unit = w * 64 + bit_lowest(bits); unit < end; unit += NEWS_WORDS * 64)
+                look_at_unit(owner, unit);
+        }
+    }
+    return any;
+}
+
+/* News is a hint that can be lost: look at some units in rotation. */
+static void look_around(struct core_owner *owner, uint32_t units)
+{
+    uint32_t end = section_units_end(owner->section);
+    for (uint32_t i = 0; i < units && i < end; i++) {
+        if (owner->scan_cursor >= end)
+            owner->scan_cursor = 0;
+        look_at_unit(owner, owner->scan_cursor++);
+    }
+}
+
+/* ---------------------------------------------------------------- orphans */
+
+static bool slab_looks_empty(const struct span_image *slab)
+{
+    return slab_live(slab) == 0;
+}
+
+/*
+ * Adopts an orphan of the heap: one of the class with free blocks, to use; or any that is empty, to free its units.
+ * Looks at no more than `units` unit words. True when the bin has a slab to claim from now.
+ */
+static bool adopt(struct bins *bins, uint32_t size_class, uint32_t units)
+{
+    struct core_owner *owner = bins->owner;
+    struct section *section = owner->section;
+    struct heap_image *heap = section_heap(section, bins->heap);
+    uint64_t orphan_word = unit_word(UNIT_ORPHAN, 0, bins->heap, unit_low_of(bins->word));
+    uint32_t end = section_units_end(section);
+    for (uint32_t i = 0; i < units && i < end && load_relaxed(&heap->orphans) != 0; i++) {
+        if (owner->orphan_cursor >= end)
+            owner->orphan_cursor = 0;
+        uint32_t unit = owner->orphan_cursor++;
+        if (load_acquire(&section->unit_words[unit]) != orphan_word)
+            continue;
+        struct span_image *slab = section_span(section, unit);
+        bool fits = size_class < CLASS_COUNT && load_relaxed(&slab->size_class) == size_class;
+        bool useful = fits && slab_live(slab) < load_relaxed(&slab->blocks);
+        if (!useful && !slab_looks_empty(slab))
+            continue;
+        uint64_t expected = orphan_word;
+        if (!cas_acq_rel(&section->unit_words[unit], &expected, bins->word))
+            continue;
+        fetch_sub_relaxed(&heap->orphans, 1);
+        slab_normalise(slab); /* it is ours now; its bits were brought in order before it became an orphan */
+        slab_drain(section, unit, slab);
+        fits = size_class < CLASS_COUNT && load_relaxed(&slab->size_class) == size_class;
+        if (fits) {
+            use_slab(&bins->bin[size_class], owner, unit, slab);
+            return true;
+        }
+        if (slab_taken(slab) == 0)
+            release_slab(owner, unit, slab);
+        else
+            list_slab(bins, unit, slab); /* it was taken by others in between; now it is ours like any other */
+    }
+    return false;
+}
+
+static void orphan_slab(struct core_owner *owner, uint32_t unit, uint64_t word)
+{
+    struct section *section = owner->section;
+    struct span_image *slab = section_span(section, unit);
+    slab_drain(section, unit, slab);
+    slab_unclaim(slab);
+    if (slab_taken(slab) == 0) {
+        release_slab(owner, unit, slab);
+        return;
+    }
+    slab_normalise(slab);
+    step();
+    store_release(&section->unit_words[unit],
+                  unit_word(UNIT_ORPHAN, 0, unit_heap_of(word), unit_low_of(word)));
+    fetch_add_relaxed(&section_heap(section, unit_heap_of(word))->orphans, 1);
+}
+
+/* ---------------------------------------------------------------- new slabs */
+
+/* Commits what a span's header needs and its first bytes, or all of them. */
+static int commit_span(struct section *section, uint32_t unit, uint64_t header_bytes, uint64_t bytes)
+{
+    int error = section_commit(section, section_offset(section, section_span(section, unit)), header_bytes);
+    if (error < 0)
+        return error;
+    return section_commit(section, section_offset(section, section_unit(section, unit)), bytes);
+}
+
+/*
+ * While a section is small its slabs commit page by page as they are used, so that a small heap stays small; later a
+ * system call for each page would cost more than the memory is worth.
+ */
+static bool commits_whole_slabs(const struct section *section)
+{
+    return section->commit_bits != NULL && load_relaxed(&section->image->bytes_committed) >= UINT64_C(2) << 20;
+}
+
+static int create_slab(struct bins *bins, struct core_heap *heap, uint32_t size_class)
+{
+    struct core_owner *owner = bins->owner;
+    struct section *section = owner->section;
+    struct slab_geometry geometry = slab_geometry_of(size_class, section->unit_shift);
+    struct span_taken span;
+    int error = span_take(owner, heap, geometry.span_units, 1, &span);
+    if (error < 0)
+        return error;
+    uint64_t header_bytes = sizeof(struct span_image) + (geometry.blocks + 63) / 64 * sizeof(struct word_image);
+    uint64_t bytes = commits_whole_slabs(section) ? (uint64_t)geometry.span_units << section->unit_shift
+                                                  : geometry.block_bytes;
+    error = commit_span(section, span.unit, header_bytes, bytes);
+    if (error < 0) {
+        span_put_back(owner, heap, &span);
+        return error;
+    }
+    struct span_image *slab = section_span(section, span.unit);
+    slab_init(slab, size_class, &geometry);
+    span_publish(owner, &span, bins->word);
+    store_relaxed(&heap->units_end, section_units_end(section));
+    use_slab(&bins->bin[size_class], owner, span.unit, slab);
+    return 0;
+}
+
+/* Frees this owner's empty slabs of the heap, whatever their class; returns how many. */
+static uint32_t release_empty(struct bins *bins)
+{
+    struct core_owner *owner = bins->owner;
+    struct section *section = owner->section;
+    uint32_t end = section_units_end(section);
+    uint32_t released = 0;
+    for (uint32_t unit = 0; unit < end; unit++) {
+        if (load_relaxed(&section->unit_words[unit]) != bins->word)
+            continue;
+        struct span_image *slab = section_span(section, unit);
+        slab_drain(section, unit, slab);
+        if (slab->listed == SPAN_CURRENT) {
+            struct bin *bin = &bins->bin[load_relaxed(&slab->size_class)];
+            slab_unclaim(slab);
+            if (slab_taken(slab) != 0) {
+                slab->frees_left = slab_taken(slab);
+                continue;
+            }
+            *bin = (struct bin){.slab = no_slab()};
+        } else if (slab_taken(slab) != 0) {
+            if (slab->listed == SPAN_UNLISTED)
+                look_at_unit(owner, unit);
+            else
+                slab->frees_left = slab_taken(slab);
+            continue;
+        }
+        release_slab(owner, unit, slab);
+        released++;
+    }
+    return released;
+}
+
+/* Finds a word to claim for a class, from the nearest place to the farthest. */
+static int refill(struct bins *bins, struct core_heap *heap, uint32_t size_class)
+{
+    struct core_owner *owner = bins->owner;
+    int error = 0;
+    if (claim_from_ring(bins, size_class, &error))
+        return 0;
+    if (take_news(owner) && claim_from_ring(bins, size_class, &error))
+        return 0;
+    look_around(owner, 32);
+    if (claim_from_ring(bins, size_class, &error))
+        return 0;
+    if (load_relaxed(&heap->image->orphans) != 0 && adopt(bins, size_class, 512) &&
+        claim_from_ring(bins, size_class, &error))
+        return 0;
+    error = create_slab(bins, heap, size_class);
+    if (error == 0 && claim_from_ring(bins, size_class, &error))
+        return 0;
+
+    /* No memory: everything that is this owner's or nobody's, before the caller is refused. */
+    look_around(owner, UINT32_MAX);
+    if (claim_from_ring(bins, size_class, &error))
+        return 0;
+    while (adopt(bins, size_class, UINT32_MAX)) {
+        if (claim_from_ring(bins, size_class, &error))
+            return 0;
+    }
+    release_empty(bins);
+    error = create_slab(bins, heap, size_class);
+    if (error == 0 && claim_from_ring(bins, size_class, &error))
+        return 0;
+    return error < 0 ? error : -ENOMEM;
+}
+
+static void *alloc_small(struct bins *bins, struct core_heap *heap, uint32_t size_class, int *ret_error)
+{
+    struct bin *bin = &bins->bin[size_class];
+    void *block = core_alloc_claimed(bin);
+    if (block != NULL)
+        return block;
+    int error = refill(bins, heap, size_class);
+    if (error < 0) {
+        *ret_error = error;
+        return NULL;
+    }
+    return core_alloc_claimed(bin);
+}
+
+/* ================================================================ large blocks */
+
+static uint64_t large_units(const struct section *section, uint64_t bytes)
+{
+    return (bytes + (UINT64_C(1) << section->unit_shift) - 1) >> section->unit_shift;
+}
+
+/* Usable bytes of a large block: whole pages where memory is committed by the page. */
+static uint64_t large_bytes(const struct section *section, uint64_t size)
+{
+    uint64_t step = section->commit_bits != NULL ? UINT64_C(1) << section->page_shift : UINT64_C(1) << section->unit_shift;
+    return align_up(size, min_u64(step, UINT64_C(1) << section->unit_shift));
+}
+
+static void set_hand(struct core_owner *owner, enum hand_op op, uint64_t ref)
+{
+    step();
+    store_relaxed(&owner->image->hand, (uint64_t)op << HAND_OP_SHIFT | ref);
+    step();
+}
+
+static void clear_hand(struct core_owner *owner)
+{
+    step();
+    store_release(&owner->image->hand, 0);
+}
+
+/* op is what the hand says from before the block exists, HAND_NOTHING for a plain allocation. */
+static void *alloc_large(struct bins *bins, struct core_heap *heap, uint64_t size, uint64_t alignment, enum hand_op op,
+                         bool *ret_is_zero, int *ret_error)
+{
+    struct core_owner *owner = bins->owner;
+    struct section *section = owner->section;
+    if (size > section->units_bytes) {
+        *ret_error = -ENOSPC;
+        return NULL;
+    }
+    uint64_t bytes = large_bytes(section, size);
+    struct span_taken span;
+    int error = span_take(owner, heap, (uint32_t)large_units(section, bytes), alignment, &span);
+    if (error < 0 && (release_empty(bins) != 0 || adopt(bins, CLASS_COUNT, UINT32_MAX)))
+        error = span_take(owner, heap, (uint32_t)large_units(section, bytes), alignment, &span);
+    if (error < 0) {
+        *ret_error = error;
+        return NULL;
+    }
+    error = commit_span(section, span.unit, sizeof(struct span_image), bytes);
+    if (error < 0) {
+        span_put_back(owner, heap, &span);
+        *ret_error = error;
+        return NULL;
+    }
+
+    struct span_image *header = section_span(section, span.unit);
+    store_relaxed(&header->claim, 0);
+    store_relaxed(&header->ready, 0);
+    store_relaxed(&header->blocks, 0);
+    store_relaxed(&header->block_bytes, 0);
+    store_relaxed(&header->span_units, span.units);
+    store_relaxed(&header->large_bytes, bytes);
+    if (op != HAND_NOTHING)
+        set_hand(owner, op, section_ref(section, section_unit(section, span.unit)));
+    span_publish(owner, &span, unit_word(UNIT_LARGE, 0, heap->number, load_relaxed(heap->life)));
+    store_relaxed(&heap->units_end, section_units_end(section));
+    *ret_is_zero = span.is_zero;
+    return section_unit(section, span.unit);
+}
+
+/* Gives a freed span's memory back when much more is committed than used; a little stays for the next. */
+static void settle(struct core_owner *owner, uint32_t first, uint32_t end)
+{
+    struct section *section = owner->section;
+    uint64_t in_spans = load_relaxed(&section->image->bytes_in_spans);
+    uint64_t committed = load_relaxed(&section->image->bytes_committed);
+    if ((uint64_t)(end - first) << section->unit_shift < UINT64_C(1) << 20 ||
+        committed < in_spans + (UINT64_C(16) << 20) + in_spans / 4)
+        return;
+    span_decommit(owner, first, end);
+}
+
+static enum core_crime free_large(struct core_owner *owner, const struct core_place *place)
+{
+    struct section *section = owner->section;
+    uint64_t expected = place->word;
+    uint64_t freeing = unit_word(UNIT_FREEING, owner->number, place->heap, unit_low_of(place->word));
+    if (!cas_acq_rel(&section->unit_words[place->unit], &expected, freeing))
+        return CRIME_FREED;
+    uint32_t units = load_relaxed(&place->span->span_units);
+    if (units > section_units_end(section) - place->unit)
+        units = 1; /* damaged by another writer; check reports it */
+    span_free(section, place->unit, units, place->heap);
+    settle(owner, place->unit, place->unit + units);
+    return CRIME_NONE;
+}
+
+bool core_resize_large(struct bins *bins, struct core_heap *heap, const struct core_place *place, size_t size)
+{
+    struct core_owner *owner = bins->owner;
+    struct section *section = owner->section;
+    struct span_image *span = place->span;
+    if (size > section->units_bytes)
+        return false;
+    uint64_t bytes = large_bytes(section, size);
+    uint32_t units = load_relaxed(&span->span_units);
+    uint32_t units_new = (uint32_t)large_units(section, bytes);
+
+    if (units_new > units && !span_extend(owner, heap, place->unit, units, units_new))
+        return false;
+    if (units_new >= units) {
+        uint64_t offset = section_offset(section, section_unit(section, place->unit));
+        if (section_commit(section, offset, bytes) < 0)
+            return false;
+        store_relaxed(&span->large_bytes, bytes);
+        store_relaxed(&heap->units_end, section_units_end(section));
+        return true;
+    }
+    /* Shorter: the hand names what is to go, the header's store commits. */
+    store_relaxed(&span->large_bytes, bytes);
+    store_relaxed(&owner->image->hand_arg, units);
+    set_hand(owner, HAND_SHRINK, section_ref(section, place->block));
+    store_release(&span->span_units, units_new);
+    step();
+    span_free_tails(section, place->unit + units_new, place->unit + units, place->heap);
+    clear_hand(owner);
+    settle(owner, place->unit + units_new, place->unit + units);
+    return true;
+}
+
+/* ================================================================ alloc */
+
+void *core_alloc(struct bins *bins, struct core_heap *heap, size_t size, int *ret_error)
+{
+    if (size <= heap->slab_max)
+        return alloc_small(bins, heap, class_of(size), ret_error);
+    bool is_zero;
+    return alloc_large(bins, heap, size, 1, HAND_NOTHING, &is_zero, ret_error);
+}
+
+void *core_alloc_zeroed(struct bins *bins, struct core_heap *heap, size_t size, int *ret_error)
+{
+    bool is_zero = false;
+    void *block = size <= heap->slab_max ? alloc_small(bins, heap, class_of(size), ret_error)
+                                         : alloc_large(bins, heap, size, 1, HAND_NOTHING, &is_zero, ret_error);
+    if (block != NULL && !is_zero)
+        memset(block, 0, size);
+    return block;
+}
+
+void *core_alloc_aligned(struct bins *bins, struct core_heap *heap, size_t alignment, size_t size, int *ret_error)
+{
+    /* A class whose block size is a multiple of the alignment, if slabs themselves begin so aligned. */
+    const struct section *section = heap->section;
+    uint64_t slab_alignment = (uintptr_t)section->units | UINT64_C(1) << section->unit_shift;
+    if (size < alignment)
+        size = alignment;
+    if (size <= heap->slab_max && alignment <= (slab_alignment & -slab_alignment)) {
+        uint32_t size_class = class_of(size);
+        while (size_class < CLASS_COUNT && class_bytes(size_class) % alignment != 0)
+            size_class++;
+        if (size_class < CLASS_COUNT && class_bytes(size_class) <= heap->slab_max)
+            return alloc_small(bins, heap, size_class, ret_error);
+    }
+    bool is_zero;
+    return alloc_large(bins, heap, size, alignment, HAND_NOTHING, &is_zero, ret_error);
+}
+
+/*
+ *     hand   0        A,b    A,b    A,b    A,b    0
+ *     bit    free     free   taken  taken  taken
+ *     *dest  old      old    old    old    b      <- commits
+ *     bytes                         zero
+ */
+void *core_alloc_to(struct bins *bins, struct core_heap *heap, size_t size, void **dest, uint64_t dest_ref,
+                    int *ret_error)
+{
+    struct core_owner *owner = bins->owner;
+    struct section *section = owner->section;
+    store_relaxed(&owner->image->hand_dest, dest_ref);
+    void *block;
+    if (size <= heap->slab_max) {
+        struct bin *bin = &bins->bin[class_of(size)];
+        if (load_relaxed(&bin->slab->claim) == 0) {
+            int error = refill(bins, heap, class_of(size));
+            if (error < 0) {
+                *ret_error = error;
+                return NULL;
+            }
+        }
+        uint64_t claim = load_relaxed(&bin->slab->claim);
+        block = bin->word_base + (size_t)bit_lowest(claim) * bin->block_bytes;
+        set_hand(owner, HAND_ALLOC_TO, section_ref(section, block));
+        core_alloc_claimed(bin);
+        step();
+        memset(block, 0, size);
+    } else {
+        bool is_zero;
+        block = alloc_large(bins, heap, size, 1, HAND_ALLOC_TO, &is_zero, ret_error);
+        if (block == NULL)
+            return NULL;
+        if (!is_zero)
+            memset(block, 0, size);
+    }
+    step();
+    __atomic_store_n(dest, block, __ATOMIC_RELEASE);
+    clear_hand(owner);
+    return block;
+}
+
+/* ================================================================ free */
+
+static bool block_is_free(const struct span_image *slab, uint32_t index)
+{
+    const struct word_image *word = &((const struct word_image *)(const void *)(slab + 1))[index / 64];
+    uint64_t bit = UINT64_C(1) << index % 64;
+    if (((load_acquire(&word->elsewhere) | load_acquire(&word->free)) & bit) != 0)
+        return true;
+    uint64_t before = load_acquire(&slab->claim_index);
+    uint64_t claim = load_acquire(&slab->claim);
+    uint64_t after = load_acquire(&slab->claim_index);
+    return before == after && (before & CLAIM_WORD_MASK) == index / 64 && (claim & bit) != 0;
+}
+
+struct core_place core_find(const struct core_heap *heap, const void *block)
+{
+    const struct section *section = heap->section;
+    struct core_place place = {.crime = CRIME_FOREIGN};
+    if (!section_holds_units(section, block))
+        return place;
+    uint32_t unit = (uint32_t)((uint64_t)((const unsigned char *)block - section->units) >> section->unit_shift);
+    place.crime = CRIME_UNALLOCATED;
+    if (unit >= section_units_end(section))
+        return place;
+
+    uint64_t word = load_acquire(&section->unit_words[unit]);
+    if (unit_state_of(word) == UNIT_TAIL) {
+        unit = unit_low_of(word);
+        if (unit >= section_units_end(section))
+            return place;
+        word = load_acquire(&section->unit_words[unit]);
+    }
+    enum unit_state state = unit_state_of(word);
+    place.unit = unit;
+    place.word = word;
+    place.heap = unit_heap_of(word);
+    place.span = section_span(section, unit);
+    if (state == UNIT_FREE && word != 0)
+        place.crime = CRIME_FREED; /* there was something here once */
+    if (state != UNIT_SLAB && state != UNIT_ORPHAN && state != UNIT_LARGE)
+        return place;
+
+    uint64_t inside = (uint64_t)((const unsigned char *)block - section_unit(section, unit));
+    if (state == UNIT_LARGE) {
+        place.block = section_unit(section, unit);
+        place.bytes = load_relaxed(&place.span->large_bytes);
+        place.crime = inside != 0 ? CRIME_INTERIOR : CRIME_NONE;
+    } else {
+        uint32_t block_bytes = load_relaxed(&place.span->block_bytes);
+        uint32_t index = (uint32_t)(inside * load_relaxed(&place.span->reciprocal) >> 32);
+        uint32_t ready = load_acquire(&place.span->ready);
+        place.index = index;
+        place.bytes = block_bytes;
+        if (index >= ready || index >= SLAB_BLOCKS_MAX)
+            return place;
+        place.block = section_unit(section, unit) + (size_t)index * block_bytes;
+        if ((uint64_t)index * block_bytes != inside)
+            place.crime = CRIME_INTERIOR;
+        else
+            place.crime = block_is_free(place.span, index) ? CRIME_FREED : CRIME_NONE;
+    }
+    if (place.heap != heap->number)
+        place.crime = CRIME_WRONG_HEAP;
+    else if (place.crime == CRIME_NONE && unit_low_of(word) != (load_relaxed(heap->life) & UNIT_LIFE_MASK))
+        place.crime = CRIME_STALE;
+    return place;
+}
+
+/* A block of this owner's own slab that the fast path left: a slab of several units. */
+static void free_own(struct bins *bins, const struct core_place *place)
+{
+    struct word_image *word = &span_words(place->span)[place->index / 64];
+    store_relaxed(&word->free, load_relaxed(&word->free) | UINT64_C(1) << place->index % 64);
+    if (--place->span->frees_left == 0)
+        core_slab_noticed(bins, place->span);
+}
+
+/*
+ * The fetch_or commits. While the hand names the block no drain takes it, so the slab can neither be released nor the
+ * block be handed out again before the hand is cleared: until then this thread may look at the slab, afterwards not.
+ */
+static enum core_crime free_elsewhere(struct core_owner *owner, const struct core_place *place)
+{
+    struct section *section = owner->section;
+    struct word_image *word = &span_words(place->span)[place->index / 64];
+    uint64_t bit = UINT64_C(1) << place->index % 64;
+    uint64_t before = fetch_or_acq_rel(&word->elsewhere, bit);
+
+    /* In the direction in which bits move; the count in the index tells whether the claim belonged to this word. */
+    bool free = (load_acquire(&word->free) & bit) != 0;
+    uint64_t index = load_acquire(&place->span->claim_index);
+    uint64_t claim = load_acquire(&place->span->claim);
+    bool claimed = index == load_acquire(&place->span->claim_index) &&
+                   (index & CLAIM_WORD_MASK) == place->index / 64 && (claim & bit) != 0;
+    if ((before & bit) != 0 || free || claimed) {
+        if ((before & bit) == 0)
+            fetch_and_acq_rel(&word->elsewhere, ~bit);
+        return CRIME_FREED;
+    }
+
+    uint32_t receiver = unit_owner_of(place->word);
+    if (unit_state_of(place->word) == UNIT_SLAB && receiver != 0 && receiver <= section->owners_max) {
+        atomic_u64 *news = &section_owner(section, receiver)->news[place->unit / 64 % NEWS_WORDS];
+        uint64_t news_bit = UINT64_C(1) << place->unit % 64;
+        if ((load_relaxed(news) & news_bit) == 0)
+            fetch_or_acq_rel(news, news_bit);
+    }
+    return CRIME_NONE;
+}
+
+enum core_crime core_free(struct bins *bins, struct core_heap *heap, void *block)
+{
+    struct core_owner *owner = bins->owner;
+    struct core_place place = core_find(heap, block);
+    if (place.crime != CRIME_NONE)
+        return place.crime;
+    store_relaxed(&heap->units_end, section_units_end(owner->section));
+    if (unit_state_of(place.word) == UNIT_LARGE)
+        return free_large(owner, &place);
+    if (place.word == bins->word) {
+        free_own(bins, &place);
+        return CRIME_NONE;
+    }
+    set_hand(owner, HAND_FREE, section_ref(owner->section, block));
+    enum core_crime crime = free_elsewhere(owner, &place);
+    clear_hand(owner);
+    return crime;
+}
+
+/* As alloc_to backwards: the store to *dest comes first, so that nobody finds a freed block there. */
+enum core_crime core_free_from(struct bins *bins, struct core_heap *heap, void **dest, uint64_t dest_ref)
+{
+    struct core_owner *owner = bins->owner;
+    void *block = *dest;
+    struct core_place place = core_find(heap, block);
+    if (place.crime != CRIME_NONE)
+        return place.crime;
+    store_relaxed(&owner->image->hand_dest, dest_ref);
+    set_hand(owner, HAND_FREE_FROM, section_ref(owner->section, block));
+    __atomic_store_n(dest, NULL, __ATOMIC_RELEASE);
+    step();
+    enum core_crime crime = CRIME_NONE;
+    if (unit_state_of(place.word) == UNIT_LARGE)
+        crime = free_large(owner, &place);
+    else if (place.word == bins->word)
+        free_own(bins, &place);
+    else
+        crime = free_elsewhere(owner, &place);
+    clear_hand(owner);
+    return crime;
+}
+
+uint64_t core_trim(struct bins *bins, struct core_heap *heap)
+{
+    (void)heap;
+    take_news(bins->owner);
+    release_empty(bins);
+    adopt(bins, CLASS_COUNT, UINT32_MAX);
+    return span_decommit(bins->owner, 0, section_units_end(bins->owner->section));
+}
+
+/* ================================================================ owners */
+
+int owner_claim(struct core_owner *ret_owner, struct section *section, const struct core_memory *memory,
+                uint32_t process, uint32_t thread_id)
+{
+    uint32_t number = 1;
+    for (;; number++) {
+        if (number > section->owners_max)
+            return -EAGAIN;
+        struct owner_image *image = section_owner(section, number);
+        if (number > load_acquire(&section->image->owners_end)) {
+            int error =
+                section_commit_record(section, image, sizeof *image, &section->image->owners_end, number - 1);
+            if (error < 0)
+                return error;
+        }
+        uint64_t seen = load_acquire(&image->word);
+        if (record_state_of(seen) == RECORD_FREE &&
+            cas_acq_rel(&image->word, &seen, record_word(RECORD_LIVE, process, 0, record_generation_of(seen))))
+            break;
+    }
+    *ret_owner = (struct core_owner){
+        .section = section,
+        .image = section_owner(section, number),
+        .memory = memory,
+        .number = number,
+        .process = process,
+    };
+    ret_owner->image->thread_id = thread_id;
+    return 0;
+}
+
+void owner_leave(struct core_owner *owner)
+{
+    struct section *section = owner->section;
+    uint32_t end = section_units_end(section);
+    for (uint32_t unit = 0; unit < end; unit++) {
+        uint64_t word = load_relaxed(&section->unit_words[unit]);
+        if (unit_state_of(word) == UNIT_SLAB && unit_owner_of(word) == owner->number)
+            orphan_slab(owner, unit, word);
+    }
+    store_relaxed(&owner->image->hand, 0);
+    for (uint32_t w = 0; w < NEWS_WORDS; w++)
+        store_relaxed(&owner->image->news[w], 0);
+    uint64_t generation = record_generation_of(load_relaxed(&owner->image->word)) + 1;
+    store_release(&owner->image->word, record_word(RECORD_FREE, 0, 0, generation));
+}
+
+/* ================================================================ heaps */
+
+static int claim_heap_from(struct section *section, uint32_t first, uint32_t process, uint64_t bytes_max,
+                           uint32_t *ret_number)
+{
+    for (uint32_t number = first; number <= section->heaps_max; number++) {
+        struct heap_image *image = section_heap(section, number);
+        if (number > load_acquire(&section->image->heaps_end)) {
+            int error = section_commit_record(section, image, sizeof *image, &section->image->heaps_end, number - 1);
+            if (error < 0)
+                return error;
+        }
+        uint64_t seen = load_acquire(&image->word);
+        if (record_state_of(seen) != RECORD_FREE ||
+            !cas_acq_rel(&image->word, &seen, record_word(RECORD_PENDING, process, 0, record_generation_of(seen))))
+            continue;
+        image->bytes_max = bytes_max;
+        image->options = 0;
+        store_relaxed(&image->bytes_charged, 0);
+        store_relaxed(&image->bytes_peak, 0);
+        store_relaxed(&image->orphans, 0);
+        store_relaxed(&image->units_low, 0);
+        store_relaxed(&image->units_high, 0);
+        uint64_t life = (load_relaxed(&image->life) + 1) & UNIT_LIFE_MASK;
+        store_relaxed(&image->life, life != 0 ? life : 1);
+        store_release(&image->word, record_word(RECORD_LIVE, process, 0, record_generation_of(seen)));
+        store_relaxed(&section->image->heap_hint, number);
+        *ret_number = number;
+        return 0;
+    }
+    return -ENOSPC;
+}
+
+int heap_claim(struct section *section, uint32_t process, uint64_t bytes_max, uint32_t *ret_number)
+{
+    uint32_t hint = load_relaxed(&section->image->heap_hint);
+    int error = claim_heap_from(section, hint != 0 ? hint : 1, process, bytes_max, ret_number);
+    return error == -ENOSPC ? claim_heap_from(section, 1, process, bytes_max, ret_number) : error;
+}
+
+void heap_view_init(struct core_heap *ret_heap, struct section *section, uint32_t number)
+{
+    struct heap_image *image = section_heap(section, number);
+    ret_heap->life = &image->life;
+    ret_heap->units = section->units;
+    ret_heap->unit_words = section->unit_words;
+    ret_heap->spans = section->spans;
+    store_relaxed(&ret_heap->units_end, section_units_end(section));
+    ret_heap->unit_shift = section->unit_shift;
+    ret_heap->span_stride = section->span_stride;
+    ret_heap->number = number;
+    ret_heap->slab_max = (uint32_t)class_slab_max(section->unit_shift);
+    ret_heap->section = section;
+    ret_heap->image = image;
+}
+
+static void change_life(struct heap_image *image)
+{
+    uint64_t life = (load_relaxed(&image->life) + 1) & UNIT_LIFE_MASK;
+    store_release(&image->life, life != 0 ? life : 1);
+}
+
+void heap_clear(struct core_owner *owner, struct core_heap *heap)
+{
+    struct section *section = heap->section;
+    struct heap_image *image = heap->image;
+    change_life(image);
+    uint32_t low = ~load_relaxed(&image->units_low);
+    uint32_t high = load_relaxed(&image->units_high);
+    for (uint32_t unit = low; unit < high; unit++) {
+        uint64_t word = load_relaxed(&section->unit_words[unit]);
+        if (unit_state_of(word) != UNIT_FREE && unit_heap_of(word) == heap->number)
+            span_free(section, unit, 1, heap->number);
+    }
+    store_relaxed(&image->units_low, 0);
+    store_relaxed(&image->units_high, 0);
+    store_relaxed(&image->orphans, 0);
+    if (low < high)
+        settle(owner, low, high);
+}
+
+void heap_end(struct core_owner *owner, struct core_heap *heap)
+{
+    heap_clear(owner, heap);
+    uint64_t generation = record_generation_of(load_relaxed(&heap->image->word)) + 1;
+    store_release(&heap->image->word, record_word(RECORD_FREE, 0, 0, generation));
+    if (heap->number < load_relaxed(&heap->section->image->heap_hint))
+        store_relaxed(&heap->section->image->heap_hint, heap->number);
+}

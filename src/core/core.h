@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * core: allocation inside one section for an owner that it is given. No system calls, no globals, no thread-locals.
+ *
+ * Dictionary. A *bin* is a thread's own view of one heap's slabs of one class: the slab that it allocates from now and a
+ * ring of others that may have free blocks. Bins are hints; the truth is in the image. A *claim* is the word of free bits
+ * that the owner is allocating from.
+ *
+ *     taken  = ready - bits in free[]            blocks live, claimed, or freed elsewhere and not yet drained
+ *     frees_left = taken while the slab stands in a bin, 1 while it does not
+ *
+ * so one decrement on each local free finds both moments at which the owner must act: a full slab got a free block, or a
+ * slab got empty.
+ *
+ * Each operation commits with one store:
+ *
+ *     alloc             claim = claim without its lowest bit
+ *     local free        free[k] with the block's bit
+ *     free elsewhere    elsewhere[k] fetch_or the bit        between hand = block and hand = 0
+ *     drain             free[k] |= r, then elsewhere[k] &= ~r    r: the bits that no hand names
+ *     take a word       claim_index = k, claim = free[k], free[k] = 0    while claim is 0
+ *     extend            free bits of [ready, n), then ready = n
+ *
+ * A bit may stand twice (in free and claim, or in free and elsewhere) between two stores of one owner, and for no longer
+ * than until the next drain of its word or the end of the owner's recovery.
+ */
+#ifndef CAIRN_CORE_CORE_H
+#define CAIRN_CORE_CORE_H
+
+#include "core/classes.h"
+#include "section/section.h"
+
+/* Memory of this process for bins and rings. get returns zeroed memory or NULL. */
+struct core_memory {
+    void *(*get)(size_t bytes);
+    void (*give)(void *memory, size_t bytes);
+};
+
+enum span_listed {
+    SPAN_UNLISTED = 0, /* in no bin: full when its owner last looked */
+    SPAN_LISTED = 1,   /* in a ring */
+    SPAN_CURRENT = 2,  /* a bin allocates from it */
+};
+
+struct bin {
+    struct span_image *slab;  /* never NULL: the empty slab when there is none */
+    unsigned char *word_base; /* address of block 0 of the claimed word */
+    uint32_t block_bytes;
+    uint32_t unit;            /* head unit of the slab */
+};
+
+struct ring {
+    uint32_t *units; /* capacity is a power of two, or 0 */
+    uint32_t capacity;
+    uint32_t first;
+    uint32_t count;
+};
+
+/* One owner's bins for one heap. */
+struct bins {
+    uint64_t check; /* life of the heap and key of the handle they were made for, see core_heap */
+    uint64_t word;  /* unit word of a slab that is mine and of this heap */
+    struct core_owner *owner;
+    struct ring *rings; /* CLASS_COUNT of them; NULL until the first is needed */
+    struct bins *next;  /* of the same bucket in owner->bins_by_heap */
+    uint32_t heap;
+    uint32_t index;     /* of the handle they were last made current for */
+    struct bin bin[CLASS_COUNT];
+};
+
+enum { BINS_BUCKETS = 64 };
+
+/* One thread's place in one section. */
+struct core_owner {
+    struct section *section;
+    struct owner_image *image;
+    const struct core_memory *memory;
+    uint32_t number;
+    uint32_t process;
+    uint32_t scan_cursor;   /* where the rotating look for frees without news goes on */
+    uint32_t orphan_cursor;
+    struct bins *bins_by_heap[BINS_BUCKETS];
+};
+
+/* One process's view of a heap; what the fast paths need stands here, side by side. */
+struct core_heap {
+    const atomic_u64 *life; /* in the heap's image; the image's life is below 2^24 */
+    uint64_t key;           /* number of this handle << 24: life ^ key is unique in this process; 0: closed */
+    unsigned char *units;
+    atomic_u64 *unit_words;
+    unsigned char *spans;
+    atomic_u32 units_end;   /* this process's copy of the image's, refreshed on slow paths: it only grows */
+    uint32_t unit_shift;
+    uint32_t span_stride;
+    uint32_t index;         /* of the handle, in each thread's table of bins */
+    uint32_t number;        /* in the section */
+    uint32_t slab_max;
+    struct section *section;
+    struct heap_image *image;
+};
+
+/* What was found wrong with a pointer that was handed in. */
+enum core_crime {
+    CRIME_NONE = 0,
+    CRIME_FOREIGN,      /* outside the section's units */
+    CRIME_UNALLOCATED,  /* in memory that holds no block */
+    CRIME_INTERIOR,     /* inside a block, not at its beginning */
+    CRIME_FREED,        /* a block that is free already */
+    CRIME_WRONG_HEAP,   /* a block of another heap of this section */
+    CRIME_STALE,        /* a block of an earlier life of the heap */
+};
+
+/* Where a pointer leads. */
+struct core_place {
+    enum core_crime crime;
+    uint32_t unit;  /* head unit of the span */
+    uint32_t heap;
+    uint64_t word;  /* unit word of the head */
+    struct span_image *span;
+    uint32_t index; /* of the block in its slab */
+    uint64_t bytes; /* usable */
+    void *block;    /* the block that the pointer lies in, when there is one */
+};
+
+extern const struct span_image core_no_slab;
+
+ALWAYS_INLINE struct word_image *span_words(struct span_image *span)
+{
+    return (struct word_image *)(void *)(span + 1);
+}
+
+ALWAYS_INLINE bool bins_are_current(const struct bins *bins, const struct core_heap *heap)
+{
+    return (load_relaxed(heap->life) ^ heap->key) == bins->check;
+}
+
+/* ---------------------------------------------------------------- fast paths */
+
+/* Takes the lowest block of the claim; NULL when the claim is empty. The store commits the allocation. */
+ALWAYS_INLINE void *core_alloc_claimed(struct bin *bin)
+{
+    struct span_image *slab = bin->slab;
+    uint64_t claim = load_relaxed(&slab->claim);
+    if (UNLIKELY(claim == 0))
+        return NULL;
+    store_relaxed(&slab->claim, claim & (claim - 1));
+    return bin->word_base + (size_t)bit_lowest(claim) * bin->block_bytes;
+}
+
+/*
+ * Frees a block of a slab that is this owner's, in one unit, and of the right heap; false when it is anything else, or a
+ * crime: then nothing has changed. *ret_noticed is set when the owner must look at the slab.
+ */
+ALWAYS_INLINE bool core_free_local(const struct core_heap *heap, const struct bins *bins, const void *block,
+                                   struct span_image **ret_noticed)
+{
+    uint64_t offset = (uint64_t)((const unsigned char *)block - heap->units);
+    uint64_t unit = offset >> heap->unit_shift;
+    if (UNLIKELY(unit >= load_relaxed(&heap->units_end)))
+        return false;
+    if (UNLIKELY(((load_relaxed(&heap->unit_words[unit]) ^ bins->word) >> UNIT_HEAP_SHIFT) != 0))
+        return false;
+
+    struct span_image *slab = (struct span_image *)(void *)(heap->spans + unit * heap->span_stride);
+    uint64_t inside = offset & bits_below(heap->unit_shift);
+    uint32_t index = (uint32_t)(inside * load_relaxed(&slab->reciprocal) >> 32);
+    if (UNLIKELY((uint64_t)index * load_relaxed(&slab->block_bytes) != inside || index >= load_relaxed(&slab->ready)))
+        return false;
+
+    struct word_image *word = &span_words(slab)[index / 64];
+    uint64_t bit = UINT64_C(1) << index % 64;
+    uint64_t claimed = (load_relaxed(&slab->claim_index) & CLAIM_WORD_MASK) == index / 64 ? load_relaxed(&slab->claim) : 0;
+    uint64_t free = load_relaxed(&word->free);
+    if (UNLIKELY(((free | load_relaxed(&word->elsewhere) | claimed) & bit) != 0))
+        return false;
+    store_relaxed(&word->free, free | bit);
+    *ret_noticed = UNLIKELY(--slab->frees_left == 0) ? slab : NULL;
+    return true;
+}
+
+/* ---------------------------------------------------------------- owners */
+
+/* Claims a record for a thread; *ret_owner is zeroed by the caller. -EAGAIN: all records are taken. */
+int owner_claim(struct core_owner *ret_owner, struct section *section, const struct core_memory *memory,
+                uint32_t process, uint32_t thread_id);
+
+/* Leaves in order: slabs become orphans, or free units when they are empty, and the record can be claimed again. */
+void owner_leave(struct core_owner *owner);
+
+/* Gives the owner's bins of all heaps back to memory; the image is not touched. */
+void owner_forget(struct core_owner *owner);
+
+/* Finds or makes the owner's bins for a heap, or makes stale ones current. NULL: no memory. */
+struct bins *owner_bins(struct core_owner *owner, const struct core_heap *heap);
+
+/* Takes the owner's bins for a heap out of its table and gives them back to memory. */
+void owner_bins_drop(struct core_owner *owner, uint32_t heap);
+
+/* ---------------------------------------------------------------- heaps */
+
+/* Takes a free heap record. -ENOSPC: all are taken. */
+int heap_claim(struct section *section, uint32_t process, uint64_t bytes_max, uint32_t *ret_number);
+
+/* Fills the view of a heap. */
+void heap_view_init(struct core_heap *ret_heap, struct section *section, uint32_t number);
+
+/*
+ * Frees all spans of a private heap, whoever owns them, and changes its life. Requires that no other call on the heap is
+ * running. heap_end also gives the record back.
+ */
+void heap_clear(struct core_owner *owner, struct core_heap *heap);
+void heap_end(struct core_owner *owner, struct core_heap *heap);
+
+/* ---------------------------------------------------------------- blocks */
+
+/*
+ * Each returns NULL with *ret_error: -ENOMEM the system refuses memory, -ENOSPC the section is full, -EDQUOT the heap's
+ * limit. core_alloc tries everything short of recovering the dead.
+ */
+void *core_alloc(struct bins *bins, struct core_heap *heap, size_t size, int *ret_error);
+void *core_alloc_aligned(struct bins *bins, struct core_heap *heap, size_t alignment, size_t size, int *ret_error);
+
+/* As core_alloc, and the block is zero. */
+void *core_alloc_zeroed(struct bins *bins, struct core_heap *heap, size_t size, int *ret_error);
+
+/* Allocates, zeroes, stores the address at dest; dest_ref names dest in the owner's hand. */
+void *core_alloc_to(struct bins *bins, struct core_heap *heap, size_t size, void **dest, uint64_t dest_ref,
+                    int *ret_error);
+
+/* Frees any block of the heap, whoever owns its slab; tells the crime and changes nothing when it is none. */
+enum core_crime core_free(struct bins *bins, struct core_heap *heap, void *block);
+
+/* As core_free, with *dest = NULL in between. */
+enum core_crime core_free_from(struct bins *bins, struct core_heap *heap, void **dest, uint64_t dest_ref);
+
+/* What remains to be done after core_free_local noticed a slab. */
+void core_slab_noticed(struct bins *bins, struct span_image *slab);
+
+/* Finds where a pointer leads; changes nothing. */
+struct core_place core_find(const struct core_heap *heap, const void *block);
+
+/* Changes a large block's size in place; false when there is no room behind it. */
+bool core_resize_large(struct bins *bins, struct core_heap *heap, const struct core_place *place, size_t size);
+
+/* Gives memory that holds no block back; returns the bytes. */
+uint64_t core_trim(struct bins *bins, struct core_heap *heap);
+
+#endif

@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Slabs. Who may store where:
+ *
+ *     claim, claim_index, free[], ready    the owner (after its death: its one recoverer)
+ *     elsewhere[]                          anyone by fetch_or; the owner by fetch_and
+ *
+ * Draining word k, with r = the bits of elsewhere that no hand names:
+ *
+ *     free     ..0..     ..r..   <- the store that makes them free
+ *     elsewhere ..r..    ..r..     ..0..
+ *
+ * The hands are read after elsewhere. Who frees from elsewhere stores its hand before its fetch_or, so whoever sees the
+ * bit sees that hand, or that the free is over. Killed in the middle, a bit stands in both words: recovery clears it in
+ * elsewhere before anyone can adopt the slab, so that no adopter hands the block out and then drains it again.
+ */
+#include "core/slab.h"
+
+#include <errno.h>
+
+void slab_init(struct span_image *slab, uint32_t size_class, const struct slab_geometry *geometry)
+{
+    store_relaxed(&slab->claim, 0);
+    store_relaxed(&slab->claim_index, (load_relaxed(&slab->claim_index) & ~CLAIM_WORD_MASK) + CLAIM_COUNT_ONE);
+    store_relaxed(&slab->ready, 0);
+    store_relaxed(&slab->block_bytes, geometry->block_bytes);
+    store_relaxed(&slab->reciprocal,
+                  (uint32_t)(((UINT64_C(1) << 32) + geometry->block_bytes - 1) / geometry->block_bytes));
+    store_relaxed(&slab->blocks, geometry->blocks);
+    store_relaxed(&slab->size_class, (uint8_t)size_class);
+    store_relaxed(&slab->span_units, geometry->span_units);
+    store_relaxed(&slab->large_bytes, 0);
+    slab->frees_left = 1;
+    slab->listed = SPAN_UNLISTED;
+    slab->word_cursor = 0;
+}
+
+/* ---------------------------------------------------------------- draining */
+
+/* Takes the blocks that some owner's hand names out of the gathered bits. */
+static void leave_named(const struct section *section, uint32_t unit, const struct span_image *slab,
+                        uint64_t gathered[SLAB_WORDS_MAX], uint32_t count)
+{
+    uint64_t first_ref = section_ref(section, section_unit(section, unit));
+    uint64_t span_bytes = (uint64_t)load_relaxed(&slab->blocks) * load_relaxed(&slab->block_bytes);
+    uint32_t owners_end = load_acquire(&section->image->owners_end);
+    if (owners_end > section->owners_max)
+        owners_end = section->owners_max;
+    for (uint32_t number = 1; number <= owners_end; number++) {
+        uint64_t hand = load_acquire(&section_owner(section, number)->hand);
+        uint64_t inside = (hand & HAND_REF_MASK) - first_ref;
+        if (hand == 0 || inside >= span_bytes)
+            continue;
+        uint32_t index = (uint32_t)(inside * load_relaxed(&slab->reciprocal) >> 32);
+        if (index / 64 < count)
+            gathered[index / 64] &= ~(UINT64_C(1) << index % 64);
+    }
+}
+
+uint32_t slab_drain(const struct section *section, uint32_t unit, struct span_image *slab)
+{
+    struct word_image *words = span_words(slab);
+    uint32_t count = slab_words_ready(slab);
+    uint64_t gathered[SLAB_WORDS_MAX];
+    uint64_t any = 0;
+    for (uint32_t k = 0; k < count; k++) {
+        gathered[k] = load_acquire(&words[k].elsewhere);
+        any |= gathered[k];
+    }
+    if (any == 0)
+        return 0;
+
+    leave_named(section, unit, slab, gathered, count);
+    uint32_t drained = 0;
+    for (uint32_t k = 0; k < count; k++) {
+        if (gathered[k] == 0)
+            continue;
+        store_relaxed(&words[k].free, load_relaxed(&words[k].free) | gathered[k]);
+        step();
+        fetch_and_acq_rel(&words[k].elsewhere, ~gathered[k]);
+        drained += bit_count(gathered[k]);
+    }
+    return drained;
+}
+
+/* ---------------------------------------------------------------- claiming and extending */
+
+int32_t slab_take_word(struct span_image *slab)
+{
+    struct word_image *words = span_words(slab);
+    uint32_t count = slab_words_ready(slab);
+    uint32_t k = slab->word_cursor;
+    for (uint32_t tried = 0; tried < count; tried++, k++) {
+        if (k >= count)
+            k = 0;
+        uint64_t free = load_relaxed(&words[k].free);
+        if (free == 0)
+            continue;
+        uint64_t index = load_relaxed(&slab->claim_index);
+        store_relaxed(&slab->claim_index, (index & ~CLAIM_WORD_MASK) + CLAIM_COUNT_ONE + k);
+        step();
+        store_relaxed(&slab->claim, free);
+        step();
+        store_relaxed(&words[k].free, 0);
+        slab->word_cursor = (uint16_t)k;
+        return (int32_t)k;
+    }
+    return -1;
+}
+
+int slab_extend(struct section *section, uint32_t unit, struct span_image *slab)
+{
+    uint32_t ready = load_relaxed(&slab->ready);
+    uint32_t blocks = load_relaxed(&slab->blocks);
+    uint32_t block_bytes = load_relaxed(&slab->block_bytes);
+    if (ready >= blocks)
+        return 0;
+
+    /* One word's worth, and no more than the pages it needs anyway while little is committed. */
+    uint32_t end = (ready | 63) + 1 < blocks ? (ready | 63) + 1 : blocks;
+    uint64_t span_offset = section_offset(section, section_unit(section, unit));
+    uint64_t from = span_offset + (uint64_t)ready * block_bytes;
+    if (section->commit_bits != NULL && !section_committed(section, from + block_bytes - 1, NULL)) {
+        uint64_t page_end = align_up(from + block_bytes, UINT64_C(1) << section->page_shift);
+        uint32_t fitting = (uint32_t)((page_end - span_offset) / block_bytes);
+        if (fitting < end)
+            end = fitting;
+    }
+    int error = section_commit(section, from, (uint64_t)(end - ready) * block_bytes);
+    if (error < 0)
+        return error;
+
+    struct word_image *word = &span_words(slab)[ready / 64];
+    uint64_t below = bits_below(ready % 64);
+    uint64_t added = bits_below(end - (ready & ~63u)) & ~below;
+    if (ready % 64 == 0)
+        store_relaxed(&word->elsewhere, 0); /* no block of this word was ever out, so nobody else is here */
+    store_relaxed(&word->free, (load_relaxed(&word->free) & below) | added);
+    step();
+    store_release(&slab->ready, end);
+    return 1;
+}
+
+void slab_unclaim(struct span_image *slab)
+{
+    uint64_t claim = load_relaxed(&slab->claim);
+    if (claim == 0)
+        return;
+    uint32_t k = (uint32_t)(load_relaxed(&slab->claim_index) & CLAIM_WORD_MASK) % SLAB_WORDS_MAX;
+    struct word_image *word = &span_words(slab)[k];
+    store_relaxed(&word->free, load_relaxed(&word->free) | claim);
+    step();
+    store_relaxed(&slab->claim, 0);
+}
+
+void slab_normalise(struct span_image *slab)
+{
+    slab_unclaim(slab);
+    step();
+    struct word_image *words = span_words(slab);
+    uint32_t count = slab_words_ready(slab);
+    for (uint32_t k = 0; k < count; k++)
+        fetch_and_acq_rel(&words[k].elsewhere, ~load_relaxed(&words[k].free));
+    /* Killed while extending: bits at or beyond ready were set and not yet meant. */
+    uint32_t ready = load_relaxed(&slab->ready);
+    if (ready % 64 != 0 && ready < SLAB_BLOCKS_MAX) {
+        struct word_image *last = &words[ready / 64];
+        store_relaxed(&last->free, load_relaxed(&last->free) & bits_below(ready % 64));
+    }
+    slab->listed = SPAN_UNLISTED;
+    slab->frees_left = 1;
+    slab->word_cursor = 0;
+}
+
+/* ---------------------------------------------------------------- counting */
+
+uint32_t slab_taken(const struct span_image *slab)
+{
+    const struct word_image *words = (const struct word_image *)(const void *)(slab + 1);
+    uint32_t count = slab_words_ready(slab);
+    uint32_t free = 0;
+    for (uint32_t k = 0; k < count; k++)
+        free += bit_count(load_relaxed(&words[k].free));
+    uint32_t ready = load_relaxed(&slab->ready);
+    return free < ready ? ready - free : 0;
+}
+
+uint64_t slab_live_word(const struct span_image *slab, uint32_t word)
+{
+    const struct word_image *words = (const struct word_image *)(const void *)(slab + 1);
+    /* In the direction in which bits move, so that a block on its way is not counted as live. */
+    uint64_t gone = load_acquire(&words[word].elsewhere) | load_acquire(&words[word].free);
+    if ((load_acquire(&slab->claim_index) & CLAIM_WORD_MASK) == word)
+        gone |= load_acquire(&slab->claim);
+    uint32_t ready = load_relaxed(&slab->ready);
+    return ~gone & (ready <= word * 64 ? 0 : bits_below(ready - word * 64));
+}
+
+uint32_t slab_live(const struct span_image *slab)
+{
+    uint32_t count = slab_words_ready(slab);
+    uint32_t live = 0;
+    for (uint32_t k = 0; k < count; k++)
+        live += bit_count(slab_live_word(slab, k));
+    return live;
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+/* spans: taking and giving back runs of units. Used by core and recovery. */
+#ifndef CAIRN_CORE_SPANS_H
+#define CAIRN_CORE_SPANS_H
+
+#include "core/core.h"
+
+/* A span that is being built: its units are TAKEN by the owner. */
+struct span_taken {
+    uint32_t unit;
+    uint32_t units;
+    bool is_zero; /* every byte of it reads as zero once committed */
+};
+
+/*
+ * Charges the heap and takes `units` consecutive FREE units, the first a multiple of unit_alignment counted from
+ * address 0. -EDQUOT: the heap's limit; -ENOSPC: the section has no such run; -ENOMEM: no memory for the unit words.
+ */
+int span_take(struct core_owner *owner, const struct core_heap *heap, uint32_t units, uint64_t alignment_bytes,
+              struct span_taken *ret_span);
+
+/* Gives a span that is TAKEN back as it was. */
+void span_put_back(struct core_owner *owner, const struct core_heap *heap, const struct span_taken *span);
+
+/* Turns a taken span into a live one: tails, then the head's word, which commits it. The header is complete before. */
+void span_publish(struct core_owner *owner, const struct span_taken *span, uint64_t head_word);
+
+/*
+ * Lengthens a live span in place, if the units behind it are free: TAKEN, TAIL, then the store of span_units in the
+ * header commits. Killed before, recovery finds TAILs outside their head's span and frees them.
+ */
+bool span_extend(struct core_owner *owner, const struct core_heap *heap, uint32_t head, uint32_t units,
+                 uint32_t units_new);
+
+/*
+ * Frees the units of a span whose head the owner has made FREEING: tails first, the head last. Uncharges the heap.
+ */
+void span_free(struct section *section, uint32_t unit, uint32_t units, uint32_t heap);
+
+/* Frees the units [first, end) of a live span whose header already says that it ends at first. */
+void span_free_tails(struct section *section, uint32_t first, uint32_t end, uint32_t heap);
+
+/* Gives the memory of free units in [first, end) back, when they can be taken meanwhile; returns the bytes. */
+uint64_t span_decommit(struct core_owner *owner, uint32_t first, uint32_t end);
+
+#endif

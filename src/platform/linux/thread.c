@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MIT */
+/* thread: threads of this process and how they wait for each other. */
+#define _GNU_SOURCE
+#include "platform/platform.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* From linux/futex.h, which not every C library comes with. Private: not shared with other processes, and cheaper. */
+#define FUTEX_WAIT_PRIVATE 128L
+#define FUTEX_WAKE_PRIVATE 129L
+
+uint32_t thread_id(void)
+{
+    return (uint32_t)syscall(SYS_gettid);
+}
+
+void thread_yield(void)
+{
+    sched_yield();
+}
+
+/* ---------------------------------------------------------------- the end of a thread */
+
+/* One key for the whole process, made at first use. */
+static struct mutex exit_mutex;
+static atomic_u32 exit_key_made;
+static pthread_key_t exit_key;
+static void (*exit_leave)(void *arg);
+
+static int make_key(void (*leave)(void *arg))
+{
+    int error = 0;
+    mutex_lock(&exit_mutex);
+    if (load_relaxed(&exit_key_made) == 0) {
+        error = -pthread_key_create(&exit_key, leave);
+        exit_leave = leave;
+        store_release(&exit_key_made, error == 0); /* with load_acquire in thread_on_exit */
+    }
+    mutex_unlock(&exit_mutex);
+    return error;
+}
+
+int thread_on_exit(void (*leave)(void *arg), void *arg)
+{
+    int error = load_acquire(&exit_key_made) != 0 ? 0 : make_key(leave);
+    if (error < 0)
+        return error;
+    ASSERT(exit_leave == leave);
+    return -pthread_setspecific(exit_key, arg);
+}
+
+/* ---------------------------------------------------------------- mutex */
+
+/*
+ * Drepper, "Futexes are tricky", the second mutex. Zero is free, so a static one needs no initialisation, and unlike
+ * a C library's mutex it is known not to allocate: it is used inside malloc. Whoever has waited takes the lock as
+ * "held and waited for": there may be others, and the price of being wrong is one wake that nobody needs.
+ */
+void mutex_lock(struct mutex *mutex)
+{
+    uint32_t state = 0;
+    if (cas_acq_rel(&mutex->state, &state, 1))
+        return;
+    int saved_errno = errno;
+    while (atomic_exchange_explicit(&mutex->state, 2, memory_order_acquire) != 0)
+        syscall(SYS_futex, &mutex->state, FUTEX_WAIT_PRIVATE, 2L, NULL, NULL, 0L);
+    errno = saved_errno;
+}
+
+void mutex_unlock(struct mutex *mutex)
+{
+    if (atomic_exchange_explicit(&mutex->state, 0, memory_order_release) != 2)
+        return;
+    int saved_errno = errno;
+    syscall(SYS_futex, &mutex->state, FUTEX_WAKE_PRIVATE, 1L, NULL, NULL, 0L);
+    errno = saved_errno;
+}

@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * platform: what cairn needs of an operating system, as contracts; one folder per system implements them. This is the
+ * only place with system calls. Calls return 0 or a negative errno value unless they say otherwise; a ret_ is untouched
+ * on failure. All sizes and offsets are bytes and multiples of platform_page_size() unless said otherwise.
+ */
+#ifndef CAIRN_PLATFORM_PLATFORM_H
+#define CAIRN_PLATFORM_PLATFORM_H
+
+#include "base/base.h"
+
+/* ---------------------------------------------------------------- memory */
+
+/* The system's page size, asked, never assumed. */
+size_t platform_page_size(void);
+
+/* Reserves address space that cannot be touched yet. Costs no memory. -ENOMEM: no room, or a limit of the process. */
+int memory_reserve(void **ret_address, size_t bytes);
+
+/* Makes a part of reserved memory usable and zero. -ENOMEM: the system refuses to promise it. */
+int memory_commit(void *address, size_t bytes);
+
+/* Gives the memory of a committed part back; it stays usable and reads as zero. */
+int memory_decommit(void *address, size_t bytes);
+
+/* Ends a reservation or a view, whole. */
+void memory_release(void *address, size_t bytes);
+
+/* Gets usable zeroed memory for this process's own bookkeeping. */
+int memory_get(void **ret_address, size_t bytes);
+
+/* Returns the smaller of `bytes` and what the process's address-space limit lets one reservation reasonably take. */
+size_t memory_reservation_limit(size_t bytes);
+
+/* ---------------------------------------------------------------- files */
+
+struct file_status {
+    uint64_t device;
+    uint64_t inode;
+    uint64_t bytes;
+    uint64_t links;
+    uint32_t user;
+    uint32_t mode;      /* permission bits */
+    bool is_regular;
+};
+
+/* Makes an anonymous memory file that cannot shrink. */
+int file_create_anonymous(int *ret_file, const char *label);
+
+/* Makes a file without a name in a directory, for file_publish. -EOPNOTSUPP: not a file system that commits memory. */
+int file_create_unnamed(int *ret_file, const char *directory, uint32_t mode);
+
+/* Gives an unnamed file its name, in one step. -EEXIST: the name is taken. */
+int file_publish(int file, const char *directory, const char *name);
+
+/* Opens an existing file without following a link in the last component and without blocking. -ELOOP: it is a link. */
+int file_open(int *ret_file, const char *directory, const char *name, bool read_only);
+
+/* Opens a second, private description of an open file, for liveness. */
+int file_reopen(int *ret_file, int file);
+
+void file_close(int file);
+int file_status_get(int file, struct file_status *ret_status);
+
+/* Reads exactly `bytes` at an offset without mapping; any alignment. -ENODATA: the file is shorter. */
+int file_read_at(int file, uint64_t offset, void *ret_bytes, size_t bytes);
+int file_write_at(int file, uint64_t offset, const void *from, size_t bytes);
+
+/*
+ * Commits a range of a file: afterwards no touch of it can fail for lack of memory, in any process. Grows the file where
+ * needed. All or nothing. -ENOMEM: the file system is full or a limit of the process forbids it; raises no signal.
+ */
+int file_commit(int file, uint64_t offset, uint64_t bytes);
+
+/*
+ * Gives a committed range back through a writable view of it: every process then reads zeros. -EOPNOTSUPP: the system
+ * cannot, and every caller copes.
+ */
+int file_decommit(void *address, size_t bytes);
+
+/*
+ * Maps a view of a file. address 0: anywhere; else exactly there or -EADDRINUSE, replacing nothing. The view may be
+ * larger than the file: what the file gains later is visible in it.
+ */
+int file_map(void **ret_address, int file, uint64_t address, size_t bytes, bool read_only);
+
+int file_unlink(const char *directory, const char *name);
+
+/* Makes a directory with mode 0700 unless it exists. -EPERM: what exists is not a directory of this user's own. */
+int directory_ensure_own(const char *directory);
+
+/* Calls visit for each entry that is a regular file until it returns other than 0, which is then returned. */
+int directory_walk(const char *directory, int (*visit)(const char *name, void *arg), void *arg);
+
+/* Returns the filesystem's size and free bytes in a directory, for an error's sentence. */
+int directory_space(const char *directory, uint64_t *ret_bytes, uint64_t *ret_bytes_free);
+
+/* ---------------------------------------------------------------- liveness */
+
+/*
+ * A slot of a file is held by a process from liveness_take until it dies, ends, execs, or gives it back; not lost when
+ * the process closes other descriptors of the file, not kept by a forked child. Never decided by a process id or a clock.
+ */
+struct liveness {
+    void *mapping; /* the small mapping that holds the lock; NULL: not held */
+    size_t bytes;
+};
+
+/* -EBUSY: another process holds the slot. The slot is a byte offset far beyond the file's contents. */
+int liveness_take(struct liveness *ret_liveness, int file, uint64_t slot);
+void liveness_give(struct liveness *liveness);
+
+/* Returns 1 when some process holds the slot, 0 when none does. */
+int liveness_probe(int file, uint64_t slot);
+
+/* ---------------------------------------------------------------- processes and threads */
+
+uint32_t process_id(void);
+uint32_t thread_id(void);
+uint32_t process_user(void);
+
+/* A set-uid or otherwise privileged start: the environment is not to be trusted. */
+bool process_is_privileged(void);
+
+/* Fills with random bytes; falls back to less random ones rather than fail. */
+void random_fill(void *ret_bytes, size_t bytes);
+
+/* Seconds since 1970. */
+uint64_t time_now(void);
+
+/* Identifies the running boot of the system; zeros where the system does not tell. */
+void boot_id_get(uint8_t ret_id[16]);
+
+/* Lets other threads run; for loops that wait for another's few instructions. */
+void thread_yield(void);
+
+/* Sets what to call with `arg` when the calling thread ends; may be called again with another arg. */
+int thread_on_exit(void (*leave)(void *arg), void *arg);
+
+/* Calls these around each fork of this process: before and after in the parent, after in the child. */
+int process_on_fork(void (*before)(void), void (*parent)(void), void (*child)(void));
+
+/* A mutex of this process alone, for rare work on process-wide tables. */
+struct mutex {
+    atomic_u32 state; /* 0 free, 1 held, 2 held and waited for */
+};
+void mutex_lock(struct mutex *mutex);
+void mutex_unlock(struct mutex *mutex);
+
+/* Writes one line to standard error and ends the process by abort. */
+_Noreturn void crime_abort(const char *line);
+
+#endif

@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Order within one owner, and why:
+ *
+ *     1. the hand         while its slabs are as it left them: the bits decide what had happened
+ *     2. FREEING heads    finished first: their TAILs go before them
+ *     3. slabs            bits in order (slab_normalise), then the word becomes ORPHAN: last, an adopter starts from there
+ *     4. TAILs            whose head is still TAKEN by the dead, or which lie outside their head's span
+ *     5. TAKEN units      now nothing points to them
+ *     6. news, hand, and the record: FREE with the next generation
+ */
+#include "recovery/recovery.h"
+
+#include "core/slab.h"
+#include "core/spans.h"
+
+/* ---------------------------------------------------------------- the hand */
+
+static bool unit_of_ref(const struct section *section, uint64_t ref, uint32_t *ret_unit)
+{
+    if (ref < section->units_offset || ref - section->units_offset >= section->units_bytes)
+        return false;
+    *ret_unit = (uint32_t)((ref - section->units_offset) >> section->unit_shift);
+    return *ret_unit < section_units_end(section);
+}
+
+/* Where the hand's block lies; word is 0 when there is no live span any more. */
+struct hand_place {
+    uint32_t unit;
+    uint64_t word;
+    struct span_image *span;
+    uint32_t index;
+};
+
+static struct hand_place find_block(const struct section *section, uint64_t ref)
+{
+    struct hand_place place = {0};
+    uint32_t unit;
+    if (!unit_of_ref(section, ref, &unit))
+        return place;
+    uint64_t word = load_acquire(&section->unit_words[unit]);
+    if (unit_state_of(word) == UNIT_TAIL) {
+        unit = unit_low_of(word);
+        if (unit >= section_units_end(section))
+            return place;
+        word = load_acquire(&section->unit_words[unit]);
+    }
+    enum unit_state state = unit_state_of(word);
+    if (state != UNIT_SLAB && state != UNIT_ORPHAN && state != UNIT_LARGE)
+        return place;
+    place.unit = unit;
+    place.span = section_span(section, unit);
+    if (state != UNIT_LARGE) {
+        uint64_t inside = ref - section_ref(section, section_unit(section, unit));
+        place.index = (uint32_t)(inside * load_relaxed(&place.span->reciprocal) >> 32);
+        if (place.index >= load_relaxed(&place.span->ready) || place.index >= SLAB_BLOCKS_MAX)
+            return place;
+    }
+    place.word = word;
+    return place;
+}
+
+static bool is_free(const struct hand_place *place)
+{
+    if (place->word == 0)
+        return true;
+    if (unit_state_of(place->word) == UNIT_LARGE)
+        return false;
+    return (slab_live_word(place->span, place->index / 64) >> place->index % 64 & 1) == 0;
+}
+
+static void free_block(struct section *section, const struct hand_place *place, uint32_t dead)
+{
+    if (unit_state_of(place->word) != UNIT_LARGE) {
+        fetch_or_acq_rel(&span_words(place->span)[place->index / 64].elsewhere, UINT64_C(1) << place->index % 64);
+        return;
+    }
+    uint64_t expected = place->word;
+    /* In the name of the dead, so that whoever comes after a killed recoverer finishes it as FREEING. */
+    (void)cas_acq_rel(&section->unit_words[place->unit], &expected,
+                      unit_word(UNIT_FREEING, dead, unit_heap_of(expected), unit_low_of(expected)));
+}
+
+/* The pointer that alloc_to or free_from was about to store to; NULL when it is none of this section's. */
+static void **dest_of(const struct section *section, uint64_t dest)
+{
+    uint32_t unit;
+    if (dest % sizeof(void *) != 0 || !unit_of_ref(section, dest, &unit))
+        return NULL;
+    return (void **)(void *)section_at(section, dest);
+}
+
+static void finish_hand(struct section *section, struct owner_image *image, uint32_t dead)
+{
+    uint64_t hand = load_acquire(&image->hand);
+    uint64_t ref = hand & HAND_REF_MASK;
+    if (hand == 0)
+        return;
+    struct hand_place place = find_block(section, ref);
+    void **dest = dest_of(section, load_relaxed(&image->hand_dest));
+    switch ((enum hand_op)(hand >> HAND_OP_SHIFT)) {
+    case HAND_FREE:
+        /* Whether its bit was set or not, setting it is right: while the hand named the block nobody drained it. */
+        if (!is_free(&place))
+            free_block(section, &place, dead);
+        break;
+    case HAND_ALLOC_TO:
+        /* First the bits, then *dest: a block that was taken and not linked is given back. */
+        if (!is_free(&place) && dest != NULL && __atomic_load_n(dest, __ATOMIC_ACQUIRE) != section_at(section, ref))
+            free_block(section, &place, dead);
+        break;
+    case HAND_FREE_FROM:
+        if (dest != NULL && __atomic_load_n(dest, __ATOMIC_ACQUIRE) == section_at(section, ref))
+            __atomic_store_n(dest, NULL, __ATOMIC_RELEASE);
+        if (!is_free(&place))
+            free_block(section, &place, dead);
+        break;
+    case HAND_SHRINK: {
+        uint64_t units_before = load_relaxed(&image->hand_arg);
+        if (place.word == 0 || unit_state_of(place.word) != UNIT_LARGE || units_before > section->units_max)
+            break;
+        uint32_t end = section_units_end(section);
+        for (uint32_t i = load_relaxed(&place.span->span_units); i < units_before && place.unit + i < end; i++) {
+            uint64_t word = load_acquire(&section->unit_words[place.unit + i]);
+            if (unit_state_of(word) == UNIT_TAIL && unit_low_of(word) == place.unit)
+                span_free_tails(section, place.unit + i, place.unit + i + 1, unit_heap_of(word));
+        }
+        break;
+    }
+    case HAND_NOTHING:
+        break;
+    }
+    step();
+    store_release(&image->hand, 0);
+}
+
+/* ---------------------------------------------------------------- units */
+
+static bool is_of(uint64_t word, enum unit_state state, uint32_t owner)
+{
+    return unit_state_of(word) == state && unit_owner_of(word) == owner;
+}
+
+static void finish_freeing(struct section *section, uint32_t dead, uint32_t end)
+{
+    for (uint32_t unit = 0; unit < end; unit++) {
+        uint64_t word = load_acquire(&section->unit_words[unit]);
+        if (!is_of(word, UNIT_FREEING, dead))
+            continue;
+        uint32_t units = load_relaxed(&section_span(section, unit)->span_units);
+        /* Tails that are FREE already may be somebody else's by now: only what still names this head is freed. */
+        for (uint32_t tail = unit + 1; tail < end && tail - unit < units; tail++) {
+            uint64_t tail_word = load_acquire(&section->unit_words[tail]);
+            if (unit_state_of(tail_word) == UNIT_TAIL && unit_low_of(tail_word) == unit)
+                span_free_tails(section, tail, tail + 1, unit_heap_of(word));
+        }
+        span_free_tails(section, unit, unit + 1, unit_heap_of(word));
+    }
+}
+
+static void orphan_slabs(struct section *section, uint32_t dead, uint32_t end)
+{
+    for (uint32_t unit = 0; unit < end; unit++) {
+        uint64_t word = load_acquire(&section->unit_words[unit]);
+        if (!is_of(word, UNIT_SLAB, dead))
+            continue;
+        slab_normalise(section_span(section, unit));
+        step();
+        store_release(&section->unit_words[unit],
+                      unit_word(UNIT_ORPHAN, 0, unit_heap_of(word), unit_low_of(word)));
+        uint32_t heap = unit_heap_of(word);
+        if (heap != 0 && heap <= section->heaps_max)
+            fetch_add_relaxed(&section_heap(section, heap)->orphans, 1);
+    }
+}
+
+static void free_lost_tails(struct section *section, uint32_t dead, uint32_t end)
+{
+    for (uint32_t unit = 0; unit < end; unit++) {
+        uint64_t word = load_acquire(&section->unit_words[unit]);
+        uint32_t head = unit_low_of(word);
+        if (!is_of(word, UNIT_TAIL, dead) || head >= unit)
+            continue;
+        uint64_t head_word = load_acquire(&section->unit_words[head]);
+        if (is_of(head_word, UNIT_TAKEN, dead) ||
+            unit - head >= load_relaxed(&section_span(section, head)->span_units))
+            span_free_tails(section, unit, unit + 1, unit_heap_of(word));
+    }
+}
+
+static void free_taken(struct section *section, uint32_t dead, uint32_t end)
+{
+    for (uint32_t unit = 0; unit < end; unit++) {
+        uint64_t word = load_acquire(&section->unit_words[unit]);
+        if (is_of(word, UNIT_TAKEN, dead))
+            span_free_tails(section, unit, unit + 1, unit_heap_of(word));
+    }
+}
+
+/* ---------------------------------------------------------------- owners and processes */
+
+/* Names itself in the record, so that no other recovers the same owner; takes over from a recoverer that is dead. */
+static bool begin(const struct recovery *recovery, struct owner_image *image)
+{
+    struct section *section = recovery->section;
+    uint64_t word = load_acquire(&image->word);
+    if (record_state_of(word) == RECORD_RECOVERING && record_by_of(word) != recovery->by) {
+        uint32_t by = record_by_of(word);
+        if (by != 0 && by <= section->owners_max) {
+            uint64_t by_word = load_acquire(&section_owner(section, by)->word);
+            if (record_state_of(by_word) == RECORD_LIVE &&
+                recovery->process_is_alive(recovery->arg, record_process_of(by_word)))
+                return false;
+        }
+    } else if (record_state_of(word) != RECORD_LIVE && record_state_of(word) != RECORD_RECOVERING) {
+        return false;
+    }
+    return cas_acq_rel(&image->word, &word,
+                       record_word(RECORD_RECOVERING, record_process_of(word), recovery->by,
+                                   record_generation_of(word)));
+}
+
+bool recovery_of_owner(const struct recovery *recovery, uint32_t number)
+{
+    struct section *section = recovery->section;
+    struct owner_image *image = section_owner(section, number);
+    if (!begin(recovery, image))
+        return false;
+
+    uint32_t end = section_units_end(section);
+    finish_hand(section, image, number);
+    finish_freeing(section, number, end);
+    orphan_slabs(section, number, end);
+    free_lost_tails(section, number, end);
+    free_taken(section, number, end);
+
+    /* A lock that it held protects single words only: nothing to mend behind it. */
+    uint64_t lock = load_acquire(&section->image->lock);
+    if (lock >> 32 == number)
+        (void)cas_acq_rel(&section->image->lock, &lock, 0);
+
+    for (uint32_t w = 0; w < NEWS_WORDS; w++)
+        store_relaxed(&image->news[w], 0);
+    uint64_t generation = record_generation_of(load_relaxed(&image->word)) + 1;
+    store_release(&image->word, record_word(RECORD_FREE, 0, 0, generation));
+    return true;
+}
+
+uint32_t recovery_of_dead(const struct recovery *recovery)
+{
+    struct section *section = recovery->section;
+    uint32_t recovered = 0;
+    uint32_t processes_end = load_acquire(&section->image->processes_end);
+    uint32_t owners_end = load_acquire(&section->image->owners_end);
+    for (uint32_t process = 1; process <= processes_end && process <= section->processes_max; process++) {
+        struct process_image *image = section_process(section, process);
+        uint64_t word = load_acquire(&image->word);
+        if (record_state_of(word) != RECORD_LIVE || recovery->process_is_alive(recovery->arg, process))
+            continue;
+        bool all = true;
+        for (uint32_t number = 1; number <= owners_end && number <= section->owners_max; number++) {
+            uint64_t owner_word = load_acquire(&section_owner(section, number)->word);
+            if (record_state_of(owner_word) == RECORD_FREE || record_process_of(owner_word) != process)
+                continue;
+            if (recovery_of_owner(recovery, number))
+                recovered++;
+            else
+                all = false;
+        }
+        /* Only when nothing names the process any more can its number be another's. */
+        if (all)
+            (void)cas_acq_rel(&image->word, &word, record_word(RECORD_FREE, 0, 0, record_generation_of(word) + 1));
+    }
+    return recovered;
+}

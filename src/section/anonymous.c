@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+
+#include "platform/platform.h"
+#include "section/backing.h"
+
+/* Steps of 1 MiB keep the section few mappings (65,530 are allowed) and the system calls rare. */
+#define COMMIT_STEP_SHIFT 20
+
+static int commit(struct section *section, uint64_t offset, uint64_t bytes)
+{
+    return memory_commit(section->base + offset, bytes);
+}
+
+static int decommit(struct section *section, uint64_t offset, uint64_t bytes)
+{
+    return memory_decommit(section->base + offset, bytes);
+}
+
+static void close_anonymous(struct section *section)
+{
+    memory_release(section->base, section->bytes_max);
+}
+
+static const struct backing anonymous = {
+    .commit = commit,
+    .decommit = decommit,
+    .close = close_anonymous,
+    .starts_zero = true,
+};
+
+int section_create_anonymous(struct section *ret_section, const struct section_params *params)
+{
+    struct section_image header;
+    int error = section_plan(&header, params);
+    if (error < 0)
+        return error;
+
+    void *base;
+    error = memory_reserve(&base, params->bytes_max);
+    if (error < 0)
+        return error;
+    struct section section = {.backing = &anonymous, .file = -1, .commit_step_shift = COMMIT_STEP_SHIFT};
+    section_view_init(&section, base, &header);
+
+    error = section_image_init(&section, &header);
+    if (error < 0) {
+        memory_release(base, params->bytes_max);
+        return error;
+    }
+    *ret_section = section;
+    return 0;
+}

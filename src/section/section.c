@@ -1,0 +1,402 @@
+/* SPDX-License-Identifier: MIT */
+#include "section/section.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "section/backing.h"
+
+/*
+ * Where the tables lie. Shared and private sections give each table pages of its own, committed when first used, so a
+ * table sized for the largest section costs address space and nothing else.
+ */
+
+static uint32_t unit_shift_for(uint64_t bytes_max)
+{
+    uint32_t log2 = bit_highest(bytes_max);
+    if (log2 < UNIT_SHIFT_MIN + 8)
+        return UNIT_SHIFT_MIN;
+    return log2 - 8 < UNIT_SHIFT_MAX ? log2 - 8 : UNIT_SHIFT_MAX;
+}
+
+/* Room for a slab's header and a pair of words for each 64 blocks of the smallest size. */
+static uint32_t span_stride_for(uint32_t unit_shift)
+{
+    uint32_t stride = (uint32_t)sizeof(struct span_image) + (1u << unit_shift) / 64;
+    /* A stride that is a power of two would make all headers fight for the same sets of the cache. */
+    return is_power_of_two(stride) ? stride + 16 : stride;
+}
+
+/* Lays out the tables for a number of units and returns where the units part ends. */
+static uint64_t lay_out(struct section_image *header, uint64_t alignment, uint64_t commit_bytes)
+{
+    uint64_t at = align_up(sizeof(struct section_image), 64);
+    header->commit_offset = commit_bytes != 0 ? align_up(at, alignment) : 0;
+    at = commit_bytes != 0 ? header->commit_offset + commit_bytes : at;
+    header->processes_offset = at = align_up(at, alignment);
+    at += (uint64_t)header->processes_max * sizeof(struct process_image);
+    header->owners_offset = at = align_up(at, alignment);
+    at += (uint64_t)header->owners_max * sizeof(struct owner_image);
+    header->heaps_offset = at = align_up(at, alignment);
+    at += (uint64_t)header->heaps_max * sizeof(struct heap_image);
+    header->roots_offset = at = align_up(at, alignment);
+    at += (uint64_t)header->roots_max * sizeof(struct root_image);
+    header->unit_words_offset = at = align_up(at, alignment);
+    at += (uint64_t)header->units_max * sizeof(uint64_t);
+    header->spans_offset = at = align_up(at, alignment);
+    at += (uint64_t)header->units_max * header->span_stride;
+    header->units_offset = align_up(at, max_u64(alignment, UINT64_C(1) << header->unit_shift));
+    return header->units_offset + ((uint64_t)header->units_max << header->unit_shift);
+}
+
+static uint64_t header_checksum(const struct section_image *header)
+{
+    const unsigned char *bytes = (const unsigned char *)header;
+    uint64_t hash = UINT64_C(0xcbf29ce484222325);
+    for (size_t i = 0; i < offsetof(struct section_image, checksum); i++)
+        hash = (hash ^ bytes[i]) * UINT64_C(0x100000001b3);
+    return hash;
+}
+
+int section_plan(struct section_image *ret_header, const struct section_params *params)
+{
+    struct section_image header = {
+        .magic = IMAGE_MAGIC,
+        .byte_order = IMAGE_BYTE_ORDER,
+        .version = IMAGE_VERSION,
+        .fingerprint = image_fingerprint(),
+        .address = params->address,
+        .bytes_max = params->bytes_max,
+        .unit_shift = params->unit_shift != 0 ? params->unit_shift : unit_shift_for(params->bytes_max | 1),
+        .page_shift = params->page_shift != 0 ? params->page_shift : 12,
+        .processes_max = params->processes_max,
+        .heaps_max = params->heaps_max != 0 ? params->heaps_max : 1,
+        .instance = params->instance,
+        .created_at = params->created_at,
+        .roots_max = params->roots_max == UINT32_MAX ? 0 : params->roots_max != 0 ? params->roots_max : ROOTS_LIMIT,
+    };
+    if (header.unit_shift < UNIT_SHIFT_MIN || header.unit_shift > UNIT_SHIFT_MAX || header.page_shift < 12 ||
+        header.page_shift > 16 || header.processes_max > PROCESSES_LIMIT || header.heaps_max > HEAPS_LIMIT ||
+        header.roots_max > ROOTS_LIMIT || params->owners_max > OWNERS_LIMIT || params->bytes_max > UINT64_C(1) << 46)
+        return -EINVAL;
+    header.span_stride = span_stride_for(header.unit_shift);
+    memcpy(header.boot_id, params->boot_id, sizeof header.boot_id);
+
+    uint64_t alignment = params->tight ? 64 : UINT64_C(1) << header.page_shift;
+    uint64_t commit_bytes = params->tight ? 0 : (params->bytes_max >> header.page_shift) / 8 + 8;
+    uint64_t units = min_u64(params->bytes_max >> header.unit_shift, UNITS_LIMIT);
+    header.owners_max = params->owners_max != 0 ? params->owners_max
+                                                : (uint32_t)max_u64(64, min_u64(units, OWNERS_LIMIT));
+
+    /* The bookkeeping grows with the units, so begin with too many and take off what does not fit. */
+    for (;;) {
+        header.units_max = (uint32_t)units;
+        uint64_t end = lay_out(&header, alignment, commit_bytes);
+        if (units == 0)
+            return -ENOSPC;
+        if (end <= params->bytes_max)
+            break;
+        uint64_t excess_units = (end - params->bytes_max) / ((UINT64_C(1) << header.unit_shift) + header.span_stride + 8);
+        units -= min_u64(units, max_u64(excess_units, 1));
+    }
+    header.checksum = header_checksum(&header);
+    *ret_header = header;
+    return 0;
+}
+
+/* ---------------------------------------------------------------- checking what another could have written */
+
+static bool table_fits(const struct section_image *header, uint64_t offset, uint64_t records, uint64_t record_bytes)
+{
+    return offset % 64 == 0 && offset >= sizeof(struct section_image) && offset <= header->units_offset &&
+           records * record_bytes <= header->units_offset - offset;
+}
+
+int section_header_check(const struct section_image *header, uint64_t bytes, const char **ret_reason)
+{
+    const char *ignored;
+    const char **reason = ret_reason != NULL ? ret_reason : &ignored;
+
+    if (header->magic != IMAGE_MAGIC) {
+        bool swapped = header->magic == __builtin_bswap64(IMAGE_MAGIC);
+        *reason = swapped ? "made on a machine of the other byte order" : "not a cairn heap";
+        return -EPROTO;
+    }
+    if (header->byte_order != IMAGE_BYTE_ORDER) {
+        *reason = "made on a machine of another byte order";
+        return -EPROTO;
+    }
+    if (header->version != IMAGE_VERSION) {
+        *reason = "made by another version of cairn";
+        return -EPROTO;
+    }
+    if (header->fingerprint != image_fingerprint()) {
+        *reason = "made by a build of cairn with another layout";
+        return -EPROTO;
+    }
+    *reason = "damaged: the header's checksum is wrong";
+    if (header->checksum != header_checksum(header))
+        return -EUCLEAN;
+
+    /* The checksum holds, so what follows guards against a writer who meant it. */
+    *reason = "damaged: the header contradicts itself";
+    if (header->unit_shift < UNIT_SHIFT_MIN || header->unit_shift > UNIT_SHIFT_MAX || header->page_shift < 12 ||
+        header->page_shift > 16 || header->units_max == 0 || header->units_max > UNITS_LIMIT ||
+        header->processes_max > PROCESSES_LIMIT || header->owners_max == 0 || header->owners_max > OWNERS_LIMIT ||
+        header->heaps_max == 0 || header->heaps_max > HEAPS_LIMIT || header->roots_max > ROOTS_LIMIT ||
+        header->span_stride != span_stride_for(header->unit_shift) || header->bytes_max > UINT64_C(1) << 46)
+        return -EUCLEAN;
+    if (header->units_offset > header->bytes_max ||
+        (uint64_t)header->units_max << header->unit_shift > header->bytes_max - header->units_offset)
+        return -EUCLEAN;
+    uint64_t commit_bytes = header->commit_offset != 0 ? (header->bytes_max >> header->page_shift) / 8 + 8 : 0;
+    if ((commit_bytes != 0 && !table_fits(header, header->commit_offset, commit_bytes, 1)) ||
+        !table_fits(header, header->processes_offset, header->processes_max, sizeof(struct process_image)) ||
+        !table_fits(header, header->owners_offset, header->owners_max, sizeof(struct owner_image)) ||
+        !table_fits(header, header->heaps_offset, header->heaps_max, sizeof(struct heap_image)) ||
+        !table_fits(header, header->roots_offset, header->roots_max, sizeof(struct root_image)) ||
+        !table_fits(header, header->unit_words_offset, header->units_max, sizeof(uint64_t)) ||
+        !table_fits(header, header->spans_offset, header->units_max, header->span_stride))
+        return -EUCLEAN;
+    *reason = "damaged: the file is shorter than its header says";
+    if (bytes < sizeof(struct section_image) || (commit_bytes != 0 && bytes <= header->commit_offset))
+        return -EUCLEAN;
+    *reason = "";
+    return 0;
+}
+
+/* ---------------------------------------------------------------- views */
+
+void section_view_init(struct section *section, void *base, const struct section_image *header)
+{
+    unsigned char *bytes = base;
+    section->base = bytes;
+    section->image = base;
+    section->units = bytes + header->units_offset;
+    section->commit_bits = header->commit_offset != 0 ? (atomic_u64 *)(void *)(bytes + header->commit_offset) : NULL;
+    section->processes = (struct process_image *)(void *)(bytes + header->processes_offset);
+    section->owners = (struct owner_image *)(void *)(bytes + header->owners_offset);
+    section->heaps = (struct heap_image *)(void *)(bytes + header->heaps_offset);
+    section->roots = (struct root_image *)(void *)(bytes + header->roots_offset);
+    section->unit_words = (atomic_u64 *)(void *)(bytes + header->unit_words_offset);
+    section->spans = bytes + header->spans_offset;
+    section->bytes_max = header->bytes_max;
+    section->units_offset = header->units_offset;
+    section->units_bytes = (uint64_t)header->units_max << header->unit_shift;
+    section->address = header->address;
+    section->unit_shift = header->unit_shift;
+    section->page_shift = header->page_shift;
+    section->units_max = header->units_max;
+    section->span_stride = header->span_stride;
+    section->processes_max = header->processes_max;
+    section->owners_max = header->owners_max;
+    section->heaps_max = header->heaps_max;
+    section->roots_max = header->roots_max;
+}
+
+int section_image_init(struct section *section, const struct section_image *header)
+{
+    uint64_t page = UINT64_C(1) << section->page_shift;
+    if (section->commit_bits != NULL) {
+        /* The header's page and the first page of bits, which covers itself: the two that the bits cannot help with. */
+        uint64_t first = header->commit_offset + page;
+        int error = section->backing->commit(section, 0, first);
+        if (error < 0)
+            return error;
+        for (uint64_t offset = 0; offset < first; offset += page) {
+            uint64_t index = offset >> section->page_shift;
+            fetch_or_acq_rel(&section->commit_bits[index / 64], UINT64_C(1) << index % 64);
+        }
+        store_relaxed(&section->image->bytes_committed, first);
+        store_relaxed(&section->image->bytes_peak, first);
+    }
+    memcpy(section->image, header, offsetof(struct section_image, bytes_committed));
+    return 0;
+}
+
+void section_close(struct section *section)
+{
+    if (section->base == NULL)
+        return;
+    section->backing->close(section);
+    section->base = NULL;
+}
+
+/* ---------------------------------------------------------------- committing */
+
+static bool page_bit(const struct section *section, uint64_t page)
+{
+    return (load_acquire(&section->commit_bits[page / 64]) >> page % 64 & 1) != 0;
+}
+
+/* The number of the page that holds a page's bit. */
+static uint64_t bits_page_of(const struct section *section, uint64_t page)
+{
+    return (section_offset(section, section->commit_bits) + page / 8) >> section->page_shift;
+}
+
+/* Like page_bit, for a page whose bit may itself lie in memory that is not committed. */
+static bool page_is_committed(const struct section *section, uint64_t page)
+{
+    uint64_t bits_page = bits_page_of(section, page);
+    return page_bit(section, bits_page) && page_bit(section, page);
+}
+
+static void mark_committed(struct section *section, uint64_t first, uint64_t end)
+{
+    uint64_t added = 0;
+    for (uint64_t page = first; page < end;) {
+        uint64_t in_word = page % 64;
+        uint64_t count = min_u64(64 - in_word, end - page);
+        uint64_t bits = bits_below((uint32_t)count) << in_word;
+        added += bit_count(bits & ~fetch_or_acq_rel(&section->commit_bits[page / 64], bits));
+        page += count;
+    }
+    uint64_t bytes = added << section->page_shift;
+    uint64_t committed = fetch_add_relaxed(&section->image->bytes_committed, bytes) + bytes;
+    if (committed > load_relaxed(&section->image->bytes_peak))
+        store_relaxed(&section->image->bytes_peak, committed);
+}
+
+/* Commits pages [first, end), whose bits lie in committed memory. */
+static int commit_pages(struct section *section, uint64_t first, uint64_t end)
+{
+    for (uint64_t page = first; page < end;) {
+        if (page_bit(section, page)) {
+            page++;
+            continue;
+        }
+        uint64_t run_end = page + 1;
+        while (run_end < end && !page_bit(section, run_end))
+            run_end++;
+        int error =
+            section->backing->commit(section, page << section->page_shift, (run_end - page) << section->page_shift);
+        if (error < 0)
+            return error;
+        mark_committed(section, page, run_end);
+        fetch_add_relaxed(&section->image->growths, 1);
+        page = run_end;
+    }
+    return 0;
+}
+
+/* Widens a range to the commit step, within its part of the section. */
+static void widen(const struct section *section, uint64_t *offset, uint64_t *end)
+{
+    if (section->commit_step_shift <= section->page_shift)
+        return;
+    uint64_t step_bytes = UINT64_C(1) << section->commit_step_shift;
+    bool in_units = *offset >= section->units_offset;
+    uint64_t low = in_units ? section->units_offset : 0;
+    uint64_t high = in_units ? section->units_offset + section->units_bytes : section->units_offset;
+    *offset = max_u64(align_down(*offset, step_bytes), low);
+    *end = min_u64(align_up(*end, step_bytes), high);
+}
+
+int section_commit(struct section *section, uint64_t offset, uint64_t bytes)
+{
+    if (section->commit_bits == NULL || bytes == 0)
+        return 0;
+    if (offset > section->bytes_max || bytes > section->bytes_max - offset)
+        return -EINVAL;
+    uint64_t page_bytes = UINT64_C(1) << section->page_shift;
+    uint64_t first = offset >> section->page_shift;
+    uint64_t end = (offset + bytes + page_bytes - 1) >> section->page_shift;
+
+    /* The common case: all of it is there. */
+    uint64_t page = first;
+    while (page < end && page_is_committed(section, page))
+        page++;
+    if (page == end)
+        return 0;
+
+    uint64_t from = page << section->page_shift;
+    uint64_t to = end << section->page_shift;
+    widen(section, &from, &to);
+    first = from >> section->page_shift;
+    end = (to + page_bytes - 1) >> section->page_shift;
+
+    /* First the pages of the bits; the bits of those lie in the first page of bits, committed at creation. */
+    int error = commit_pages(section, bits_page_of(section, first), bits_page_of(section, end - 1) + 1);
+    if (error < 0)
+        return error;
+    return commit_pages(section, first, end);
+}
+
+int section_decommit(struct section *section, uint64_t offset, uint64_t bytes)
+{
+    if (section->commit_bits == NULL)
+        return -EOPNOTSUPP;
+    uint64_t page_bytes = UINT64_C(1) << section->page_shift;
+    uint64_t first = (offset + page_bytes - 1) >> section->page_shift;
+    uint64_t end = (offset + bytes) >> section->page_shift;
+    if (first >= end)
+        return 0;
+
+    /* Not marked before it is gone: killed in between, the memory is still there and is found by the next commit. */
+    uint64_t removed = 0;
+    for (uint64_t page = first; page < end;) {
+        uint64_t in_word = page % 64;
+        uint64_t count = min_u64(64 - in_word, end - page);
+        uint64_t bits = bits_below((uint32_t)count) << in_word;
+        if (page_bit(section, bits_page_of(section, page)))
+            removed += bit_count(bits & fetch_and_acq_rel(&section->commit_bits[page / 64], ~bits));
+        page += count;
+    }
+    fetch_sub_relaxed(&section->image->bytes_committed, removed << section->page_shift);
+    if (removed == 0)
+        return 0;
+    int error = section->backing->decommit(section, first << section->page_shift, (end - first) << section->page_shift);
+    if (error < 0)
+        mark_committed(section, first, end);
+    return error;
+}
+
+bool section_committed(const struct section *section, uint64_t offset, uint64_t *ret_run)
+{
+    uint64_t pages = section->bytes_max >> section->page_shift;
+    uint64_t page = offset >> section->page_shift;
+    bool committed = section->commit_bits == NULL || (page < pages && page_is_committed(section, page));
+    if (ret_run == NULL)
+        return committed;
+
+    uint64_t end = page + 1;
+    if (section->commit_bits == NULL)
+        end = pages;
+    while (end < pages && page_is_committed(section, end) == committed)
+        end++;
+    *ret_run = min_u64(end << section->page_shift, section->bytes_max) - offset;
+    return committed;
+}
+
+uint64_t section_count_committed(const struct section *section)
+{
+    if (section->commit_bits == NULL)
+        return section->bytes_max;
+    uint64_t pages = section->bytes_max >> section->page_shift;
+    uint64_t bits_per_page = UINT64_C(8) << section->page_shift;
+    uint64_t count = 0;
+    for (uint64_t page = 0; page < pages;) {
+        uint64_t bits_page = bits_page_of(section, page);
+        if (!page_bit(section, bits_page)) {
+            /* Nothing that has its bits in this page is committed: on to the first that has them in the next. */
+            uint64_t bits_end = ((bits_page + 1) << section->page_shift) - section_offset(section, section->commit_bits);
+            page = max_u64(bits_end * 8, page + min_u64(bits_per_page, 64));
+            continue;
+        }
+        count += bit_count(load_relaxed(&section->commit_bits[page / 64]));
+        page += 64;
+    }
+    return count << section->page_shift;
+}
+
+int section_commit_record(struct section *section, const void *record, size_t bytes, atomic_u32 *end, uint32_t index)
+{
+    int error = section_commit(section, section_offset(section, record), bytes);
+    if (error < 0)
+        return error;
+    uint32_t seen = load_relaxed(end);
+    while (seen <= index && !cas_acq_rel(end, &seen, index + 1))
+        ;
+    return 0;
+}

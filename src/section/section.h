@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * section: a growable block of address space with refs, wherever its memory comes from.
+ *
+ * An image (layout.h) is the bytes; a struct section is one process's view of them. The view keeps its own copy of what is
+ * constant in the header, validated once, so that no later change by another process can lead it outside its mapping.
+ *
+ * Committing goes by pages and is idempotent: a bit per page, set after the memory is there and cleared before it is
+ * given back, tells what is committed, since no system call does. A process killed in between leaves memory that is
+ * taken but not marked: the next commit of that page finds it again.
+ */
+#ifndef CAIRN_SECTION_SECTION_H
+#define CAIRN_SECTION_SECTION_H
+
+#include "section/layout.h"
+
+struct section;
+
+/* Where a section's memory comes from. commit and decommit get page-aligned ranges inside the section. */
+struct backing {
+    int (*commit)(struct section *section, uint64_t offset, uint64_t bytes);
+    /* May answer -EOPNOTSUPP: the memory stays committed. Afterwards the range must be committed again before use. */
+    int (*decommit)(struct section *section, uint64_t offset, uint64_t bytes);
+    void (*close)(struct section *section);
+    bool starts_zero; /* memory reads as zero when it is first committed, and again after a decommit */
+};
+
+struct section {
+    unsigned char *base;  /* first byte of the view */
+    unsigned char *units; /* first byte of the units part */
+    struct section_image *image;
+    atomic_u64 *commit_bits; /* NULL: always committed, whole */
+    struct process_image *processes;
+    struct owner_image *owners;
+    struct heap_image *heaps;
+    struct root_image *roots;
+    atomic_u64 *unit_words;
+    unsigned char *spans;
+
+    uint64_t bytes_max;
+    uint64_t units_offset;
+    uint64_t units_bytes;
+    uint64_t address; /* as recorded in the header */
+    uint32_t unit_shift;
+    uint32_t page_shift;
+    uint32_t units_max;
+    uint32_t span_stride;
+    uint32_t processes_max;
+    uint32_t owners_max;
+    uint32_t heaps_max;
+    uint32_t roots_max;
+
+    const struct backing *backing;
+    bool read_only;
+    uint32_t commit_step_shift; /* commits are widened to this many bytes (a power of two) within their part */
+
+    /* Of the file backing. */
+    int file; /* -1: none */
+    uint64_t device;
+    uint64_t inode;
+};
+
+/* What a section is to be; zero is a default everywhere but in bytes_max. */
+struct section_params {
+    uint64_t bytes_max;   /* whole section, bookkeeping included */
+    uint64_t address;     /* to be recorded; 0: anywhere */
+    uint32_t unit_shift;  /* 0: by size, see layout.h */
+    uint32_t page_shift;  /* 0: 12 */
+    uint32_t processes_max; /* 0: none */
+    uint32_t owners_max;  /* 0: one for each unit, at most OWNERS_LIMIT */
+    uint32_t heaps_max;   /* 0: 1 */
+    uint32_t roots_max;   /* 0: ROOTS_LIMIT; UINT32_MAX: none */
+    uint64_t instance;    /* recorded as they are, as are the next two */
+    uint64_t created_at;
+    uint8_t boot_id[16];
+    bool tight;           /* tables packed by cache lines, not by pages, and no commit bits: all is committed (lent) */
+};
+
+/*
+ * Computes the constant part of a header. -EINVAL: the params contradict each other; -ENOSPC: bytes_max is too small for
+ * the bookkeeping and one unit.
+ */
+int section_plan(struct section_image *ret_header, const struct section_params *params);
+
+/*
+ * Checks a header that another process could have written. bytes is the size of what holds it. -EPROTO: not a section, or
+ * of another version, byte order or build; -EUCLEAN: impossible. *ret_reason (may be NULL) gets the reason.
+ */
+int section_header_check(const struct section_image *header, uint64_t bytes, const char **ret_reason);
+
+/* Creates a section over anonymous memory: reserved whole, committed as it is used. */
+int section_create_anonymous(struct section *ret_section, const struct section_params *params);
+
+/* Creates a section in the caller's memory, or opens the image that lies there already, at whatever address. */
+int section_create_lent(struct section *ret_section, void *memory, const struct section_params *params);
+int section_open_lent(struct section *ret_section, void *memory, uint64_t bytes);
+
+/*
+ * Creates a section in an empty file (named, unnamed or memfd), mapped at params->address. The section closes the file.
+ * On failure the file stays the caller's, empty or not.
+ */
+int section_create_file(struct section *ret_section, int file, const struct section_params *params);
+
+/* Maps the section in a file whose header the caller has read and checked. The section closes the file. */
+int section_open_file(struct section *ret_section, int file, const struct section_image *header, bool read_only);
+
+/* Ends this process's view; the memory of a lent section and the file of a named one stay. */
+void section_close(struct section *section);
+
+/* ---------------------------------------------------------------- memory */
+
+/* Makes a range usable; any alignment. All or nothing. -ENOMEM: the system refuses. */
+int section_commit(struct section *section, uint64_t offset, uint64_t bytes);
+
+/* Gives the pages that lie wholly in the range back. -EOPNOTSUPP: the memory cannot be given back, and is not. */
+int section_decommit(struct section *section, uint64_t offset, uint64_t bytes);
+
+/*
+ * Tells whether the page at an offset is committed; *ret_run (may be NULL) gets the bytes from the offset to the end of
+ * the run in that same state.
+ */
+bool section_committed(const struct section *section, uint64_t offset, uint64_t *ret_run);
+
+/* Counts the committed bytes from the bits. */
+uint64_t section_count_committed(const struct section *section);
+
+/* Commits a table's record of the given index and raises *end to index + 1 or more. */
+int section_commit_record(struct section *section, const void *record, size_t bytes, atomic_u32 *end, uint32_t index);
+
+/* ---------------------------------------------------------------- places */
+
+ALWAYS_INLINE uint64_t section_offset(const struct section *section, const void *address)
+{
+    return (uint64_t)((const unsigned char *)address - section->base);
+}
+
+ALWAYS_INLINE bool section_holds_units(const struct section *section, const void *address)
+{
+    return (uintptr_t)address - (uintptr_t)section->units < section->units_bytes;
+}
+
+/* Ref of an address inside the section. */
+ALWAYS_INLINE uint64_t section_ref(const struct section *section, const void *address)
+{
+    return section_offset(section, address);
+}
+
+ALWAYS_INLINE unsigned char *section_at(const struct section *section, uint64_t ref)
+{
+    return section->base + ref;
+}
+
+ALWAYS_INLINE struct span_image *section_span(const struct section *section, uint32_t unit)
+{
+    return (struct span_image *)(void *)(section->spans + (size_t)unit * section->span_stride);
+}
+
+ALWAYS_INLINE unsigned char *section_unit(const struct section *section, uint32_t unit)
+{
+    return section->units + ((size_t)unit << section->unit_shift);
+}
+
+/* Records are numbered from 1; 0 is nobody. */
+ALWAYS_INLINE struct owner_image *section_owner(const struct section *section, uint32_t number)
+{
+    return &section->owners[number - 1];
+}
+
+ALWAYS_INLINE struct heap_image *section_heap(const struct section *section, uint32_t number)
+{
+    return &section->heaps[number - 1];
+}
+
+ALWAYS_INLINE struct process_image *section_process(const struct section *section, uint32_t number)
+{
+    return &section->processes[number - 1];
+}
+
+/* How many unit words may be read: never more than the view has, whatever another process wrote. */
+ALWAYS_INLINE uint32_t section_units_end(const struct section *section)
+{
+    uint32_t end = load_acquire(&section->image->units_end);
+    return end < section->units_max ? end : section->units_max;
+}
+
+#endif

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT */
+#include "picture.h"
+#include "text.h"
+#include "tool.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+static void print_json(const char *name, const struct picture *picture) {
+    fputs("{\"schema\":\"cairn.map/1\",\"name\":", stdout);
+    text_json(stdout, name);
+    printf(",\n\"address\":\"0x%" PRIx64 "\",\"bytes\":%" PRIu64 ",\"unit_bytes\":%" PRIu64 ",\n\"bytes_live\":%" PRIu64
+           ",\"blocks_live\":%" PRIu64 ",\"bytes_committed\":%" PRIu64 ",\n\"free_bytes\":%" PRIu64 ",\"free_runs\":%" PRIu64
+           ",\"free_run_largest\":%" PRIu64 ",\"fragmentation\":%.4f,\n\"spans\":[",
+           picture->address, picture->bytes, picture->stats.unit_bytes, picture->stats.bytes_live, picture->stats.blocks_live,
+           picture->stats.bytes_committed, picture->free_bytes, picture->free_runs, picture->free_run_largest,
+           picture_fragmentation(picture));
+    for (size_t i = 0; i < picture->span_count; i++) {
+        const cairn_span *span = &picture->spans[i];
+
+        printf("%s\n{\"kind\":\"%s\",\"address\":\"0x%" PRIxPTR "\",\"bytes\":%" PRIu64, i > 0 ? "," : "",
+               picture_kind_name(span->kind), (uintptr_t)span->address, span->bytes);
+        if (span->kind != CAIRN_SPAN_FREE)
+            printf(",\"owner\":%" PRIu32 ",\"block_bytes\":%" PRIu64 ",\"blocks\":%" PRIu32 ",\"blocks_live\":%" PRIu32,
+                   span->owner, span->block_bytes, span->blocks, span->blocks_live);
+        putchar('}');
+    }
+    puts("]}");
+}
+
+static void print_terminal(const char *name, const struct picture *picture) {
+    int columns, lines;
+
+    text_terminal_size(&columns, &lines);
+    text_name(stdout, name);
+    printf(": %s used in %s block%s, %s committed\n", text_bytes(picture->stats.bytes_live).text,
+           text_count(picture->stats.blocks_live).text, text_plural(picture->stats.blocks_live),
+           text_bytes(picture->stats.bytes_committed).text);
+    printf("%s free in %s run%s, largest %s, fragmentation %.2f\n\n", text_bytes(picture->free_bytes).text,
+           text_count(picture->free_runs).text, text_plural(picture->free_runs), text_bytes(picture->free_run_largest).text,
+           picture_fragmentation(picture));
+    map_draw_rows(stdout, picture, columns, lines > 16 ? lines - 8 : 8);
+    putchar('\n');
+    map_draw_legend(stdout);
+}
+
+static int write_svg(const struct tool_args *args, const char *name, const struct picture *picture) {
+    FILE *file = stdout;
+    bool failed;
+
+    if (args->svg_file) {
+        file = fopen(args->svg_file, "we");
+        if (!file)
+            return tool_fail("%s: %s", args->svg_file, strerror(errno));
+    }
+    map_draw_svg(file, name, picture);
+    if (!args->svg_file)
+        return TOOL_FINE; /* main looks after standard output */
+    failed = ferror(file);
+    if (fclose(file) != 0 || failed)
+        return tool_fail("%s: cannot be written", args->svg_file);
+    return TOOL_FINE;
+}
+
+int command_map(const struct tool_args *args) {
+    const char *name = args->operands[0];
+    cairn_heap *heap = tool_open(args, name);
+    struct picture picture;
+    int code = TOOL_FINE;
+    int r;
+
+    if (!heap)
+        return TOOL_FAILED;
+    r = picture_take(heap, &picture);
+    cairn_heap_close(heap);
+    if (r < 0)
+        return r == -ENOMEM ? tool_fail("no memory for the picture") : tool_fail_heap();
+
+    if (args->json)
+        print_json(name, &picture);
+    else if (args->svg)
+        code = write_svg(args, name, &picture);
+    else
+        print_terminal(name, &picture);
+    picture_release(&picture);
+    return code;
+}

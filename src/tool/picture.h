@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the map shows, before it is drawn: the spans of a heap in address order, facts about the free ones, and cells,
+ * pieces of the address space of equal size with one tone each.
+ *
+ *     free_bytes = sum of the free runs        fragmentation = 1 - free_run_largest / free_bytes, 0 when nothing is free
+ */
+#ifndef CAIRN_TOOL_PICTURE_H
+#define CAIRN_TOOL_PICTURE_H
+
+#include <cairn.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+/* How a cell is painted: by what most of its bytes are; a slab's also by how many of its blocks are live. */
+enum tone {
+    TONE_NONE, /* past the end: not painted */
+    TONE_FREE,
+    TONE_SLAB_QUARTER, /* up to a quarter of the blocks are live */
+    TONE_SLAB_HALF,
+    TONE_SLAB_MOST,
+    TONE_SLAB_FULL,
+    TONE_LARGE,
+    TONE_ORPHAN,
+    TONE_BUSY,
+    TONE_OTHER,
+    TONE_COUNT
+};
+
+struct cell {
+    enum tone tone;
+    uint64_t address;
+    uint64_t bytes;        /* as the others, but for the last */
+    uint64_t bytes_free;
+    uint64_t blocks, blocks_live; /* of the spans that begin in it or reach into it */
+    uint32_t spans;
+    const cairn_span *span; /* the one with the most bytes in it */
+};
+
+/* The slabs of one block size. */
+struct picture_class {
+    uint64_t block_bytes;
+    uint64_t slabs, blocks, blocks_live;
+};
+
+#define PICTURE_RUN_SIZES 48 /* counts of free runs by power of two; a run is below 2^48 bytes */
+
+struct picture {
+    cairn_stats stats;
+    cairn_span *spans;
+    size_t span_count;
+    uint64_t address, bytes; /* from the first unit to the end of the last span */
+    uint64_t free_bytes, free_runs, free_run_largest;
+    uint64_t runs_by_size[PICTURE_RUN_SIZES]; /* [n]: of 2^n bytes and more, below 2^(n+1) */
+    struct picture_class *classes;            /* ascending */
+    size_t class_count;
+};
+
+/* Reads a heap. Returns 0 or a negative errno, with the reason in cairn_last_error() unless it is -ENOMEM. */
+int picture_take(cairn_heap *heap, struct picture *ret_picture);
+void picture_release(struct picture *picture);
+
+double picture_fragmentation(const struct picture *picture);
+
+/*
+ * Cuts the picture into at most cells_max cells of a power of two bytes, not below a unit. Returns how many cells there
+ * are; *ret_cells belongs to the caller. Returns 0 for an empty heap, or when there is no memory.
+ */
+size_t picture_cells(const struct picture *picture, size_t cells_max, uint64_t *ret_cell_bytes, struct cell **ret_cells);
+
+const char *picture_kind_name(cairn_span_kind kind); /* one word, as in the JSON */
+const char *picture_tone_name(enum tone tone);       /* as in the legend */
+
+/* Draws rows of cells on a terminal, each with the address it begins at; returns how many lines it took. */
+int map_draw_rows(FILE *file, const struct picture *picture, int columns, int lines_max);
+void map_draw_legend(FILE *file);
+
+/* Writes a whole SVG document. */
+void map_draw_svg(FILE *file, const char *name, const struct picture *picture);
+
+#endif

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: MIT */
+#include "text.h"
+#include "tool.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+/* The members of cairn_stats by their names in the header, which are also their names in the JSON. */
+static const struct {
+    const char *name;
+    size_t offset;
+} members[] = {
+#define MEMBER(name) {#name, offsetof(cairn_stats, name)}
+    MEMBER(bytes_live),     MEMBER(blocks_live), MEMBER(bytes_committed), MEMBER(bytes_committed_peak),
+    MEMBER(bytes_reserved), MEMBER(bytes_max),   MEMBER(bytes_free),      MEMBER(bytes_free_run),
+    MEMBER(growths),        MEMBER(slabs),       MEMBER(large),           MEMBER(orphans),
+    MEMBER(owners),         MEMBER(processes),   MEMBER(attaches),        MEMBER(unit_bytes),
+#undef MEMBER
+};
+
+struct root_list {
+    const char *separator;
+    unsigned count;
+};
+
+static int print_root_json(const char *name, void *block, void *arg) {
+    struct root_list *list = arg;
+
+    printf("%s{\"name\":", list->separator);
+    text_json(stdout, name);
+    printf(",\"address\":\"0x%" PRIxPTR "\"}", (uintptr_t)block);
+    list->separator = ",";
+    return 0;
+}
+
+static int print_root(const char *name, void *block, void *arg) {
+    struct root_list *list = arg;
+
+    printf("%-11s ", list->count++ == 0 ? "roots" : "");
+    text_name(stdout, name);
+    printf(" -> %p\n", block);
+    return 0;
+}
+
+static void print_json(const char *name, cairn_heap *heap, const cairn_stats *stats) {
+    struct root_list list = {.separator = ""};
+
+    fputs("{\"schema\":\"cairn.stat/1\",\"name\":", stdout);
+    text_json(stdout, name);
+    for (size_t i = 0; i < sizeof members / sizeof members[0]; i++) {
+        uint64_t value;
+
+        memcpy(&value, (const char *)stats + members[i].offset, sizeof value);
+        printf(",\n\"%s\":%" PRIu64, members[i].name, value);
+    }
+    /* Addresses are text: a JSON number need not hold 64 bits. */
+    printf(",\n\"address\":\"0x%" PRIx64 "\",\n\"units_address\":\"0x%" PRIx64 "\",\n\"roots\":[", stats->address,
+           stats->units_address);
+    cairn_root_walk(heap, print_root_json, &list);
+    puts("]}");
+}
+
+static void print_text(const char *name, cairn_heap *heap, const cairn_stats *stats) {
+    struct root_list list = {0};
+
+    text_name(stdout, name);
+    putchar('\n');
+    printf("live        %s in %s block%s\n", text_bytes(stats->bytes_live).text, text_count(stats->blocks_live).text,
+           text_plural(stats->blocks_live));
+    printf("committed   %s", text_bytes(stats->bytes_committed).text);
+    if (stats->bytes_max)
+        printf(" of at most %s", text_bytes(stats->bytes_max).text);
+    printf(", peak %s, after %s growth step%s\n", text_bytes(stats->bytes_committed_peak).text,
+           text_count(stats->growths).text, text_plural(stats->growths));
+    printf("free        %s in whole units, longest run %s\n", text_bytes(stats->bytes_free).text,
+           text_bytes(stats->bytes_free_run).text);
+    printf("slabs       %s, of which %s without an owner; %s large block%s\n", text_count(stats->slabs).text,
+           text_count(stats->orphans).text, text_count(stats->large).text, text_plural(stats->large));
+    printf("processes   %" PRIu64 " attached for writing now, %s ever; %" PRIu64 " thread%s own%s memory\n", stats->processes,
+           text_count(stats->attaches).text, stats->owners, text_plural(stats->owners), stats->owners == 1 ? "s" : "");
+    printf("address     0x%" PRIx64 ", %s reserved; blocks from 0x%" PRIx64 " in units of %s\n", stats->address,
+           text_bytes(stats->bytes_reserved).text, stats->units_address, text_bytes(stats->unit_bytes).text);
+    cairn_root_walk(heap, print_root, &list);
+    if (list.count == 0)
+        puts("roots       none");
+}
+
+int command_stat(const struct tool_args *args) {
+    const char *name = args->operands[0];
+    cairn_stats stats = {.size = sizeof stats};
+    cairn_heap *heap = tool_open(args, name);
+    int code = TOOL_FINE;
+
+    if (!heap)
+        return TOOL_FAILED;
+    if (cairn_stats_get(heap, &stats) < 0)
+        code = tool_fail_heap();
+    else if (args->json)
+        print_json(name, heap, &stats);
+    else
+        print_text(name, heap, &stats);
+    cairn_heap_close(heap);
+    return code;
+}

@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Spans: runs of units taken, given back, lengthened and shortened in place by two owners, and swept after their death.
+ *
+ * Each owner may be killed after any store it makes; the recoverer too, and it is followed by another that begins again, as often
+ * as the search likes. A block may be freed or resized by either owner, whoever allocated it, also while a third party still
+ * sweeps what its allocator left. An unfinished resize by a dead owner leaves the block to the program, which may go on with it
+ * at once.
+ *
+ *   unit[u]             the unit word {state, owner, head}: head is meaningful in a TAIL only
+ *   length[u]           the span's length in the header of unit u; written before the word becomes LARGE, never cleared
+ *   idle                ghost: the bit of each unit where a block begins that the program holds and no call is working on
+ *   used[u]             ghost: unit u belongs to a block that the program holds
+ *
+ *   take n at h         CAS FREE -> TAKEN{me}, ascending; at the first that is not free, roll back descending
+ *                       tails: TAIL{me, h};   length[h] = n;   head: LARGE{me}                          (this store commits)
+ *   free                CAS LARGE -> FREEING{me} (this commits);   tails FREE;   head FREE last
+ *   lengthen            CAS FREE -> TAKEN{me} behind the block;   TAIL{me, h};   length[h] + 1          (this store commits)
+ *   shorten             the last tail becomes TAIL{me, h}, whoever's it was;   length[h] - 1 (commits);   the tail FREE
+ *   sweep of the dead   1. every FREEING{dead} head is completed: the tails within its length that name it, then the head
+ *                       2. a TAIL{dead, h} is freed when h is TAKEN{dead}, or when it lies outside the length of h
+ *                       3. every TAKEN{dead} is freed
+ *                       each by a CAS from the very word that was read
+ *
+ * Proven: no unit is given to two blocks; whoever frees or resizes a block finds it whole; and when all is quiet every unit is
+ * either FREE or part of a whole block that the program holds. Blocks of a dead owner stay.
+ *
+ * Negative controls, each with the assertion it makes fail:
+ *   HEAD_FIRST          free gives the head back before the tails                              unit_lost
+ *   TAKEN_FIRST         the sweep frees TAKEN words before it looks at tails: an old length
+ *                       in the header then keeps a tail of nothing                             unit_lost
+ *   TAILS_BLINDLY       the sweep frees every TAIL{dead}, also those of whole blocks           block_not_whole
+ *   LENGTH_LATE         the length is written after the word became LARGE                      block_not_whole
+ *   LENGTH_IGNORED      the sweep looks only for heads TAKEN by the dead                       unit_lost
+ *   HEADER_SHARED       the field of the length holds something else while a unit is
+ *                       being taken (or is a slab): the sweep reads it in any state            unit_lost
+ *   NOT_RENAMED         shorten leaves the tail in the name of the block's allocator           unit_lost
+ */
+
+#ifndef OPS
+#define OPS 2           /* calls of each owner */
+#endif
+#ifndef UNITS
+#define UNITS 3
+#endif
+#define OWNERS 2
+#define BIT(u) (1 << (u))
+
+mtype = { FREE, TAKEN, TAIL, LARGE, FREEING };
+
+typedef unit_word { mtype state; byte owner; byte head };
+unit_word unit[UNITS];
+byte length[UNITS];
+byte idle;
+bool used[UNITS];
+
+bool owner_dead[OWNERS], owner_done[OWNERS];
+
+/* The names of what must never happen. */
+bool unit_given_twice, block_not_whole, unit_lost;
+
+/* A bool keeps only the lowest bit of what is stored in it: hence the comparison. */
+inline forbid(crime, condition) { crime = ((condition) != 0); assert(!crime) }
+
+/* Where one of these stands at the end of an atomic step, the process may be killed right after the store before it. */
+inline owner_may_die() { if :: skip :: owner_dead[me] = true; goto killed fi }
+inline owner_may_die_in_resize() { if :: skip :: owner_dead[me] = true; idle = idle | BIT(head); goto killed fi }
+inline recoverer_may_die() { if :: skip :: goto again fi }
+
+inline store(u, new_state, new_owner, new_head) {
+	unit[u].state = new_state; unit[u].owner = new_owner; unit[u].head = new_head
+}
+
+/* Some block that the program holds and that no call is working on. */
+inline pick_block() { head = 0; do :: idle & BIT(head) -> break :: idle >> (head + 1) -> head++ od }
+
+/* The program's own view of the block at `head`, compared with the words. */
+inline expect_whole() {
+	i = 1;
+	forbid(block_not_whole, unit[head].state != LARGE || !used[head]);
+	do
+	:: i < UNITS - head && used[head + i] && unit[head + i].state == TAIL && unit[head + i].head == head &&
+	   i < length[head] -> i++
+	:: else -> break
+	od;
+	forbid(block_not_whole, i != length[head]);
+	i = 0
+}
+
+proctype Owner(byte me) {
+	byte ops, head, n, i;
+	bool failed;
+
+	do
+	:: ops == OPS -> break
+
+	:: ops < OPS ->                                                    /* take a span of n units at head */
+		atomic {
+			ops++;
+			n = 1; do :: n < UNITS -> n++ :: break od;
+			head = 0; do :: head < UNITS - n -> head++ :: break od
+		}
+		do
+		:: i < n && !failed -> atomic {
+			if
+			:: unit[head + i].state == FREE -> store(head + i, TAKEN, me, 0); i++; owner_may_die()
+			:: else -> failed = true
+			fi }
+		:: else -> break
+		od;
+		if
+		:: failed ->
+			do
+			:: i > 0 -> atomic { i--; store(head + i, FREE, 0, 0); owner_may_die() }
+			:: else -> break
+			od
+		:: else ->
+			i = 1;
+			do
+			:: i < n -> atomic { store(head + i, TAIL, me, head); i++; owner_may_die() }
+			:: else -> break
+			od;
+#ifdef HEADER_SHARED
+			length[head] = UNITS + 1;
+#endif
+#ifndef LENGTH_LATE
+			atomic { length[head] = n; owner_may_die() }
+#endif
+			atomic {
+				store(head, LARGE, me, 0);
+				i = 0;
+				do
+				:: i < n -> forbid(unit_given_twice, used[head + i]); used[head + i] = true; i++
+				:: else -> break
+				od;
+				idle = idle | BIT(head);
+				owner_may_die()
+			}
+#ifdef LENGTH_LATE
+			atomic { length[head] = n; owner_may_die() }
+#endif
+		fi;
+		atomic { head = 0; n = 0; i = 0; failed = false }
+
+	:: atomic { ops < OPS && idle != 0 ->                               /* free */
+		ops++;
+		pick_block();
+		expect_whole();
+		n = length[head];
+		store(head, FREEING, me, 0);
+		i = 0;
+		do :: i < n -> used[head + i] = false; i++ :: else -> break od;
+		idle = idle & ~BIT(head);
+		i = 1;
+		owner_may_die() }
+#ifdef HEAD_FIRST
+		atomic { store(head, FREE, 0, 0); owner_may_die() }
+#endif
+		do
+		:: i < n -> atomic { store(head + i, FREE, 0, 0); i++; owner_may_die() }
+		:: else -> break
+		od;
+#ifndef HEAD_FIRST
+		atomic { store(head, FREE, 0, 0); owner_may_die() }
+#endif
+		atomic { head = 0; n = 0; i = 0 }
+
+	:: atomic { ops < OPS && idle != 0 ->                               /* lengthen by one unit */
+		ops++;
+		pick_block();
+		expect_whole();
+		n = length[head];
+		if
+		:: head + n < UNITS && unit[head + n].state == FREE ->
+			store(head + n, TAKEN, me, 0);
+			idle = idle & ~BIT(head);
+			owner_may_die_in_resize()
+		:: else -> goto resized
+		fi }
+		atomic { store(head + n, TAIL, me, head); owner_may_die_in_resize() }
+		atomic {
+			length[head] = n + 1;
+			forbid(unit_given_twice, used[head + n]);
+			used[head + n] = true;
+			idle = idle | BIT(head);
+			owner_may_die()
+		}
+		goto resized
+
+	:: atomic { ops < OPS && idle != 0 ->                               /* shorten by one unit */
+		ops++;
+		pick_block();
+		expect_whole();
+		n = length[head];
+		if
+		:: n > 1 -> idle = idle & ~BIT(head)
+		:: else -> goto resized
+		fi }
+#ifndef NOT_RENAMED
+		atomic { store(head + n - 1, TAIL, me, head); owner_may_die_in_resize() }
+#endif
+		atomic { length[head] = n - 1; used[head + n - 1] = false; owner_may_die_in_resize() }
+		atomic { store(head + n - 1, FREE, 0, 0); idle = idle | BIT(head); owner_may_die() }
+resized:
+		atomic { head = 0; n = 0; i = 0 }
+	od;
+	owner_done[me] = true;
+killed:
+	skip
+}
+
+inline complete_freeing() {
+	u = 0;
+	do
+	:: u < UNITS && unit[u].state == FREEING && unit[u].owner == dead ->
+		i = 1;
+		do
+		:: i < length[u] -> atomic {
+			if
+			:: unit[u + i].state == TAIL && unit[u + i].head == u -> store(u + i, FREE, 0, 0); recoverer_may_die()
+			:: else
+			fi;
+			i++ }
+		:: else -> break
+		od;
+		atomic { store(u, FREE, 0, 0); u++; i = 0; recoverer_may_die() }
+	:: u < UNITS && !(unit[u].state == FREEING && unit[u].owner == dead) -> u++
+	:: u == UNITS -> break
+	od
+}
+
+/* Three reads of words that others may change, then the CAS. No living process writes TAIL{dead, ..}, so a word that is still
+ * the same at the CAS was the same all along. */
+inline sweep_tails() {
+	u = 0;
+	do
+	:: atomic { u < UNITS && unit[u].state == TAIL && unit[u].owner == dead -> head = unit[u].head }
+#ifdef TAILS_BLINDLY
+		remove = true;
+#else
+		remove = (unit[head].state == TAKEN && unit[head].owner == dead);
+#ifndef LENGTH_IGNORED
+		remove = remove || u - head >= length[head];
+#endif
+#endif
+		atomic {
+			if
+			:: remove && unit[u].state == TAIL && unit[u].owner == dead && unit[u].head == head ->
+				store(u, FREE, 0, 0);
+				recoverer_may_die()
+			:: else
+			fi;
+			u++; head = 0; remove = false }
+	:: u < UNITS && !(unit[u].state == TAIL && unit[u].owner == dead) -> u++
+	:: u == UNITS -> break
+	od
+}
+
+inline sweep_taken() {
+	u = 0;
+	do
+	:: u < UNITS -> atomic {
+		if
+		:: unit[u].state == TAKEN && unit[u].owner == dead -> store(u, FREE, 0, 0); recoverer_may_die()
+		:: else
+		fi;
+		u++ }
+	:: else -> break
+	od
+}
+
+proctype Recoverer() {
+	byte dead, u, i, head;
+	bool remove;
+
+again:
+	atomic { dead = 0; u = 0; i = 0; head = 0; remove = false }
+	do
+	:: owner_done[0] && owner_done[1] -> break
+	:: owner_dead[0] -> dead = 0; goto sweep
+	:: owner_dead[1] -> dead = 1; goto sweep
+	od;
+	goto quiet;
+
+sweep:
+	complete_freeing();
+#ifdef TAKEN_FIRST
+	sweep_taken();
+	sweep_tails();
+#else
+	sweep_tails();
+	sweep_taken();
+#endif
+	atomic { owner_dead[dead] = false; owner_done[dead] = true; goto again }
+
+quiet:
+	atomic {
+		head = 0;
+		do
+		:: head < UNITS && (idle & BIT(head)) ->
+			expect_whole();
+			head++
+		:: head < UNITS && !(idle & BIT(head)) ->
+			forbid(unit_lost, !used[head] && unit[head].state != FREE);
+			forbid(block_not_whole, used[head] && unit[head].state != TAIL);
+			head++
+		:: else -> break
+		od
+	}
+}
+
+init {
+	atomic {
+		byte u;
+		do :: u < UNITS -> unit[u].state = FREE; u++ :: else -> break od;
+		run Owner(0); run Owner(1); run Recoverer()
+	}
+}
