@@ -121,11 +121,11 @@ CAIRN_API void *cairn_alloc(struct cairn_heap *heap, size_t size)
 CAIRN_API void cairn_free(struct cairn_heap *heap, void *block)
 {
     struct bins *bins = thread_bins(heap);
-    struct span_image *noticed;
+    bool noticed;
     if (LIKELY(bins_are_current(bins, &heap->core)) &&
         LIKELY(core_free_local(&heap->core, bins, block, &noticed))) {
-        if (UNLIKELY(noticed != NULL))
-            core_slab_noticed(bins, noticed);
+        if (UNLIKELY(noticed))
+            core_slab_noticed(bins, block);
         return;
     }
     free_slowly(heap, block);

@@ -229,7 +229,7 @@ void handle_give(struct cairn_heap *heap)
     heap->state = HEAP_CLOSED;
     heap->core.key = 0;
     heap->core.life = &no_life;
-    store_relaxed(&heap->core.units_end, 0);
+    store_relaxed(&heap->core.local_end, 0);
     heap->attachment = NULL;
     if (closed_first == NULL)
         closed_first = heap;

@@ -15,6 +15,13 @@ static struct span_image *no_slab(void)
     return (struct span_image *)(uintptr_t)&core_no_slab;
 }
 
+/* Lets core_free_local reach the units that have come since. */
+static void refresh(struct core_heap *heap)
+{
+    if (heap->section->unit_shift == UNIT_SHIFT_MAX)
+        store_relaxed(&heap->local_end, section_units_end(heap->section));
+}
+
 /* ================================================================ bins */
 
 static void bins_reset(struct bins *bins, const struct core_heap *heap)
@@ -218,11 +225,10 @@ static bool claim_from_ring(struct bins *bins, uint32_t size_class, int *ret_err
     }
 }
 
-void core_slab_noticed(struct bins *bins, struct span_image *slab)
+/* Acts on what frees_left told: a slab got a free block, or got empty. */
+static void notice_slab(struct bins *bins, uint32_t unit, struct span_image *slab)
 {
     struct core_owner *owner = bins->owner;
-    struct section *section = owner->section;
-    uint32_t unit = (uint32_t)((size_t)((unsigned char *)slab - section->spans) / section->span_stride);
     if (slab->listed == SPAN_UNLISTED) {
         list_slab(bins, unit, slab);
         if (slab->listed != SPAN_LISTED || slab->frees_left != 0)
@@ -232,6 +238,13 @@ void core_slab_noticed(struct bins *bins, struct span_image *slab)
     if (slab->listed == SPAN_CURRENT || bins->rings[load_relaxed(&slab->size_class)].count <= 1)
         return;
     release_slab(owner, unit, slab);
+}
+
+void core_slab_noticed(struct bins *bins, const void *block)
+{
+    const struct section *section = bins->owner->section;
+    uint32_t unit = (uint32_t)((uint64_t)((const unsigned char *)block - section->units) >> section->unit_shift);
+    notice_slab(bins, unit, section_span(section, unit));
 }
 
 /* ---------------------------------------------------------------- frees from elsewhere */
@@ -391,7 +404,7 @@ static int create_slab(struct bins *bins, struct core_heap *heap, uint32_t size_
     struct span_image *slab = section_span(section, span.unit);
     slab_init(slab, size_class, &geometry);
     span_publish(owner, &span, bins->word);
-    store_relaxed(&heap->units_end, section_units_end(section));
+    refresh(heap);
     use_slab(&bins->bin[size_class], owner, span.unit, slab);
     return 0;
 }
@@ -540,7 +553,7 @@ static void *alloc_large(struct bins *bins, struct core_heap *heap, uint64_t siz
     if (op != HAND_NOTHING)
         set_hand(owner, op, section_ref(section, section_unit(section, span.unit)));
     span_publish(owner, &span, unit_word(UNIT_LARGE, 0, heap->number, load_relaxed(heap->life)));
-    store_relaxed(&heap->units_end, section_units_end(section));
+    refresh(heap);
     *ret_is_zero = span.is_zero;
     return section_unit(section, span.unit);
 }
@@ -590,7 +603,7 @@ bool core_resize_large(struct bins *bins, struct core_heap *heap, const struct c
         if (section_commit(section, offset, bytes) < 0)
             return false;
         store_relaxed(&span->large_bytes, bytes);
-        store_relaxed(&heap->units_end, section_units_end(section));
+        refresh(heap);
         return true;
     }
     /* Shorter: the hand names what is to go, the header's store commits. */
@@ -753,13 +766,13 @@ struct core_place core_find(const struct core_heap *heap, const void *block)
     return place;
 }
 
-/* A block of this owner's own slab that the fast path left: a slab of several units. */
+/* A block of this owner's own slab that core_free_local left: of several units, or of smaller ones. */
 static void free_own(struct bins *bins, const struct core_place *place)
 {
     struct word_image *word = &span_words(place->span)[place->index / 64];
     store_relaxed(&word->free, load_relaxed(&word->free) | UINT64_C(1) << place->index % 64);
     if (--place->span->frees_left == 0)
-        core_slab_noticed(bins, place->span);
+        notice_slab(bins, place->unit, place->span);
 }
 
 /*
@@ -801,7 +814,7 @@ enum core_crime core_free(struct bins *bins, struct core_heap *heap, void *block
     struct core_place place = core_find(heap, block);
     if (place.crime != CRIME_NONE)
         return place.crime;
-    store_relaxed(&heap->units_end, section_units_end(owner->section));
+    refresh(heap);
     if (unit_state_of(place.word) == UNIT_LARGE)
         return free_large(owner, &place);
     if (place.word == bins->word) {
@@ -941,13 +954,11 @@ void heap_view_init(struct core_heap *ret_heap, struct section *section, uint32_
     ret_heap->units = section->units;
     ret_heap->unit_words = section->unit_words;
     ret_heap->spans = section->spans;
-    store_relaxed(&ret_heap->units_end, section_units_end(section));
-    ret_heap->unit_shift = section->unit_shift;
-    ret_heap->span_stride = section->span_stride;
     ret_heap->number = number;
     ret_heap->slab_max = (uint32_t)class_slab_max(section->unit_shift);
     ret_heap->section = section;
     ret_heap->image = image;
+    refresh(ret_heap);
 }
 
 static void change_life(struct heap_image *image)

@@ -89,9 +89,8 @@ struct core_heap {
     unsigned char *units;
     atomic_u64 *unit_words;
     unsigned char *spans;
-    atomic_u32 units_end;   /* this process's copy of the image's, refreshed on slow paths: it only grows */
-    uint32_t unit_shift;
-    uint32_t span_stride;
+    atomic_u32 local_end;   /* units below are looked up by core_free_local; 0, or this process's copy of units_end,
+                               refreshed on slow paths: it only grows */
     uint32_t index;         /* of the handle, in each thread's table of bins */
     uint32_t number;        /* in the section */
     uint32_t slab_max;
@@ -144,37 +143,44 @@ ALWAYS_INLINE void *core_alloc_claimed(struct bin *bin)
     if (UNLIKELY(claim == 0))
         return NULL;
     store_relaxed(&slab->claim, claim & (claim - 1));
-    return bin->word_base + (size_t)bit_lowest(claim) * bin->block_bytes;
+    return bin->word_base + bit_lowest(claim) * (uint64_t)bin->block_bytes;
 }
 
 /*
  * Frees a block of a slab that is this owner's, in one unit, and of the right heap; false when it is anything else, or a
- * crime: then nothing has changed. *ret_noticed is set when the owner must look at the slab.
+ * crime: then nothing has changed. *ret_noticed tells that the owner must look at the slab. Only for units of the largest
+ * size: the view of a heap with smaller ones has local_end 0, and core_free does the same with variables for constants.
  */
 ALWAYS_INLINE bool core_free_local(const struct core_heap *heap, const struct bins *bins, const void *block,
-                                   struct span_image **ret_noticed)
+                                   bool *ret_noticed)
 {
     uint64_t offset = (uint64_t)((const unsigned char *)block - heap->units);
-    uint64_t unit = offset >> heap->unit_shift;
-    if (UNLIKELY(unit >= load_relaxed(&heap->units_end)))
+    uint64_t unit = offset >> UNIT_SHIFT_MAX;
+    if (UNLIKELY(unit >= load_relaxed(&heap->local_end)))
         return false;
     if (UNLIKELY(((load_relaxed(&heap->unit_words[unit]) ^ bins->word) >> UNIT_HEAP_SHIFT) != 0))
         return false;
 
-    struct span_image *slab = (struct span_image *)(void *)(heap->spans + unit * heap->span_stride);
-    uint64_t inside = offset & bits_below(heap->unit_shift);
-    uint32_t index = (uint32_t)(inside * load_relaxed(&slab->reciprocal) >> 32);
-    if (UNLIKELY((uint64_t)index * load_relaxed(&slab->block_bytes) != inside || index >= load_relaxed(&slab->ready)))
+    /* offset * reciprocal: the high half is the index, and the low half is below the reciprocal exactly at the
+     * beginning of a block (Lemire, Kaser, Kurz: Faster remainder by direct computation, 2019). */
+    struct span_image *slab = (struct span_image *)(void *)(heap->spans + unit * SPAN_STRIDE_MAX);
+    uint64_t inside = offset & bits_below(UNIT_SHIFT_MAX);
+    uint32_t reciprocal = load_relaxed(&slab->reciprocal);
+    uint64_t product = inside * reciprocal;
+    uint64_t index = product >> 32;
+    if (UNLIKELY((uint32_t)product >= reciprocal) || UNLIKELY(index >= load_relaxed(&slab->ready)))
         return false;
 
     struct word_image *word = &span_words(slab)[index / 64];
     uint64_t bit = UINT64_C(1) << index % 64;
-    uint64_t claimed = (load_relaxed(&slab->claim_index) & CLAIM_WORD_MASK) == index / 64 ? load_relaxed(&slab->claim) : 0;
     uint64_t free = load_relaxed(&word->free);
-    if (UNLIKELY(((free | load_relaxed(&word->elsewhere) | claimed) & bit) != 0))
+    uint64_t gone = free | load_relaxed(&word->elsewhere);
+    if (slab->claim_word == index / 64)
+        gone |= load_relaxed(&slab->claim);
+    if (UNLIKELY((gone & bit) != 0))
         return false;
     store_relaxed(&word->free, free | bit);
-    *ret_noticed = UNLIKELY(--slab->frees_left == 0) ? slab : NULL;
+    *ret_noticed = --slab->frees_left == 0;
     return true;
 }
 
@@ -233,8 +239,8 @@ enum core_crime core_free(struct bins *bins, struct core_heap *heap, void *block
 /* As core_free, with *dest = NULL in between. */
 enum core_crime core_free_from(struct bins *bins, struct core_heap *heap, void **dest, uint64_t dest_ref);
 
-/* What remains to be done after core_free_local noticed a slab. */
-void core_slab_noticed(struct bins *bins, struct span_image *slab);
+/* What remains to be done after core_free_local noticed the slab of a block. */
+void core_slab_noticed(struct bins *bins, const void *block);
 
 /* Finds where a pointer leads; changes nothing. */
 struct core_place core_find(const struct core_heap *heap, const void *block);

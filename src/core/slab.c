@@ -30,6 +30,7 @@ void slab_init(struct span_image *slab, uint32_t size_class, const struct slab_g
     store_relaxed(&slab->size_class, (uint8_t)size_class);
     store_relaxed(&slab->span_units, geometry->span_units);
     store_relaxed(&slab->large_bytes, 0);
+    slab->claim_word = 0;
     slab->frees_left = 1;
     slab->listed = SPAN_UNLISTED;
     slab->word_cursor = 0;
@@ -98,6 +99,7 @@ int32_t slab_take_word(struct span_image *slab)
             continue;
         uint64_t index = load_relaxed(&slab->claim_index);
         store_relaxed(&slab->claim_index, (index & ~CLAIM_WORD_MASK) + CLAIM_COUNT_ONE + k);
+        slab->claim_word = k;
         step();
         store_relaxed(&slab->claim, free);
         step();
@@ -170,6 +172,7 @@ void slab_normalise(struct span_image *slab)
     slab->listed = SPAN_UNLISTED;
     slab->frees_left = 1;
     slab->word_cursor = 0;
+    slab->claim_word = (uint32_t)(load_relaxed(&slab->claim_index) & CLAIM_WORD_MASK);
 }
 
 /* ---------------------------------------------------------------- counting */

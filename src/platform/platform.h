@@ -68,7 +68,8 @@ int file_write_at(int file, uint64_t offset, const void *from, size_t bytes);
 
 /*
  * Commits a range of a file: afterwards no touch of it can fail for lack of memory, in any process. Grows the file where
- * needed. All or nothing. -ENOMEM: the file system is full or a limit of the process forbids it; raises no signal.
+ * needed. -ENOMEM: the file system is full or a limit of the process forbids it; raises no signal. On failure whole
+ * steps of up to 16 MiB may stay allocated; the next commit finds them.
  */
 int file_commit(int file, uint64_t offset, uint64_t bytes);
 

@@ -31,6 +31,7 @@
 enum {
     UNIT_SHIFT_MIN = 10,
     UNIT_SHIFT_MAX = 16,
+    SPAN_STRIDE_MAX = 64 + (1 << UNIT_SHIFT_MAX) / 64, /* of units of the largest size: header and words */
     UNITS_LIMIT = 1 << 24,      /* a TAIL names its head in 24 bits */
     OWNERS_LIMIT = 65534,       /* 16 bits without 0 (nobody) and 0xffff (the heap itself) */
     HEAPS_LIMIT = (1 << 20) - 1,/* 20 bits without 0 (no heap) */
@@ -124,7 +125,7 @@ struct span_image {
     atomic_u8 size_class;    /* constant while the span lives */
     uint16_t word_cursor;    /* hint of the owner: where the last search for a free word ended */
     atomic_u32 span_units;   /* how many units the span has */
-    uint32_t reserved;
+    uint32_t claim_word;     /* of the owner: the word number in claim_index */
     atomic_u64 large_bytes;  /* LARGE: usable bytes; written before the head's word */
     uint64_t reserved2;
 };

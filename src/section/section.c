@@ -27,6 +27,8 @@ static uint32_t span_stride_for(uint32_t unit_shift)
     return is_power_of_two(stride) ? stride + 16 : stride;
 }
 
+_Static_assert(!((SPAN_STRIDE_MAX & (SPAN_STRIDE_MAX - 1)) == 0), "the largest stride is not a power of two");
+
 /* Lays out the tables for a number of units and returns where the units part ends. */
 static uint64_t lay_out(struct section_image *header, uint64_t alignment, uint64_t commit_bytes)
 {

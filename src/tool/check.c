@@ -10,7 +10,8 @@ struct findings {
     unsigned count;
 };
 
-static void print_finding(const char *finding, void *arg) {
+static void print_finding(const char *finding, void *arg)
+{
     struct findings *findings = arg;
 
     if (findings->json) {
@@ -23,7 +24,8 @@ static void print_finding(const char *finding, void *arg) {
     findings->count++;
 }
 
-int command_check(const struct tool_args *args) {
+int command_check(const struct tool_args *args)
+{
     const char *name = args->operands[0];
     cairn_options options = {.directory = args->dir, .flags = CAIRN_READ_ONLY};
     struct findings findings = {.json = args->json};

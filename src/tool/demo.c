@@ -32,6 +32,9 @@
 /* Below this, what an allocator takes before the first block is most of the weight of a copy. */
 #define COPY_WORTH_COMPARING (1u << 20)
 
+/* The longest that an act may take whose work is bounded. Indexing is bounded by its silence only (demo_crew.c). */
+#define ACT_MAX_NS (UINT64_C(300) * 1000000000)
+
 enum outcome {
     ALL_HELD,
     NOT_ALL_HELD,
@@ -66,11 +69,13 @@ struct demo {
 
 static volatile sig_atomic_t interrupted;
 
-static void on_interrupt(int signal_number) {
+static void on_interrupt(int signal_number)
+{
     interrupted = signal_number;
 }
 
-static void arrange_signals(void) {
+static void arrange_signals(void)
+{
     static const int ends[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
     struct sigaction action = {.sa_handler = on_interrupt}; /* without SA_RESTART: waits end at once */
 
@@ -83,7 +88,8 @@ static void arrange_signals(void) {
 static bool fail(struct demo *demo, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* Keeps the first reason why the demo cannot go on; returns false. */
-static bool fail(struct demo *demo, const char *format, ...) {
+static bool fail(struct demo *demo, const char *format, ...)
+{
     va_list args;
 
     if (*demo->trouble)
@@ -96,41 +102,50 @@ static bool fail(struct demo *demo, const char *format, ...) {
 
 /* ---------------------------------------------------------------- waiting */
 
-static bool everybody_has_entered(const struct demo *demo) {
+static bool everybody_has_entered(const struct demo *demo)
+{
     for (unsigned i = 0; i < demo->crew.count; i++)
         if (demo->crew.members[i].report.kind == 0)
             return false;
     return true;
 }
 
-static bool index_is_complete(const struct demo *demo) {
+static bool index_is_complete(const struct demo *demo)
+{
     return demo->indexer->done == ORDER_INDEX;
 }
 
-static bool readers_have_searched_it(const struct demo *demo) {
+static bool readers_have_searched_it(const struct demo *demo)
+{
     for (unsigned i = 0; i < demo->args->readers; i++)
-        if (demo->readers[i]->report.queries_complete == 0)
+        /* One that met an error may never come to a complete query; the table will tell. */
+        if (demo->readers[i]->report.queries_complete == 0 && demo->readers[i]->report.read_errors == 0)
             return false;
     return demo_now_ns() - demo->complete_ns >= SEARCH_NS && demo->readers[0]->report.write_status != -1;
 }
 
-static bool changes_are_counted(const struct demo *demo) {
+static bool changes_are_counted(const struct demo *demo)
+{
     return demo->indexer->done == ORDER_CHANGED;
 }
 
-static bool walk_is_listed(const struct demo *demo) {
+static bool walk_is_listed(const struct demo *demo)
+{
     return demo->walker->done == ORDER_LIST;
 }
 
-static bool names_are_listed(const struct demo *demo) {
+static bool names_are_listed(const struct demo *demo)
+{
     return demo->readers[0]->done == ORDER_LIST && walk_is_listed(demo);
 }
 
-static bool copy_is_weighed(const struct demo *demo) {
+static bool copy_is_weighed(const struct demo *demo)
+{
     return demo->copier->done == ORDER_COPY;
 }
 
-static bool everybody_has_left(const struct demo *demo) {
+static bool everybody_has_left(const struct demo *demo)
+{
     for (unsigned i = 0; i < demo->crew.count; i++)
         if (!demo->crew.members[i].gone)
             return false;
@@ -138,8 +153,10 @@ static bool everybody_has_left(const struct demo *demo) {
 }
 
 /* Listens and draws until it is so. Returns false when it cannot become so any more: then trouble says why. */
-static bool await(struct demo *demo, bool (*is_so)(const struct demo *), const char *now) {
+static bool await(struct demo *demo, bool (*is_so)(const struct demo *), const char *now)
+{
     char trouble[sizeof demo->trouble];
+    uint64_t began_ns = demo_now_ns();
 
     demo->screen.now = now;
     screen_draw(&demo->screen, demo->screen.live);
@@ -151,6 +168,8 @@ static bool await(struct demo *demo, bool (*is_so)(const struct demo *), const c
             return fail(demo, "interrupted");
         if (is_so(demo))
             return true;
+        if (is_so != index_is_complete && demo_now_ns() - began_ns > ACT_MAX_NS)
+            return fail(demo, "%s: this takes too long", now);
         crew_listen(&demo->crew, 50);
         screen_draw(&demo->screen, false);
 
@@ -162,8 +181,10 @@ static bool await(struct demo *demo, bool (*is_so)(const struct demo *), const c
     }
 }
 
-static struct member *start(struct demo *demo, const char *role, unsigned number, int list_fd) {
-    struct member *member = crew_start(&demo->crew, demo->args, role, number, demo->heap_name, demo->directory, list_fd);
+static struct member *start(struct demo *demo, const char *role, unsigned number, int list_fd)
+{
+    struct member *member =
+        crew_start(&demo->crew, demo->args, role, number, demo->heap_name, demo->directory, list_fd);
 
     if (!member)
         fail(demo, "the %s cannot be started: %s", role, strerror(errno));
@@ -172,7 +193,8 @@ static struct member *start(struct demo *demo, const char *role, unsigned number
 
 /* ---------------------------------------------------------------- the acts */
 
-static bool make_heap(struct demo *demo) {
+static bool make_heap(struct demo *demo)
+{
     cairn_options options = {.name = demo->heap_name, .directory = demo->args->dir};
 
     demo->first.size = demo->last.size = sizeof demo->first;
@@ -185,13 +207,17 @@ static bool make_heap(struct demo *demo) {
     if (demo->heap_list_fd < 0 || demo->walk_list_fd < 0)
         return fail(demo, "no file for the lists of names: %s", strerror(errno));
 
-    demo->screen = (struct screen){.heap_name = demo->heap_name, .directory = demo->directory, .heap = demo->heap,
-                                   .crew = &demo->crew, .first = demo->first};
+    demo->screen = (struct screen){.heap_name = demo->heap_name,
+                                   .directory = demo->directory,
+                                   .heap = demo->heap,
+                                   .crew = &demo->crew,
+                                   .first = demo->first};
     screen_begin(&demo->screen);
     return true;
 }
 
-static bool index_and_search(struct demo *demo) {
+static bool index_and_search(struct demo *demo)
+{
     for (unsigned i = 0; i < demo->args->readers; i++) {
         demo->readers[i] = start(demo, "reader", i + 1, i == 0 ? demo->heap_list_fd : -1);
         if (!demo->readers[i])
@@ -208,7 +234,8 @@ static bool index_and_search(struct demo *demo) {
 }
 
 /* Sums the heap's share of memory over everybody who has it mapped: this process, the indexer, the readers. */
-static bool weigh_heap(struct demo *demo) {
+static bool weigh_heap(struct demo *demo)
+{
     uint64_t bytes;
 
     demo->pss_sum = 0;
@@ -224,12 +251,14 @@ static bool weigh_heap(struct demo *demo) {
     return true;
 }
 
-static bool weigh_copy(struct demo *demo) {
+static bool weigh_copy(struct demo *demo)
+{
     demo->copier = start(demo, "copier", 0, -1);
     return demo->copier && await(demo, copy_is_weighed, "building one private copy, to weigh it");
 }
 
-static bool start_walk(struct demo *demo) {
+static bool start_walk(struct demo *demo)
+{
     if (ftruncate(demo->walk_list_fd, 0) < 0 || lseek(demo->walk_list_fd, 0, SEEK_SET) < 0)
         return fail(demo, "the list of names: %s", strerror(errno));
     demo->walks++;
@@ -237,7 +266,8 @@ static bool start_walk(struct demo *demo) {
     return demo->walker != NULL;
 }
 
-static bool digest(struct demo *demo, int fd, struct digest *ret_digest) {
+static bool digest(struct demo *demo, int fd, struct digest *ret_digest)
+{
     int r = names_digest(fd, ret_digest);
 
     if (interrupted)
@@ -245,7 +275,8 @@ static bool digest(struct demo *demo, int fd, struct digest *ret_digest) {
     return r == 0 || fail(demo, "sha256sum cannot be run: %s", strerror(-r));
 }
 
-static bool names_are_equal(const struct demo *demo) {
+static bool names_are_equal(const struct demo *demo)
+{
     return strcmp(demo->heap_digest.hex, demo->walk_digest.hex) == 0;
 }
 
@@ -254,7 +285,8 @@ static bool names_are_equal(const struct demo *demo) {
  * tells how many directories are not as they were when it read them, and the walk is done once more: something may have
  * come and gone between the two.
  */
-static bool compare_names(struct demo *demo) {
+static bool compare_names(struct demo *demo)
+{
     crew_order(demo->readers[0], ORDER_LIST);
     if (!start_walk(demo) || !await(demo, names_are_listed, "comparing with an independent walk") ||
         !digest(demo, demo->heap_list_fd, &demo->heap_digest) || !digest(demo, demo->walk_list_fd, &demo->walk_digest))
@@ -271,21 +303,24 @@ static bool compare_names(struct demo *demo) {
            digest(demo, demo->walk_list_fd, &demo->walk_digest);
 }
 
-static bool dismiss(struct demo *demo) {
+static bool dismiss(struct demo *demo)
+{
     for (unsigned i = 0; i < demo->crew.count; i++)
         if (!demo->crew.members[i].gone && !demo->crew.members[i].dismissed)
             crew_order(&demo->crew.members[i], ORDER_END);
     return await(demo, everybody_has_left, "everybody leaves");
 }
 
-static void print_finding(const char *finding, void *arg) {
+static void print_finding(const char *finding, void *arg)
+{
     (void)arg;
     fputs("     ", stdout);
     text_name(stdout, finding);
     putchar('\n');
 }
 
-static bool check_heap(struct demo *demo) {
+static bool check_heap(struct demo *demo)
+{
     if (cairn_stats_get(demo->heap, &demo->last) < 0)
         return fail(demo, "%s", cairn_last_error());
     demo->findings = cairn_check(demo->heap, print_finding, NULL);
@@ -294,14 +329,16 @@ static bool check_heap(struct demo *demo) {
 
 /* ---------------------------------------------------------------- the end, also of a demo that failed */
 
-static int count_name(const char *name, void *arg) {
+static int count_name(const char *name, void *arg)
+{
     const struct demo *demo = arg;
 
     return strcmp(name, demo->heap_name) == 0;
 }
 
 /* Counts the files that bear the heap's name, whole or in part, where the heap was. */
-static int count_files(struct demo *demo) {
+static int count_files(struct demo *demo)
+{
     char *slash = strrchr(demo->heap_file, '/');
     struct dirent *entry;
     int count = 0;
@@ -320,7 +357,8 @@ static int count_files(struct demo *demo) {
     return count;
 }
 
-static void clean_up(struct demo *demo, bool keep_heap) {
+static void clean_up(struct demo *demo, bool keep_heap)
+{
     crew_end(&demo->crew);
     if (demo->heap) {
         cairn_heap_close(demo->heap);
@@ -340,12 +378,13 @@ static void clean_up(struct demo *demo, bool keep_heap) {
 
 static bool row(bool holds, const char *subject, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
-static bool row(bool holds, const char *subject, const char *format, ...) {
+static bool row(bool holds, const char *subject, const char *format, ...)
+{
     bool colour = text_has_colour();
     va_list args;
 
-    printf("%s%s%s %-9s ", colour ? (holds ? "\033[32m" : "\033[1;31m") : "", holds ? "ok  " : "FAIL", colour ? "\033[0m" : "",
-           subject);
+    printf("%s%s%s %-9s ", colour ? (holds ? "\033[32m" : "\033[1;31m") : "", holds ? "ok  " : "FAIL",
+           colour ? "\033[0m" : "", subject);
     va_start(args, format);
     vprintf(format, args);
     va_end(args);
@@ -353,18 +392,21 @@ static bool row(bool holds, const char *subject, const char *format, ...) {
     return holds;
 }
 
-static const char *yes(bool holds) {
+static const char *yes(bool holds)
+{
     return holds ? "yes" : "no";
 }
 
-static bool addresses_are_equal(const struct demo *demo) {
+static bool addresses_are_equal(const struct demo *demo)
+{
     for (unsigned i = 0; i < demo->crew.count; i++)
         if (demo->crew.members[i].report.heap_address != demo->first.address)
             return false;
     return true;
 }
 
-static bool texts_differ(const struct demo *demo) {
+static bool texts_differ(const struct demo *demo)
+{
     for (unsigned i = 0; i < demo->crew.count; i++) {
         if (demo->crew.members[i].report.text_address == demo_text_address())
             return false;
@@ -375,14 +417,16 @@ static bool texts_differ(const struct demo *demo) {
     return true;
 }
 
-static int by_value(const void *left, const void *right) {
+static int by_value(const void *left, const void *right)
+{
     uint32_t a = *(const uint32_t *)left, b = *(const uint32_t *)right;
 
     return a < b ? -1 : a > b;
 }
 
 /* The median over the resets that the readers have kept the times of; 0 when there are none. */
-static uint32_t reset_median(const struct demo *demo) {
+static uint32_t reset_median(const struct demo *demo)
+{
     size_t count = 0, at = 0;
     uint32_t *times, median;
 
@@ -405,7 +449,8 @@ static uint32_t reset_median(const struct demo *demo) {
     return median;
 }
 
-static bool print_readers(const struct demo *demo) {
+static bool print_readers(const struct demo *demo)
+{
     uint64_t pointers = 0, errors = 0, queries = 0, temporaries = 0, resets = 0, opens = 0;
     unsigned readers = demo->args->readers;
     int written = demo->readers[0]->report.write_status;
@@ -431,23 +476,26 @@ static bool print_readers(const struct demo *demo) {
                 yes(addresses_are_equal(demo)), yes(texts_differ(demo)));
     held &= row(errors == 0 && pointers > 0, "pointers", "%s followed, read errors %s", text_count(pointers).text,
                 text_count(errors).text);
-    held &= row(refused, "write", "%s", refused ? "refused by the MMU: the reader's child ended by SIGSEGV" : "NOT refused");
+    held &= row(refused, "write", "%s",
+                refused ? "refused by the MMU: the reader's child ended by SIGSEGV" : "NOT refused");
     held &= row(resets == queries + 1, "private", "%s queries left %s temporaries; %s heap resets, median %s",
                 text_count(queries).text, text_count(temporaries).text, text_count(resets).text,
                 text_nanoseconds(reset_median(demo)).text);
     return held;
 }
 
-static bool print_names(const struct demo *demo) {
+static bool print_names(const struct demo *demo)
+{
     const char *walked_by = demo->walker->report.text;
     bool equal = names_are_equal(demo);
-    bool held = row(equal, "names", "%s, equal to %s: %s%s (sha256 %.12s%s%.12s)", text_count(demo->indexer->report.names).text,
-                    walked_by, yes(equal), demo->walks > 1 ? ", at the second walk" : "", demo->heap_digest.hex,
-                    equal ? ", both " : ", not ", demo->walk_digest.hex);
+    bool held =
+        row(equal, "names", "%s, equal to %s: %s%s (sha256 %.12s%s%.12s)", text_count(demo->indexer->report.names).text,
+            walked_by, yes(equal), demo->walks > 1 ? ", at the second walk" : "", demo->heap_digest.hex,
+            equal ? ", both " : ", not ", demo->walk_digest.hex);
 
     if (demo->walks > 1)
-        printf("     the first walk differed; %s director%s had changed after being indexed\n", text_count(demo->changed).text,
-               demo->changed == 1 ? "y" : "ies");
+        printf("     the first walk differed; %s director%s had changed after being indexed\n",
+               text_count(demo->changed).text, demo->changed == 1 ? "y" : "ies");
     if (!equal)
         names_print_difference(demo->heap_list_fd, demo->walk_list_fd, walked_by);
     if (demo->indexer->report.unreadable > 0)
@@ -456,7 +504,8 @@ static bool print_names(const struct demo *demo) {
     return held;
 }
 
-static bool print_table(const struct demo *demo) {
+static bool print_table(const struct demo *demo)
+{
     uint64_t copy = demo->copier->report.private_bytes, copies = copy * demo->args->readers;
     bool worth_comparing = copy >= COPY_WORTH_COMPARING && demo->args->readers > 1;
     bool held = true;
@@ -468,16 +517,17 @@ static bool print_table(const struct demo *demo) {
                 text_plural(demo->last.growths - demo->first.growths), text_bytes(demo->last.bytes_max).text);
     held &= print_readers(demo);
     held &= row(!worth_comparing || demo->pss_sum < copies, "memory",
-                "sum of PSS of the heap in %u processes %s; one private copy %s, times %u reader%s %s", demo->pss_processes,
-                text_bytes(demo->pss_sum).text, text_bytes(copy).text, demo->args->readers, text_plural(demo->args->readers),
-                text_bytes(copies).text);
+                "sum of PSS of the heap in %u processes %s; one private copy %s, times %u reader%s %s",
+                demo->pss_processes, text_bytes(demo->pss_sum).text, text_bytes(copy).text, demo->args->readers,
+                text_plural(demo->args->readers), text_bytes(copies).text);
     held &= row(demo->findings == 0, "check", "findings %d", demo->findings);
     return held;
 }
 
 /* ---------------------------------------------------------------- one performance */
 
-static enum outcome perform(struct demo *demo) {
+static enum outcome perform(struct demo *demo)
+{
     enum outcome outcome = NOT_ALL_HELD;
     bool played, keep, held = false;
 
@@ -497,7 +547,8 @@ static enum outcome perform(struct demo *demo) {
     keep = demo->args->keep && !*demo->trouble && outcome != DIRECTORY_CHANGED;
     clean_up(demo, keep);
     if (*demo->trouble) {
-        tool_fail("demo: %s; the heap %s", demo->trouble, demo->files_left == 0 ? "is removed" : "could not be removed");
+        tool_fail("demo: %s; the heap %s", demo->trouble,
+                  demo->files_left == 0 ? "is removed" : "could not be removed");
         return NOT_ALL_HELD;
     }
     if (keep)
@@ -510,14 +561,16 @@ static enum outcome perform(struct demo *demo) {
 }
 
 /* Forgets one performance before the next. */
-static void forget(struct demo *demo) {
+static void forget(struct demo *demo)
+{
     struct demo fresh = {.args = demo->args};
 
     memcpy(fresh.directory, demo->directory, sizeof fresh.directory);
     *demo = fresh;
 }
 
-int command_demo(const struct tool_args *args) {
+int command_demo(const struct tool_args *args)
+{
     const char *directory = args->operand_count > 0 ? args->operands[0] : DIRECTORY_DEFAULT;
     struct demo *demo = calloc(1, sizeof *demo); /* too large for a stack: a report of each process */
     enum outcome outcome;

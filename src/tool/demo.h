@@ -10,8 +10,8 @@
  *     the walker     lists the directory without any of our code: runs find(1) (demo_walker.c)
  *
  * All but the stage are this program, executed afresh so that each has an address space layout of its own. Each has one
- * socket to the stage. The stage sends orders of one byte; the others answer with reports, each a whole packet. A process
- * whose socket ends was left alone, or has died: that is how each side notices, without signals or pid files.
+ * socket to the stage. The stage sends orders of one byte; the others answer with reports, each a whole packet. A
+ * process whose socket ends was left alone, or has died: that is how each side notices, without signals or pid files.
  */
 #ifndef CAIRN_TOOL_DEMO_H
 #define CAIRN_TOOL_DEMO_H
@@ -46,13 +46,14 @@ struct folder {
 };
 
 struct index {
-    struct node *root;        /* the directory itself; its name is "" */
-    _Atomic uint64_t names;   /* counted before they are published: a reader never meets more than this */
+    struct node *root;      /* the directory itself; its name is "" */
+    _Atomic uint64_t names; /* counted before they are published: a reader never meets more than this */
     _Atomic uint32_t complete;
 };
 
 /* How large the block of a node is. A short name still fills the structure, padding included. */
-static inline size_t node_bytes(size_t name_bytes) {
+static inline size_t node_bytes(size_t name_bytes)
+{
     size_t bytes = offsetof(struct node, name) + name_bytes + 1;
 
     return bytes < sizeof(struct node) ? sizeof(struct node) : bytes;

@@ -12,10 +12,12 @@
 /* Returns NULL when there is no memory. Nothing is freed: the process ends when it has been weighed. */
 static struct node *copy_node(struct player *player, const struct node *from, struct node *parent);
 
-static bool copy_children(struct player *player, const struct folder *from, struct folder *to, struct node *parent) {
+static bool copy_children(struct player *player, const struct folder *from, struct folder *to, struct node *parent)
+{
     struct node *last = NULL;
 
-    for (const struct node *child = atomic_load_explicit(&from->first, memory_order_acquire); child; child = child->next) {
+    for (const struct node *child = atomic_load_explicit(&from->first, memory_order_acquire); child;
+         child = child->next) {
         struct node *copy = copy_node(player, child, parent);
 
         if (!copy)
@@ -31,7 +33,8 @@ static bool copy_children(struct player *player, const struct folder *from, stru
     return true;
 }
 
-static struct node *copy_node(struct player *player, const struct node *from, struct node *parent) {
+static struct node *copy_node(struct player *player, const struct node *from, struct node *parent)
+{
     size_t bytes = node_bytes(from->name_bytes);
     struct node *node = malloc(bytes);
 
@@ -49,7 +52,8 @@ static struct node *copy_node(struct player *player, const struct node *from, st
     return copy_children(player, from->folder, node->folder, node) ? node : NULL;
 }
 
-int command_demo_copier(const struct tool_args *args) {
+int command_demo_copier(const struct tool_args *args)
+{
     struct player player;
     const struct index *index;
     uint64_t before, after;

@@ -20,7 +20,8 @@ extern char **environ;
 /* Descriptors of the stage begin here, so that none is in the way of those that a child is given. */
 #define DESCRIPTORS_FROM 10
 
-static int make_sockets(int ret_fds[2]) {
+static int make_sockets(int ret_fds[2])
+{
     int fds[2];
 
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0)
@@ -38,7 +39,8 @@ static int make_sockets(int ret_fds[2]) {
 }
 
 /* Executes this program again; returns 0 or an errno. */
-static int spawn(pid_t *ret_pid, const char *const *arguments, int control_fd, int list_fd) {
+static int spawn(pid_t *ret_pid, const char *const *arguments, int control_fd, int list_fd)
+{
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
     sigset_t defaults, mask;
@@ -65,7 +67,8 @@ static int spawn(pid_t *ret_pid, const char *const *arguments, int control_fd, i
 }
 
 struct member *crew_start(struct crew *crew, const struct tool_args *args, const char *role, unsigned number,
-                          const char *heap_name, const char *directory, int list_fd) {
+                          const char *heap_name, const char *directory, int list_fd)
+{
     struct member *member = &crew->members[crew->count];
     char command[32];
     const char *arguments[8] = {"cairn", command};
@@ -95,7 +98,8 @@ struct member *crew_start(struct crew *crew, const struct tool_args *args, const
     return member;
 }
 
-void crew_order(struct member *member, enum demo_order order) {
+void crew_order(struct member *member, enum demo_order order)
+{
     unsigned char byte = (unsigned char)order;
 
     member->done = 0;
@@ -105,7 +109,8 @@ void crew_order(struct member *member, enum demo_order order) {
     (void)!send(member->control, &byte, sizeof byte, MSG_NOSIGNAL);
 }
 
-static void reap(struct member *member) {
+static void reap(struct member *member)
+{
     while (waitpid(member->pid, &member->status, 0) < 0 && errno == EINTR)
         ;
     close(member->control);
@@ -113,7 +118,8 @@ static void reap(struct member *member) {
 }
 
 /* Takes in one report. A packet that is too short is none: it counts as the end of the member. */
-static void receive(struct member *member) {
+static void receive(struct member *member)
+{
     ssize_t bytes = recv(member->control, &member->report, sizeof member->report, MSG_DONTWAIT);
 
     if (bytes < 0 && (errno == EINTR || errno == EAGAIN))
@@ -128,7 +134,8 @@ static void receive(struct member *member) {
         member->done = member->report.order;
 }
 
-void crew_listen(struct crew *crew, int milliseconds) {
+void crew_listen(struct crew *crew, int milliseconds)
+{
     struct pollfd controls[CREW_MAX];
     struct member *owners[CREW_MAX];
     uint64_t began = demo_now_ns(), silent_ns;
@@ -153,7 +160,8 @@ void crew_listen(struct crew *crew, int milliseconds) {
         owners[i]->silent_ns += silent_ns;
 }
 
-void crew_trouble(const struct crew *crew, char *ret_text, size_t room) {
+void crew_trouble(const struct crew *crew, char *ret_text, size_t room)
+{
     *ret_text = '\0';
     for (unsigned i = 0; i < crew->count; i++) {
         const struct member *member = &crew->members[i];
@@ -178,7 +186,8 @@ void crew_trouble(const struct crew *crew, char *ret_text, size_t room) {
     }
 }
 
-void crew_end(struct crew *crew) {
+void crew_end(struct crew *crew)
+{
     for (unsigned i = 0; i < crew->count; i++) {
         if (crew->members[i].gone)
             continue;

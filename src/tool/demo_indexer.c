@@ -27,7 +27,8 @@ struct indexer {
     size_t path_room;
 };
 
-static bool push(struct nodes *list, struct node *node) {
+static bool push(struct nodes *list, struct node *node)
+{
     if (list->count == list->room) {
         size_t room = list->room ? 2 * list->room : 256;
         struct node **nodes = realloc(list->nodes, room * sizeof *nodes);
@@ -42,10 +43,11 @@ static bool push(struct nodes *list, struct node *node) {
 }
 
 /*
- * Opens the directory of a node. A path may be longer than the PATH_MAX that one call takes: then it is opened in pieces.
- * Returns -1 with errno.
+ * Opens the directory of a node. A path may be longer than the PATH_MAX that one call takes: then it is opened in
+ * pieces. Returns -1 with errno.
  */
-static int open_folder(struct indexer *indexer, const struct node *node) {
+static int open_folder(struct indexer *indexer, const struct node *node)
+{
     size_t length = tree_path(node, indexer->path, indexer->path_room);
     int at = indexer->root_fd, fd;
     char *rest;
@@ -79,7 +81,8 @@ static int open_folder(struct indexer *indexer, const struct node *node) {
     return fd;
 }
 
-static int64_t change_time(int fd) {
+static int64_t change_time(int fd)
+{
     struct stat st;
 
     if (fstat(fd, &st) < 0)
@@ -87,7 +90,8 @@ static int64_t change_time(int fd) {
     return (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
 }
 
-static bool is_directory(int folder_fd, const struct dirent *entry) {
+static bool is_directory(int folder_fd, const struct dirent *entry)
+{
     struct stat st;
 
     if (entry->d_type != DT_UNKNOWN)
@@ -96,7 +100,8 @@ static bool is_directory(int folder_fd, const struct dirent *entry) {
 }
 
 /* Builds a node that nobody sees yet. Returns NULL when the heap has no room. */
-static struct node *make_node(struct indexer *indexer, struct node *parent, const char *name, bool is_folder) {
+static struct node *make_node(struct indexer *indexer, struct node *parent, const char *name, bool is_folder)
+{
     size_t name_bytes = strlen(name);
     struct node *node = cairn_alloc(indexer->player.heap, node_bytes(name_bytes));
 
@@ -112,12 +117,14 @@ static struct node *make_node(struct indexer *indexer, struct node *parent, cons
     return node;
 }
 
-static int by_name(const void *left, const void *right) {
+static int by_name(const void *left, const void *right)
+{
     return strcmp((*(struct node *const *)left)->name, (*(struct node *const *)right)->name);
 }
 
 /* Links the children in order, and shows them all to the readers with one store. */
-static void publish(struct indexer *indexer, struct folder *folder) {
+static void publish(struct indexer *indexer, struct folder *folder)
+{
     struct nodes *children = &indexer->children;
     struct node *first = NULL;
 
@@ -131,7 +138,8 @@ static void publish(struct indexer *indexer, struct folder *folder) {
     atomic_store_explicit(&folder->first, first, memory_order_release);
 }
 
-static int read_folder(struct indexer *indexer, struct node *folder_node) {
+static int read_folder(struct indexer *indexer, struct node *folder_node)
+{
     struct report *report = &indexer->player.report;
     int fd = open_folder(indexer, folder_node);
     DIR *dir = fd < 0 ? NULL : fdopendir(fd);
@@ -174,7 +182,8 @@ static int read_folder(struct indexer *indexer, struct node *folder_node) {
     return 0;
 }
 
-static int build(struct indexer *indexer) {
+static int build(struct indexer *indexer)
+{
     cairn_heap *heap = indexer->player.heap;
     int r = 0;
 
@@ -196,7 +205,8 @@ static int build(struct indexer *indexer) {
 }
 
 /* The node that follows in a walk over the whole tree; NULL at its end. */
-static struct node *next_node(struct node *node) {
+static struct node *next_node(struct node *node)
+{
     struct node *first = node->folder ? atomic_load_explicit(&node->folder->first, memory_order_relaxed) : NULL;
 
     if (first)
@@ -207,7 +217,8 @@ static struct node *next_node(struct node *node) {
 }
 
 /* Asks each directory again when it was changed. One that has gone, or can no longer be read, counts as well. */
-static uint64_t count_changed(struct indexer *indexer) {
+static uint64_t count_changed(struct indexer *indexer)
+{
     uint64_t changed = 0;
 
     for (struct node *node = indexer->index->root; node; node = next_node(node)) {
@@ -224,7 +235,8 @@ static uint64_t count_changed(struct indexer *indexer) {
     return changed;
 }
 
-int command_demo_indexer(const struct tool_args *args) {
+int command_demo_indexer(const struct tool_args *args)
+{
     struct indexer indexer = {0};
     enum demo_order order;
     int r;

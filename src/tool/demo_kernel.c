@@ -12,7 +12,8 @@
  * Sums one field of smaps ("Pss:", in KiB) over the mappings of a process that touch a range. A line that begins with
  * two hexadecimal numbers opens a mapping; the lines after it are its fields.
  */
-static bool sum_field(const char *path, const char *field, uint64_t low, uint64_t high, uint64_t *ret_bytes) {
+static bool sum_field(const char *path, const char *field, uint64_t low, uint64_t high, uint64_t *ret_bytes)
+{
     FILE *file = fopen(path, "re");
     bool inside = false, seen = false;
     size_t field_bytes = strlen(field), room = 0;
@@ -26,7 +27,8 @@ static bool sum_field(const char *path, const char *field, uint64_t low, uint64_
 
         if (sscanf(line, "%" SCNx64 "-%" SCNx64 " ", &start, &end) == 2) {
             inside = start < high && end > low;
-        } else if (inside && strncmp(line, field, field_bytes) == 0 && sscanf(line + field_bytes, "%" SCNu64, &kib) == 1) {
+        } else if (inside && strncmp(line, field, field_bytes) == 0 &&
+                   sscanf(line + field_bytes, "%" SCNu64, &kib) == 1) {
             sum += kib * 1024;
             seen = true;
         }
@@ -38,18 +40,21 @@ static bool sum_field(const char *path, const char *field, uint64_t low, uint64_
     return seen;
 }
 
-bool kernel_range_pss(pid_t pid, uint64_t address, uint64_t bytes, uint64_t *ret_bytes) {
+bool kernel_range_pss(pid_t pid, uint64_t address, uint64_t bytes, uint64_t *ret_bytes)
+{
     char path[64];
 
     snprintf(path, sizeof path, "/proc/%ld/smaps", (long)pid);
     return sum_field(path, "Pss:", address, address + bytes, ret_bytes);
 }
 
-bool kernel_anonymous(uint64_t *ret_bytes) {
+bool kernel_anonymous(uint64_t *ret_bytes)
+{
     return sum_field("/proc/self/smaps", "Anonymous:", 0, UINT64_MAX, ret_bytes);
 }
 
-bool kernel_mapped_file(uint64_t address, char *ret_path, size_t room) {
+bool kernel_mapped_file(uint64_t address, char *ret_path, size_t room)
+{
     FILE *file = fopen("/proc/self/maps", "re");
     size_t line_room = 0;
     char *line = NULL;

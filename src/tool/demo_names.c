@@ -16,7 +16,8 @@
 
 extern char **environ;
 
-bool name_list_add(struct name_list *list, char *name) {
+bool name_list_add(struct name_list *list, char *name)
+{
     if (list->count == list->room) {
         size_t room = list->room ? 2 * list->room : 1024;
         char **names = realloc(list->names, room * sizeof *names);
@@ -30,11 +31,13 @@ bool name_list_add(struct name_list *list, char *name) {
     return true;
 }
 
-static int by_bytes(const void *left, const void *right) {
+static int by_bytes(const void *left, const void *right)
+{
     return strcmp(*(char *const *)left, *(char *const *)right);
 }
 
-int name_list_write(struct name_list *list, int fd) {
+int name_list_write(struct name_list *list, int fd)
+{
     int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
     FILE *file = copy < 0 ? NULL : fdopen(copy, "w");
     bool failed = false;
@@ -55,7 +58,8 @@ int name_list_write(struct name_list *list, int fd) {
     return 0;
 }
 
-int names_file(void) {
+int names_file(void)
+{
     int fd = memfd_create("cairn-demo-names", MFD_CLOEXEC), high;
 
     if (fd < 0)
@@ -65,7 +69,8 @@ int names_file(void) {
     return high;
 }
 
-int names_digest(int fd, struct digest *ret_digest) {
+int names_digest(int fd, struct digest *ret_digest)
+{
     char *arguments[] = {(char[]){"sha256sum"}, NULL};
     posix_spawn_file_actions_t actions;
     struct digest digest = {0};
@@ -110,7 +115,8 @@ struct lines {
     size_t bytes;
 };
 
-static struct lines map_lines(int fd) {
+static struct lines map_lines(int fd)
+{
     struct stat st;
     struct lines lines = {0};
     void *start;
@@ -126,7 +132,8 @@ static struct lines map_lines(int fd) {
     return lines;
 }
 
-void names_print_difference(int heap_fd, int walk_fd, const char *walked_by) {
+void names_print_difference(int heap_fd, int walk_fd, const char *walked_by)
+{
     const uint64_t shown_max = 5;
     struct lines heap = map_lines(heap_fd), walk = map_lines(walk_fd);
     const char *heap_start = heap.at, *walk_start = walk.at;

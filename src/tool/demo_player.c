@@ -13,26 +13,30 @@
 
 #define REPORT_EVERY_NS UINT64_C(100000000)
 
-uint64_t demo_now_ns(void) {
+uint64_t demo_now_ns(void)
+{
     struct timespec now;
 
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
-uint64_t demo_text_address(void) {
+uint64_t demo_text_address(void)
+{
     return (uint64_t)(uintptr_t)demo_text_address;
 }
 
 /* Names the heap in the options' directory; counts the call, for the demo claims that there is one of them. */
-static int open_heap(struct player *player, const struct tool_args *args, uint64_t open_flags) {
+static int open_heap(struct player *player, const struct tool_args *args, uint64_t open_flags)
+{
     cairn_options options = {.directory = args->dir, .flags = open_flags};
 
     player->report.heap_opens++;
     return cairn_heap_open(&player->heap, args->operands[0], &options);
 }
 
-bool player_enter(struct player *player, const struct tool_args *args, uint64_t open_flags) {
+bool player_enter(struct player *player, const struct tool_args *args, uint64_t open_flags)
+{
     cairn_stats stats = {.size = sizeof stats};
     int type;
 
@@ -40,7 +44,8 @@ bool player_enter(struct player *player, const struct tool_args *args, uint64_t 
     player->report.write_status = -1;
     player->report.text_address = demo_text_address();
 
-    if (getsockopt(DEMO_CONTROL_FD, SOL_SOCKET, SO_TYPE, &type, &(socklen_t){sizeof type}) < 0 || type != SOCK_SEQPACKET) {
+    if (getsockopt(DEMO_CONTROL_FD, SOL_SOCKET, SO_TYPE, &type, &(socklen_t){sizeof type}) < 0 ||
+        type != SOCK_SEQPACKET) {
         tool_fail("this command is started by 'cairn demo' only");
         return false;
     }
@@ -57,7 +62,8 @@ bool player_enter(struct player *player, const struct tool_args *args, uint64_t 
     return true;
 }
 
-void player_report(struct player *player, enum demo_report_kind kind, enum demo_order order) {
+void player_report(struct player *player, enum demo_report_kind kind, enum demo_order order)
+{
     size_t bytes = offsetof(struct report, reset_ns);
     ssize_t sent;
 
@@ -73,12 +79,14 @@ void player_report(struct player *player, enum demo_report_kind kind, enum demo_
         exit(TOOL_FAILED); /* the stage is gone: nobody is there to work for */
 }
 
-void player_progress(struct player *player) {
+void player_progress(struct player *player)
+{
     if (demo_now_ns() - player->reported_ns >= REPORT_EVERY_NS)
         player_report(player, REPORT_PROGRESS, 0);
 }
 
-int player_fail(struct player *player, const char *format, ...) {
+int player_fail(struct player *player, const char *format, ...)
+{
     va_list args;
 
     va_start(args, format);
@@ -88,7 +96,8 @@ int player_fail(struct player *player, const char *format, ...) {
     return TOOL_FAILED;
 }
 
-enum demo_order player_order(int milliseconds) {
+enum demo_order player_order(int milliseconds)
+{
     struct pollfd control = {.fd = DEMO_CONTROL_FD, .events = POLLIN};
     unsigned char order;
     ssize_t received;

@@ -30,13 +30,15 @@ struct reader {
 
 /* ---------------------------------------------------------------- following and verifying */
 
-static void read_error(struct reader *reader, const char *text) {
+static void read_error(struct reader *reader, const char *text)
+{
     if (reader->player.report.read_errors++ == 0)
         snprintf(reader->player.report.text, sizeof reader->player.report.text, "%s", text);
 }
 
 /* Returns where a pointer leads, NULL when it is NULL or leads out of the heap: then it must not be followed. */
-static const void *follow(struct reader *reader, const void *pointer) {
+static const void *follow(struct reader *reader, const void *pointer)
+{
     uint64_t address = (uint64_t)(uintptr_t)pointer;
 
     if (!pointer)
@@ -49,20 +51,24 @@ static const void *follow(struct reader *reader, const void *pointer) {
     return pointer;
 }
 
-static const struct node *first_child(struct reader *reader, const struct node *node) {
+static const struct node *first_child(struct reader *reader, const struct node *node)
+{
     const struct folder *folder = follow(reader, node->folder);
 
     /* Pairs with the release store in publish() of the indexer. */
     return folder ? follow(reader, atomic_load_explicit(&folder->first, memory_order_acquire)) : NULL;
 }
 
-static bool name_is_well_formed(const struct node *node) {
-    return node->name_bytes >= 1 && node->name_bytes <= NAME_MAX && strnlen(node->name, NAME_MAX + 1) == node->name_bytes &&
-           !memchr(node->name, '/', node->name_bytes);
+static bool name_is_well_formed(const struct node *node)
+{
+    return node->name_bytes >= 1 && node->name_bytes <= NAME_MAX &&
+           strnlen(node->name, NAME_MAX + 1) == node->name_bytes && !memchr(node->name, '/', node->name_bytes);
 }
 
 /* Compares a node with what the indexer promised. Returns false when the walk cannot go on from it. */
-static bool verify(struct reader *reader, const struct node *node, const struct node *parent, const struct node *previous) {
+static bool verify(struct reader *reader, const struct node *node, const struct node *parent,
+                   const struct node *previous)
+{
     if (!name_is_well_formed(node)) {
         read_error(reader, "a name is malformed");
         return false;
@@ -80,7 +86,9 @@ static bool verify(struct reader *reader, const struct node *node, const struct 
  * Calls visit for every node but the root, until it returns false. Returns how many nodes it met. The walk needs no
  * memory of its own: the way back is in the nodes.
  */
-static uint64_t walk(struct reader *reader, bool (*visit)(struct reader *reader, const struct node *node, void *arg), void *arg) {
+static uint64_t walk(struct reader *reader, bool (*visit)(struct reader *reader, const struct node *node, void *arg),
+                     void *arg)
+{
     const struct node *root = follow(reader, reader->index->root), *parent = root, *previous = NULL;
     const struct node *node = root ? first_child(reader, root) : NULL;
     uint64_t met = 0;
@@ -134,7 +142,8 @@ struct query {
 };
 
 /* The path of a node in a block of the private heap, NULL when that is full; `before` bytes in front are left free. */
-static char *keep_path(struct reader *reader, const struct node *node, size_t before) {
+static char *keep_path(struct reader *reader, const struct node *node, size_t before)
+{
     char path[4096], *block;
     size_t length = tree_path(node, path, sizeof path);
 
@@ -151,7 +160,8 @@ static char *keep_path(struct reader *reader, const struct node *node, size_t be
     return block;
 }
 
-static bool match(struct reader *reader, const struct node *node, void *arg) {
+static bool match(struct reader *reader, const struct node *node, void *arg)
+{
     struct query *query = arg;
     struct hit *hit;
 
@@ -167,7 +177,8 @@ static bool match(struct reader *reader, const struct node *node, void *arg) {
     return true;
 }
 
-static int forget_temporaries(struct reader *reader) {
+static int forget_temporaries(struct reader *reader)
+{
     struct report *report = &reader->player.report;
     uint64_t began = demo_now_ns(), took;
 
@@ -181,8 +192,10 @@ static int forget_temporaries(struct reader *reader) {
     return 0;
 }
 
-static int run_query(struct reader *reader, unsigned number) {
-    static const char *const words[] = {"lib", "python", ".so", "conf", "read", "x", "image", "test", ".h", "man", "2", "linux"};
+static int run_query(struct reader *reader, unsigned number)
+{
+    static const char *const words[] = {"lib",   "python", ".so", "conf", "read", "x",
+                                        "image", "test",   ".h",  "man",  "2",    "linux"};
     struct query query = {.word = words[number % (sizeof words / sizeof words[0])]};
     struct report *report = &reader->player.report;
     bool complete = atomic_load_explicit(&reader->index->complete, memory_order_acquire);
@@ -205,10 +218,11 @@ static int run_query(struct reader *reader, unsigned number) {
 /* ---------------------------------------------------------------- orders */
 
 /*
- * Lets a child of this process store into the heap, and keeps what became of it. It stores what is there already: should
- * the store be possible, against all that the demo claims, it does no harm.
+ * Lets a child of this process store into the heap, and keeps what became of it. It stores what is there already:
+ * should the store be possible, against all that the demo claims, it does no harm.
  */
-static void try_to_write(struct reader *reader) {
+static void try_to_write(struct reader *reader)
+{
     volatile struct index *index = (volatile struct index *)(uintptr_t)reader->index;
     int status = 0;
     pid_t pid = fork();
@@ -233,7 +247,8 @@ struct listing {
     bool no_memory;
 };
 
-static bool add_name(struct reader *reader, const struct node *node, void *arg) {
+static bool add_name(struct reader *reader, const struct node *node, void *arg)
+{
     struct listing *listing = arg;
     char *path = keep_path(reader, node, listing->prefix_bytes);
 
@@ -249,7 +264,8 @@ static bool add_name(struct reader *reader, const struct node *node, void *arg) 
 }
 
 /* Writes every path, from the root of the file system on, as find(1) prints it. */
-static int list_names(struct reader *reader) {
+static int list_names(struct reader *reader)
+{
     size_t directory_bytes = strlen(reader->player.directory);
     struct listing listing = {.prefix_bytes = directory_bytes + 1};
     int r;
@@ -267,10 +283,11 @@ static int list_names(struct reader *reader) {
     return r;
 }
 
-int command_demo_reader(const struct tool_args *args) {
+int command_demo_reader(const struct tool_args *args)
+{
     struct reader reader = {0};
     cairn_stats stats = {.size = sizeof stats};
-    enum demo_order order;
+    enum demo_order received, order = 0;
     int r = 0;
 
     if (nice(10) < 0) {
@@ -290,15 +307,19 @@ int command_demo_reader(const struct tool_args *args) {
             r = run_query(&reader, number);
         player_progress(&reader.player);
 
-        order = r == 0 ? player_order(REST_MS) : 0;
-        if (order == ORDER_END)
+        received = player_order(REST_MS);
+        if (received == ORDER_END)
             break;
-        if (order == ORDER_WRITE && reader.index) {
+        order = received ? received : order;
+        if (!reader.index)
+            continue; /* an order waits until there is an index */
+        if (order == ORDER_WRITE) {
             try_to_write(&reader);
             player_report(&reader.player, REPORT_DONE, ORDER_WRITE);
-        } else if (order == ORDER_LIST && reader.index) {
+        } else if (order == ORDER_LIST && r == 0) {
             r = list_names(&reader);
         }
+        order = 0;
     }
     if (r != 0)
         return r;

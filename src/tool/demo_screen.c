@@ -19,15 +19,18 @@
 #define RATE_EVERY_NS UINT64_C(500000000)
 #define MAP_LINES 8
 
-static double seconds(uint64_t nanoseconds) {
+static double seconds(uint64_t nanoseconds)
+{
     return (double)nanoseconds / 1e9;
 }
 
-static uint64_t names_now(const struct screen *screen) {
+static uint64_t names_now(const struct screen *screen)
+{
     return screen->indexer ? screen->indexer->report.names : 0;
 }
 
-static uint64_t pointers_now(const struct screen *screen) {
+static uint64_t pointers_now(const struct screen *screen)
+{
     uint64_t pointers = 0;
 
     for (unsigned i = 0; i < screen->crew->count; i++)
@@ -35,7 +38,8 @@ static uint64_t pointers_now(const struct screen *screen) {
     return pointers;
 }
 
-static void update_rates(struct screen *screen, uint64_t now) {
+static void update_rates(struct screen *screen, uint64_t now)
+{
     uint64_t names = names_now(screen), pointers = pointers_now(screen);
     double passed = seconds(now - screen->rated_ns);
 
@@ -49,7 +53,8 @@ static void update_rates(struct screen *screen, uint64_t now) {
 }
 
 /* Keeps the last few sizes that the heap was seen to have. */
-static void update_steps(struct screen *screen, const cairn_stats *stats) {
+static void update_steps(struct screen *screen, const cairn_stats *stats)
+{
     const unsigned room = sizeof screen->steps / sizeof screen->steps[0];
 
     if (screen->step_count > 0 && screen->steps[screen->step_count - 1] == stats->bytes_committed)
@@ -62,18 +67,21 @@ static void update_steps(struct screen *screen, const cairn_stats *stats) {
 }
 
 /* "refused by the MMU", and how that is known. */
-static const char *write_result(const struct crew *crew) {
+static const char *write_result(const struct crew *crew)
+{
     for (unsigned i = 0; i < crew->count; i++) {
         int status = crew->members[i].report.write_status;
 
         if (strcmp(crew->members[i].role, "reader") != 0 || crew->members[i].report.kind == 0 || status == -1)
             continue;
-        return WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV ? "write refused by the MMU (SIGSEGV)" : "NOT REFUSED";
+        return WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV ? "write refused by the MMU (SIGSEGV)"
+                                                                  : "NOT REFUSED";
     }
     return "not tried yet";
 }
 
-static int draw_readers(FILE *file, const struct screen *screen, int lines_max) {
+static int draw_readers(FILE *file, const struct screen *screen, int lines_max)
+{
     unsigned readers = 0;
     int lines = 0;
 
@@ -84,7 +92,8 @@ static int draw_readers(FILE *file, const struct screen *screen, int lines_max) 
         if (member->number == 0 || ++readers > (unsigned)lines_max)
             continue;
         fprintf(file,
-                "%s %-2u  code at 0x%012" PRIx64 "  %s pointers followed in %s quer%s, %" PRIu64 " read error%s\033[K\n",
+                "%s %-2u  code at 0x%012" PRIx64 "  %s pointers followed in %s quer%s, %" PRIu64
+                " read error%s\033[K\n",
                 member->role, member->number, report->text_address, text_rate((double)report->pointers).text,
                 text_count(report->queries).text, report->queries == 1 ? "y" : "ies", report->read_errors,
                 text_plural(report->read_errors));
@@ -97,7 +106,8 @@ static int draw_readers(FILE *file, const struct screen *screen, int lines_max) 
     return lines;
 }
 
-static int draw_map(FILE *file, const struct screen *screen, int columns, int lines_max) {
+static int draw_map(FILE *file, const struct screen *screen, int columns, int lines_max)
+{
     struct picture picture;
     int lines;
 
@@ -109,7 +119,8 @@ static int draw_map(FILE *file, const struct screen *screen, int columns, int li
 }
 
 /* Writes a frame over the one before it, in one piece, with long lines cut by the terminal. */
-static void draw_frame(struct screen *screen, const cairn_stats *stats, uint64_t now) {
+static void draw_frame(struct screen *screen, const cairn_stats *stats, uint64_t now)
+{
     int columns, rows, lines = 0, readers_max;
     char *text = NULL;
     size_t bytes = 0;
@@ -127,10 +138,13 @@ static void draw_frame(struct screen *screen, const cairn_stats *stats, uint64_t
         fprintf(file, "\033[%dA\r", screen->lines);
     fprintf(file, "cairn demo  ");
     text_name(file, screen->directory);
-    fprintf(file, " as a tree of plain pointers in heap %s at 0x%" PRIx64 "\033[K\n\033[K\n", screen->heap_name, stats->address);
+    fprintf(file, " as a tree of plain pointers in heap %s at 0x%" PRIx64 "\033[K\n\033[K\n", screen->heap_name,
+            stats->address);
     lines += 2;
-    fprintf(file, "names      %s, %s a second\033[K\n", text_count(names_now(screen)).text, text_rate(screen->names_per_s).text);
-    fprintf(file, "heap       %s committed, %s live, %" PRIu64 " growth step%s:", text_bytes(stats->bytes_committed).text,
+    fprintf(file, "names      %s, %s a second\033[K\n", text_count(names_now(screen)).text,
+            text_rate(screen->names_per_s).text);
+    fprintf(file,
+            "heap       %s committed, %s live, %" PRIu64 " growth step%s:", text_bytes(stats->bytes_committed).text,
             text_bytes(stats->bytes_live).text, stats->growths - screen->first.growths,
             text_plural(stats->growths - screen->first.growths));
     for (unsigned i = 0; i < screen->step_count; i++)
@@ -139,7 +153,8 @@ static void draw_frame(struct screen *screen, const cairn_stats *stats, uint64_t
     lines += 2;
     lines += draw_map(file, screen, columns, MAP_LINES);
     lines += draw_readers(file, screen, readers_max);
-    fprintf(file, "all        %s pointers a second; %s\033[K\n", text_rate(screen->pointers_per_s).text, write_result(screen->crew));
+    fprintf(file, "all        %s pointers a second; %s\033[K\n", text_rate(screen->pointers_per_s).text,
+            write_result(screen->crew));
     fprintf(file, "%5.1f s    %s\033[K\n", seconds(now - screen->began_ns), screen->now);
     lines += 2;
     fputs("\033[J\033[?7h", file); /* what a longer frame left below goes away */
@@ -152,14 +167,16 @@ static void draw_frame(struct screen *screen, const cairn_stats *stats, uint64_t
     free(text);
 }
 
-static void print_line(const struct screen *screen, const cairn_stats *stats, uint64_t now) {
-    printf("%5.1f s  %s: %s names, heap %s, %s pointers followed by the readers\n", seconds(now - screen->began_ns), screen->now,
-           text_count(names_now(screen)).text, text_bytes(stats->bytes_committed).text,
+static void print_line(const struct screen *screen, const cairn_stats *stats, uint64_t now)
+{
+    printf("%5.1f s  %s: %s names, heap %s, %s pointers followed by the readers\n", seconds(now - screen->began_ns),
+           screen->now, text_count(names_now(screen)).text, text_bytes(stats->bytes_committed).text,
            text_rate((double)pointers_now(screen)).text);
     fflush(stdout);
 }
 
-void screen_begin(struct screen *screen) {
+void screen_begin(struct screen *screen)
+{
     screen->live = text_is_terminal();
     screen->began_ns = screen->rated_ns = demo_now_ns();
     screen->drawn_ns = 0;
@@ -173,7 +190,8 @@ void screen_begin(struct screen *screen) {
     fflush(stdout);
 }
 
-void screen_draw(struct screen *screen, bool at_once) {
+void screen_draw(struct screen *screen, bool at_once)
+{
     uint64_t now = demo_now_ns();
     cairn_stats stats = {.size = sizeof stats};
 
@@ -190,7 +208,8 @@ void screen_draw(struct screen *screen, bool at_once) {
     screen->drawn_ns = now;
 }
 
-void screen_end(struct screen *screen) {
+void screen_end(struct screen *screen)
+{
     if (screen->live)
         fputs("\033[?25h\n", stdout);
     fflush(stdout);

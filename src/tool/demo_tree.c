@@ -3,7 +3,8 @@
 
 #include <string.h>
 
-size_t tree_path(const struct node *node, char *path, size_t room) {
+size_t tree_path(const struct node *node, char *path, size_t room)
+{
     size_t length = 0, at;
 
     for (const struct node *n = node; n->parent; n = n->parent)

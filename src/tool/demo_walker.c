@@ -20,7 +20,8 @@ extern char **environ;
 static struct player player;
 static struct name_list list; /* static, for nftw has no argument of its own */
 
-static bool add_copy(const char *path) {
+static bool add_copy(const char *path)
+{
     char *copy = strdup(path);
 
     if (!copy || !name_list_add(&list, copy))
@@ -32,9 +33,11 @@ static bool add_copy(const char *path) {
 }
 
 /* Starts find with its complaints about unreadable directories left out. Returns its output, NULL with *ret_error. */
-static FILE *start_find(pid_t *ret_pid, int *ret_error) {
-    char *arguments[] = {(char[]){"find"}, (char *)(uintptr_t)player.directory, (char[]){"-mindepth"},
-                         (char[]){"1"},    (char[]){"-print0"},                 NULL};
+static FILE *start_find(pid_t *ret_pid, int *ret_error)
+{
+    char *arguments[] = {(char[]){"find"},      (char *)(uintptr_t)player.directory,
+                         (char[]){"-mindepth"}, (char[]){"1"},
+                         (char[]){"-print0"},   NULL};
     posix_spawn_file_actions_t actions;
     int pipe_fds[2];
     FILE *output;
@@ -56,7 +59,8 @@ static FILE *start_find(pid_t *ret_pid, int *ret_error) {
 }
 
 /* Returns 0, -ENOENT when there is no find, or another negative errno. */
-static int walk_by_find(void) {
+static int walk_by_find(void)
+{
     char *path = NULL;
     size_t room = 0;
     int error, status;
@@ -76,7 +80,8 @@ static int walk_by_find(void) {
     return !enough ? -ENOMEM : WIFSIGNALED(status) ? -EIO : 0;
 }
 
-static int add_visited(const char *path, const struct stat *st, int type, struct FTW *ftw) {
+static int add_visited(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
     (void)st;
     (void)type;
     if (ftw->level == 0)
@@ -84,7 +89,8 @@ static int add_visited(const char *path, const struct stat *st, int type, struct
     return add_copy(path) ? 0 : ENOMEM;
 }
 
-int command_demo_walker(const struct tool_args *args) {
+int command_demo_walker(const struct tool_args *args)
+{
     int r;
 
     /* It has no use for the heap, but enters like the others: what it is called with is the same. */

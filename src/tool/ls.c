@@ -22,7 +22,8 @@ struct listing {
 };
 
 /* The state of a heap that could not be attached, in one word. */
-static const char *state_of_error(int error) {
+static const char *state_of_error(int error)
+{
     switch (error) {
     case -EUCLEAN:
         return "damaged";
@@ -39,7 +40,8 @@ static const char *state_of_error(int error) {
     }
 }
 
-static int collect(const char *name, void *arg) {
+static int collect(const char *name, void *arg)
+{
     struct listing *listing = arg;
 
     if (listing->count == listing->room) {
@@ -59,12 +61,14 @@ static int collect(const char *name, void *arg) {
     return 0;
 }
 
-static int by_name(const void *left, const void *right) {
+static int by_name(const void *left, const void *right)
+{
     return strcmp(((const struct entry *)left)->name, ((const struct entry *)right)->name);
 }
 
 /* Looks into one heap. Returns false when it went away since its name was read. */
-static bool look(struct entry *entry, const struct tool_args *args) {
+static bool look(struct entry *entry, const struct tool_args *args)
+{
     cairn_options options = {.directory = args->dir, .flags = CAIRN_READ_ONLY};
     cairn_heap *heap;
     int r = cairn_heap_open(&heap, entry->name, &options);
@@ -83,7 +87,8 @@ static bool look(struct entry *entry, const struct tool_args *args) {
     return r != -ENOENT;
 }
 
-static void print_json(const struct listing *listing) {
+static void print_json(const struct listing *listing)
+{
     const char *separator = "";
 
     fputs("{\"schema\":\"cairn.ls/1\",\"heaps\":[", stdout);
@@ -108,7 +113,8 @@ static void print_json(const struct listing *listing) {
     puts("]}");
 }
 
-static void print_table(const struct listing *listing) {
+static void print_table(const struct listing *listing)
+{
     int widest = 4;
 
     if (listing->count == 0) {
@@ -129,14 +135,16 @@ static void print_table(const struct listing *listing) {
         if (*entry->reason)
             printf("%*s  %10s  %10s  %9s  %s: ", widest - width, "", "-", "-", "-", entry->state);
         else
-            printf("%*s  %10s  %10s  %9" PRIu64 "  %s", widest - width, "", text_bytes(entry->stats.bytes_committed).text,
-                   text_bytes(entry->stats.bytes_live).text, entry->stats.processes, entry->state);
+            printf("%*s  %10s  %10s  %9" PRIu64 "  %s", widest - width, "",
+                   text_bytes(entry->stats.bytes_committed).text, text_bytes(entry->stats.bytes_live).text,
+                   entry->stats.processes, entry->state);
         text_name(stdout, entry->reason);
         putchar('\n');
     }
 }
 
-int command_ls(const struct tool_args *args) {
+int command_ls(const struct tool_args *args)
+{
     struct listing listing = {0};
     int code = TOOL_FINE;
     size_t kept = 0;

@@ -52,25 +52,31 @@ static const struct {
     struct option option;
     const char *help;
 } option_table[] = {
-    {TAKES_DIR, {"dir", required_argument, NULL, 'd'}, "  -d, --dir=DIR     where the names live (default: $CAIRN_DIR, "
-                                                       "else your directory in /dev/shm)"},
+    {TAKES_DIR,
+     {"dir", required_argument, NULL, 'd'},
+     "  -d, --dir=DIR     where the names live (default: $CAIRN_DIR, "
+     "else your directory in /dev/shm)"},
     {TAKES_JSON, {"json", no_argument, NULL, 'j'}, "  -j, --json        print JSON"},
     {TAKES_SVG, {"svg", optional_argument, NULL, 's'}, "      --svg[=FILE]  write the picture as SVG"},
-    {TAKES_READERS, {"readers", required_argument, NULL, 'r'}, "  -r, --readers=N   how many processes search (default 4)"},
+    {TAKES_READERS,
+     {"readers", required_argument, NULL, 'r'},
+     "  -r, --readers=N   how many processes search (default 4)"},
     {TAKES_KEEP, {"keep", no_argument, NULL, 'k'}, "  -k, --keep        leave the heap, to look at it afterwards"},
     {TAKES_HELP, {"help", no_argument, NULL, 'h'}, "  -h, --help        print this text"},
 };
 
 #define OPTION_COUNT (sizeof option_table / sizeof option_table[0])
 
-static const struct command *find_command(const char *name) {
+static const struct command *find_command(const char *name)
+{
     for (size_t i = 0; i < COMMAND_COUNT; i++)
         if (strcmp(commands[i].name, name) == 0)
             return &commands[i];
     return NULL;
 }
 
-static void print_help(void) {
+static void print_help(void)
+{
     puts("usage: cairn COMMAND [OPTION...] [NAME]\n"
          "\n"
          "Looks at shared heaps of the cairn library. Heaps are attached read-only: looking changes nothing.\n");
@@ -84,7 +90,8 @@ static void print_help(void) {
          "Exit code: 0 fine, 1 a heap is damaged or the command failed, 2 wrong usage.");
 }
 
-static void print_command_help(const struct command *command) {
+static void print_command_help(const struct command *command)
+{
     printf("usage: cairn %s [OPTION...]%s%s\n", command->name, *command->synopsis ? " " : "", command->synopsis);
     if (command->summary)
         printf("\n%c%s.\n", command->summary[0] - 'a' + 'A', command->summary + 1);
@@ -96,7 +103,8 @@ static void print_command_help(const struct command *command) {
 
 static int usage(const struct command *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-static int usage(const struct command *command, const char *format, ...) {
+static int usage(const struct command *command, const char *format, ...)
+{
     va_list args;
 
     fputs("cairn: ", stderr);
@@ -107,7 +115,8 @@ static int usage(const struct command *command, const char *format, ...) {
     return TOOL_USAGE;
 }
 
-static bool parse_readers(const char *text, unsigned *ret_readers) {
+static bool parse_readers(const char *text, unsigned *ret_readers)
+{
     char *end;
     unsigned long readers = strtoul(text, &end, 10);
 
@@ -118,7 +127,8 @@ static bool parse_readers(const char *text, unsigned *ret_readers) {
 }
 
 /* Reads what follows the command's name. Returns -1 when the command is to run, else the exit code. */
-static int parse(const struct command *command, int argc, char **argv, struct tool_args *ret_args) {
+static int parse(const struct command *command, int argc, char **argv, struct tool_args *ret_args)
+{
     struct tool_args args = {.readers = READERS_DEFAULT};
     struct option accepted[OPTION_COUNT + 1] = {0};
     char letters[3 * OPTION_COUNT + 2] = ":"; /* ':' first: a missing argument is told from an unknown option */
@@ -171,15 +181,15 @@ static int parse(const struct command *command, int argc, char **argv, struct to
     if (args.operand_count < command->operands_min)
         return usage(command, "%s: which heap? A name is missing", command->name);
     if (args.operand_count > command->operands_max)
-        return usage(command, "%s: '%s' is one argument too many", command->name,
-                     args.operands[command->operands_max]);
+        return usage(command, "%s: '%s' is one argument too many", command->name, args.operands[command->operands_max]);
     if (args.svg && args.json)
         return usage(command, "%s: --svg and --json exclude each other", command->name);
     *ret_args = args;
     return -1;
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char **argv)
+{
     const struct command *command;
     struct tool_args args;
     int code;
@@ -210,7 +220,8 @@ int main(int argc, char **argv) {
     return code;
 }
 
-int tool_fail(const char *format, ...) {
+int tool_fail(const char *format, ...)
+{
     va_list args;
 
     fputs("cairn: ", stderr);
@@ -221,11 +232,13 @@ int tool_fail(const char *format, ...) {
     return TOOL_FAILED;
 }
 
-int tool_fail_heap(void) {
+int tool_fail_heap(void)
+{
     return tool_fail("%s", cairn_last_error());
 }
 
-cairn_heap *tool_open(const struct tool_args *args, const char *name) {
+cairn_heap *tool_open(const struct tool_args *args, const char *name)
+{
     cairn_options options = {.directory = args->dir, .flags = CAIRN_READ_ONLY};
     cairn_heap *heap;
 

@@ -8,15 +8,16 @@
 #include <stdio.h>
 #include <string.h>
 
-static void print_json(const char *name, const struct picture *picture) {
+static void print_json(const char *name, const struct picture *picture)
+{
     fputs("{\"schema\":\"cairn.map/1\",\"name\":", stdout);
     text_json(stdout, name);
     printf(",\n\"address\":\"0x%" PRIx64 "\",\"bytes\":%" PRIu64 ",\"unit_bytes\":%" PRIu64 ",\n\"bytes_live\":%" PRIu64
-           ",\"blocks_live\":%" PRIu64 ",\"bytes_committed\":%" PRIu64 ",\n\"free_bytes\":%" PRIu64 ",\"free_runs\":%" PRIu64
-           ",\"free_run_largest\":%" PRIu64 ",\"fragmentation\":%.4f,\n\"spans\":[",
-           picture->address, picture->bytes, picture->stats.unit_bytes, picture->stats.bytes_live, picture->stats.blocks_live,
-           picture->stats.bytes_committed, picture->free_bytes, picture->free_runs, picture->free_run_largest,
-           picture_fragmentation(picture));
+           ",\"blocks_live\":%" PRIu64 ",\"bytes_committed\":%" PRIu64 ",\n\"free_bytes\":%" PRIu64
+           ",\"free_runs\":%" PRIu64 ",\"free_run_largest\":%" PRIu64 ",\"fragmentation\":%.4f,\n\"spans\":[",
+           picture->address, picture->bytes, picture->stats.unit_bytes, picture->stats.bytes_live,
+           picture->stats.blocks_live, picture->stats.bytes_committed, picture->free_bytes, picture->free_runs,
+           picture->free_run_largest, picture_fragmentation(picture));
     for (size_t i = 0; i < picture->span_count; i++) {
         const cairn_span *span = &picture->spans[i];
 
@@ -30,7 +31,8 @@ static void print_json(const char *name, const struct picture *picture) {
     puts("]}");
 }
 
-static void print_terminal(const char *name, const struct picture *picture) {
+static void print_terminal(const char *name, const struct picture *picture)
+{
     int columns, lines;
 
     text_terminal_size(&columns, &lines);
@@ -39,14 +41,15 @@ static void print_terminal(const char *name, const struct picture *picture) {
            text_count(picture->stats.blocks_live).text, text_plural(picture->stats.blocks_live),
            text_bytes(picture->stats.bytes_committed).text);
     printf("%s free in %s run%s, largest %s, fragmentation %.2f\n\n", text_bytes(picture->free_bytes).text,
-           text_count(picture->free_runs).text, text_plural(picture->free_runs), text_bytes(picture->free_run_largest).text,
-           picture_fragmentation(picture));
+           text_count(picture->free_runs).text, text_plural(picture->free_runs),
+           text_bytes(picture->free_run_largest).text, picture_fragmentation(picture));
     map_draw_rows(stdout, picture, columns, lines > 16 ? lines - 8 : 8);
     putchar('\n');
     map_draw_legend(stdout);
 }
 
-static int write_svg(const struct tool_args *args, const char *name, const struct picture *picture) {
+static int write_svg(const struct tool_args *args, const char *name, const struct picture *picture)
+{
     FILE *file = stdout;
     bool failed;
 
@@ -64,7 +67,8 @@ static int write_svg(const struct tool_args *args, const char *name, const struc
     return TOOL_FINE;
 }
 
-int command_map(const struct tool_args *args) {
+int command_map(const struct tool_args *args)
+{
     const char *name = args->operands[0];
     cairn_heap *heap = tool_open(args, name);
     struct picture picture;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The map as one SVG file that needs nothing else: a title, a line of numbers, a legend, the cells with a tooltip each,
- * and below them two small charts that answer the usual questions: "how large may my next block be?" (free runs by size)
- * and "where is the waste?" (slabs by block size, with the part that is live).
+ * and below them two small charts that answer the usual questions: "how large may my next block be?" (free runs by
+ * size) and "where is the waste?" (slabs by block size, with the part that is live).
  *
  * Colours are classes, so that a dark page is one media query. Viewers that know no media queries show the light one.
  */
@@ -33,43 +33,53 @@ static const char style[] =
     ".t1{fill:#e6eaef}.t2{fill:#c3e6e1}.t3{fill:#86cbc2}.t4{fill:#3fa397}.t5{fill:#14756a}\n"
     ".t6{fill:#ef9f36}.t7{fill:#a07ad6}.t8{fill:#e9cf3a}.t9{fill:#dd8aac}\n"
     ".cell:hover{stroke:#1f2328;stroke-width:1.5}\n"
-    "@media (prefers-color-scheme:dark){text{fill:#e6edf3}.soft,.axis{fill:#9198a1}.page{fill:#0d1117}.line{stroke:#3d444d}\n"
+    "@media "
+    "(prefers-color-scheme:dark){text{fill:#e6edf3}.soft,.axis{fill:#9198a1}.page{fill:#0d1117}.line{stroke:#3d444d}\n"
     ".t1{fill:#21262d}.t2{fill:#134741}.t3{fill:#1c6b62}.t4{fill:#2c9a8d}.t5{fill:#56d6c6}\n"
     ".t6{fill:#e08e25}.t7{fill:#9a76cf}.t8{fill:#d9c035}.t9{fill:#c9769a}.cell:hover{stroke:#e6edf3}}\n"
     "</style>\n";
 
-static void draw_header(FILE *file, const char *name, const struct picture *picture) {
+static void draw_header(FILE *file, const char *name, const struct picture *picture)
+{
     const cairn_stats *stats = &picture->stats;
 
     fprintf(file, "<text class=\"title\" x=\"%d\" y=\"46\">", MARGIN);
     text_xml(file, name);
     fputs("</text>\n", file);
-    fprintf(file, "<text x=\"%d\" y=\"74\">%s used in %s block%s \302\267 %s committed \302\267 %s free in %s run%s, largest %s \302\267 "
-                  "fragmentation %.2f</text>\n",
-            MARGIN, text_bytes(stats->bytes_live).text, text_count(stats->blocks_live).text, text_plural(stats->blocks_live),
-            text_bytes(stats->bytes_committed).text, text_bytes(picture->free_bytes).text, text_count(picture->free_runs).text,
-            text_plural(picture->free_runs), text_bytes(picture->free_run_largest).text, picture_fragmentation(picture));
+    fprintf(file,
+            "<text x=\"%d\" y=\"74\">%s used in %s block%s \302\267 %s committed \302\267 %s free in %s run%s, largest "
+            "%s \302\267 "
+            "fragmentation %.2f</text>\n",
+            MARGIN, text_bytes(stats->bytes_live).text, text_count(stats->blocks_live).text,
+            text_plural(stats->blocks_live), text_bytes(stats->bytes_committed).text,
+            text_bytes(picture->free_bytes).text, text_count(picture->free_runs).text, text_plural(picture->free_runs),
+            text_bytes(picture->free_run_largest).text, picture_fragmentation(picture));
 }
 
-static void draw_legend(FILE *file, uint64_t address, uint64_t cell_bytes) {
+static void draw_legend(FILE *file, uint64_t address, uint64_t cell_bytes)
+{
     /* Where each entry ends depends on the reader's font: leave room by the number of letters. */
     static const int widths[TONE_COUNT] = {
-        [TONE_FREE] = 62,  [TONE_SLAB_QUARTER] = 160, [TONE_SLAB_HALF] = 70, [TONE_SLAB_MOST] = 70, [TONE_SLAB_FULL] = 80,
-        [TONE_LARGE] = 106, [TONE_ORPHAN] = 156,       [TONE_BUSY] = 128,     [TONE_OTHER] = 100,
+        [TONE_FREE] = 62,      [TONE_SLAB_QUARTER] = 160, [TONE_SLAB_HALF] = 70,
+        [TONE_SLAB_MOST] = 70, [TONE_SLAB_FULL] = 80,     [TONE_LARGE] = 106,
+        [TONE_ORPHAN] = 156,   [TONE_BUSY] = 128,         [TONE_OTHER] = 100,
     };
     int x = MARGIN;
 
     for (enum tone tone = TONE_FREE; tone < TONE_COUNT; tone++) {
-        fprintf(file, "<rect class=\"t%d\" x=\"%d\" y=\"94\" width=\"%d\" height=\"%d\" rx=\"2\"/>", (int)tone, x, CELL, CELL);
+        fprintf(file, "<rect class=\"t%d\" x=\"%d\" y=\"94\" width=\"%d\" height=\"%d\" rx=\"2\"/>", (int)tone, x, CELL,
+                CELL);
         fprintf(file, "<text class=\"soft\" x=\"%d\" y=\"106\">%s</text>\n", x + CELL + 6, picture_tone_name(tone));
         x += widths[tone] + CELL;
     }
     if (cell_bytes)
-        fprintf(file, "<text class=\"soft small\" x=\"%d\" y=\"130\">from 0x%" PRIx64 "; one cell is %s, one row %s</text>\n",
+        fprintf(file,
+                "<text class=\"soft small\" x=\"%d\" y=\"130\">from 0x%" PRIx64 "; one cell is %s, one row %s</text>\n",
                 MARGIN + AXIS, address, text_bytes(cell_bytes).text, text_bytes(cell_bytes * COLUMNS).text);
 }
 
-static void draw_tooltip(FILE *file, const struct cell *cell) {
+static void draw_tooltip(FILE *file, const struct cell *cell)
+{
     const cairn_span *span = cell->span;
 
     fprintf(file, "<title>0x%" PRIx64 ", %s", cell->address, text_bytes(cell->bytes).text);
@@ -92,39 +102,44 @@ static void draw_tooltip(FILE *file, const struct cell *cell) {
     fputs("</title>", file);
 }
 
-static void draw_cells(FILE *file, const struct picture *picture, const struct cell *cells, size_t count) {
+static void draw_cells(FILE *file, const struct picture *picture, const struct cell *cells, size_t count)
+{
     for (size_t c = 0; c < count; c++) {
         int x = MARGIN + AXIS + (int)(c % COLUMNS) * PITCH, y = MAP_TOP + (int)(c / COLUMNS) * PITCH;
 
         if (c % COLUMNS == 0)
             fprintf(file, "<text class=\"axis\" x=\"%d\" y=\"%d\">+%s</text>\n", MARGIN + AXIS - 10, y + CELL - 3,
                     text_bytes(cells[c].address - picture->address).text);
-        fprintf(file, "<rect class=\"cell t%d\" x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" rx=\"2\">", (int)cells[c].tone, x, y,
-                CELL, CELL);
+        fprintf(file, "<rect class=\"cell t%d\" x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" rx=\"2\">",
+                (int)cells[c].tone, x, y, CELL, CELL);
         draw_tooltip(file, &cells[c]);
         fputs("</rect>\n", file);
     }
 }
 
-static void draw_frame(FILE *file, int x, int y, const char *title) {
+static void draw_frame(FILE *file, int x, int y, const char *title)
+{
     fprintf(file, "<text x=\"%d\" y=\"%d\">%s</text>\n", x, y, title);
-    fprintf(file, "<line class=\"line\" x1=\"%d\" y1=\"%d\" x2=\"%d\" y2=\"%d\"/>\n", x, y + CHART_HEIGHT + 12, x + CHART_WIDTH,
-            y + CHART_HEIGHT + 12);
+    fprintf(file, "<line class=\"line\" x1=\"%d\" y1=\"%d\" x2=\"%d\" y2=\"%d\"/>\n", x, y + CHART_HEIGHT + 12,
+            x + CHART_WIDTH, y + CHART_HEIGHT + 12);
 }
 
 /* A bar of a chart whose axis is at y; live is the part of it that is painted strong. */
-static void draw_bar(FILE *file, int x, int y, int width, double share, double live, enum tone weak, enum tone strong) {
+static void draw_bar(FILE *file, int x, int y, int width, double share, double live, enum tone weak, enum tone strong)
+{
     double height = share * (CHART_HEIGHT - 24);
 
     if (share > 0 && height < 2)
         height = 2;
-    fprintf(file, "<rect class=\"t%d\" x=\"%d\" y=\"%.1f\" width=\"%d\" height=\"%.1f\"/>", (int)weak, x, y - height, width, height);
+    fprintf(file, "<rect class=\"t%d\" x=\"%d\" y=\"%.1f\" width=\"%d\" height=\"%.1f\"/>", (int)weak, x, y - height,
+            width, height);
     if (live > 0)
-        fprintf(file, "<rect class=\"t%d\" x=\"%d\" y=\"%.1f\" width=\"%d\" height=\"%.1f\"/>", (int)strong, x, y - height * live,
-                width, height * live);
+        fprintf(file, "<rect class=\"t%d\" x=\"%d\" y=\"%.1f\" width=\"%d\" height=\"%.1f\"/>", (int)strong, x,
+                y - height * live, width, height * live);
 }
 
-static void draw_runs_chart(FILE *file, const struct picture *picture, int x, int y) {
+static void draw_runs_chart(FILE *file, const struct picture *picture, int x, int y)
+{
     int first = -1, last = 0, pitch;
     uint64_t most = 1;
 
@@ -137,9 +152,11 @@ static void draw_runs_chart(FILE *file, const struct picture *picture, int x, in
     }
     draw_frame(file, x, y, "Free runs by size: how large may the next block be?");
     if (first < 0) {
-        fprintf(file, "<text class=\"soft small\" x=\"%d\" y=\"%d\">none below the highest used address: the next one grows the "
-                      "heap</text>\n",
-                x, y + 28);
+        fprintf(
+            file,
+            "<text class=\"soft small\" x=\"%d\" y=\"%d\">none below the highest used address: the next one grows the "
+            "heap</text>\n",
+            x, y + 28);
         return;
     }
     pitch = CHART_WIDTH / (last - first + 1);
@@ -149,7 +166,8 @@ static void draw_runs_chart(FILE *file, const struct picture *picture, int x, in
         double share = (double)picture->runs_by_size[n] / (double)most;
 
         fprintf(file, "<g><title>%s free run%s from %s to below %s</title>", text_count(picture->runs_by_size[n]).text,
-                text_plural(picture->runs_by_size[n]), text_bytes(UINT64_C(1) << n).text, text_bytes(UINT64_C(2) << n).text);
+                text_plural(picture->runs_by_size[n]), text_bytes(UINT64_C(1) << n).text,
+                text_bytes(UINT64_C(2) << n).text);
         draw_bar(file, left + 2, axis, pitch - 4, share, 0, TONE_SLAB_MOST, TONE_SLAB_FULL);
         if (picture->runs_by_size[n])
             fprintf(file, "<text class=\"small mid\" x=\"%d\" y=\"%.1f\">%s</text>", left + pitch / 2,
@@ -159,7 +177,8 @@ static void draw_runs_chart(FILE *file, const struct picture *picture, int x, in
     }
 }
 
-static void draw_classes_chart(FILE *file, const struct picture *picture, int x, int y) {
+static void draw_classes_chart(FILE *file, const struct picture *picture, int x, int y)
+{
     int pitch, label_every;
     uint64_t most = 1;
 
@@ -185,7 +204,8 @@ static void draw_classes_chart(FILE *file, const struct picture *picture, int x,
                 text_count(class->blocks_live).text, text_count(class->blocks).text, text_count(class->slabs).text,
                 text_plural(class->slabs));
         draw_bar(file, left + 1, axis, pitch > 4 ? pitch - 2 : pitch, room / (double)most,
-                 class->blocks ? (double)class->blocks_live / (double)class->blocks : 0, TONE_SLAB_QUARTER, TONE_SLAB_FULL);
+                 class->blocks ? (double)class->blocks_live / (double)class->blocks : 0, TONE_SLAB_QUARTER,
+                 TONE_SLAB_FULL);
         if (i % (size_t)label_every == 0)
             fprintf(file, "<text class=\"small soft mid\" x=\"%d\" y=\"%d\">%s</text>", left + pitch / 2, axis + 15,
                     text_bytes(class->block_bytes).text);
@@ -193,15 +213,18 @@ static void draw_classes_chart(FILE *file, const struct picture *picture, int x,
     }
 }
 
-void map_draw_svg(FILE *file, const char *name, const struct picture *picture) {
+void map_draw_svg(FILE *file, const char *name, const struct picture *picture)
+{
     uint64_t cell_bytes = 0;
     struct cell *cells = NULL;
     size_t count = picture_cells(picture, COLUMNS * ROWS_MAX, &cell_bytes, &cells);
     int rows = count > 0 ? (int)((count + COLUMNS - 1) / COLUMNS) : 1;
     int charts_top = MAP_TOP + rows * PITCH + 44, height = charts_top + CHART_HEIGHT + 12 + 20 + MARGIN;
 
-    fprintf(file, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" width=\"%d\" height=\"%d\" role=\"img\">\n", WIDTH,
-            height, WIDTH, height);
+    fprintf(
+        file,
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" width=\"%d\" height=\"%d\" role=\"img\">\n",
+        WIDTH, height, WIDTH, height);
     fputs("<title>Map of the cairn heap ", file);
     text_xml(file, name);
     fputs("</title>\n", file);
@@ -212,7 +235,8 @@ void map_draw_svg(FILE *file, const char *name, const struct picture *picture) {
     if (count > 0)
         draw_cells(file, picture, cells, count);
     else
-        fprintf(file, "<text class=\"soft\" x=\"%d\" y=\"%d\">nothing has been allocated yet</text>\n", MARGIN, MAP_TOP + CELL);
+        fprintf(file, "<text class=\"soft\" x=\"%d\" y=\"%d\">nothing has been allocated yet</text>\n", MARGIN,
+                MAP_TOP + CELL);
     draw_runs_chart(file, picture, MARGIN, charts_top);
     draw_classes_chart(file, picture, MARGIN + CHART_WIDTH + CHART_GAP, charts_top);
     fputs("</svg>\n", file);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The map on a terminal. In colour each character is an upper half block with two colours, so that a line shows two rows
- * of cells. Without colour a character is one cell, and its shape says what the colour would.
+ * The map on a terminal. In colour each character is an upper half block with two colours, so that a line shows two
+ * rows of cells. Without colour a character is one cell, and its shape says what the colour would.
  */
 #include "picture.h"
 #include "text.h"
@@ -17,18 +17,19 @@ static const struct {
     char letter; /* where the character set has no block elements */
 } looks[TONE_COUNT] = {
     [TONE_NONE] = {-1, " ", ' '},
-    [TONE_FREE] = {240, "\xc2\xb7", '.'},                /* middle dot */
-    [TONE_SLAB_QUARTER] = {23, "\xe2\x96\x91", '1'},     /* light shade */
-    [TONE_SLAB_HALF] = {30, "\xe2\x96\x92", '2'},        /* medium shade */
-    [TONE_SLAB_MOST] = {37, "\xe2\x96\x93", '3'},        /* dark shade */
-    [TONE_SLAB_FULL] = {80, "\xe2\x96\x88", '4'},        /* full block */
+    [TONE_FREE] = {240, "\xc2\xb7", '.'},            /* middle dot */
+    [TONE_SLAB_QUARTER] = {23, "\xe2\x96\x91", '1'}, /* light shade */
+    [TONE_SLAB_HALF] = {30, "\xe2\x96\x92", '2'},    /* medium shade */
+    [TONE_SLAB_MOST] = {37, "\xe2\x96\x93", '3'},    /* dark shade */
+    [TONE_SLAB_FULL] = {80, "\xe2\x96\x88", '4'},    /* full block */
     [TONE_LARGE] = {214, "L", 'L'},
     [TONE_ORPHAN] = {141, "o", 'o'},
     [TONE_BUSY] = {228, "?", '?'},
     [TONE_OTHER] = {175, "x", 'x'},
 };
 
-static void set_colour(FILE *file, bool background, short colour) {
+static void set_colour(FILE *file, bool background, short colour)
+{
     if (colour >= 0)
         fprintf(file, "\033[%d;5;%dm", background ? 48 : 38, colour);
     else
@@ -36,7 +37,8 @@ static void set_colour(FILE *file, bool background, short colour) {
 }
 
 /* A power of two, so that each line begins at a round address. */
-static size_t cells_per_row(int columns) {
+static size_t cells_per_row(int columns)
+{
     size_t cells = 16;
 
     while (cells * 2 + AXIS_COLUMNS <= (size_t)(columns > 0 ? columns : 0) && cells < 256)
@@ -44,7 +46,8 @@ static size_t cells_per_row(int columns) {
     return cells;
 }
 
-static void draw_colour_line(FILE *file, const struct cell *cells, size_t count, size_t first, size_t width) {
+static void draw_colour_line(FILE *file, const struct cell *cells, size_t count, size_t first, size_t width)
+{
     short upper_now = -2, lower_now = -2;
 
     for (size_t c = first; c < first + width && c < count; c++) {
@@ -62,7 +65,8 @@ static void draw_colour_line(FILE *file, const struct cell *cells, size_t count,
     fputs("\033[0m", file);
 }
 
-static void draw_plain_line(FILE *file, const struct cell *cells, size_t count, size_t first, size_t width) {
+static void draw_plain_line(FILE *file, const struct cell *cells, size_t count, size_t first, size_t width)
+{
     bool blocks = text_has_blocks();
 
     for (size_t c = first; c < first + width && c < count; c++) {
@@ -73,7 +77,8 @@ static void draw_plain_line(FILE *file, const struct cell *cells, size_t count, 
     }
 }
 
-int map_draw_rows(FILE *file, const struct picture *picture, int columns, int lines_max) {
+int map_draw_rows(FILE *file, const struct picture *picture, int columns, int lines_max)
+{
     bool colour = text_has_colour() && text_has_blocks();
     size_t width = cells_per_row(columns), step = colour ? 2 * width : width;
     struct cell *cells;
@@ -100,7 +105,8 @@ int map_draw_rows(FILE *file, const struct picture *picture, int columns, int li
     return lines + 1;
 }
 
-void map_draw_legend(FILE *file) {
+void map_draw_legend(FILE *file)
+{
     bool colour = text_has_colour() && text_has_blocks();
 
     for (enum tone tone = TONE_FREE; tone < TONE_COUNT; tone++) {
@@ -112,6 +118,7 @@ void map_draw_legend(FILE *file) {
         } else {
             fputc(looks[tone].letter, file);
         }
-        fprintf(file, " %s%s", picture_tone_name(tone), tone == TONE_SLAB_FULL || tone + 1 == TONE_COUNT ? "\n" : "   ");
+        fprintf(file, " %s%s", picture_tone_name(tone),
+                tone == TONE_SLAB_FULL || tone + 1 == TONE_COUNT ? "\n" : "   ");
     }
 }

@@ -11,7 +11,8 @@ struct collection {
     bool no_memory;
 };
 
-static int collect(const cairn_span *span, void *arg) {
+static int collect(const cairn_span *span, void *arg)
+{
     struct collection *collection = arg;
 
     if (collection->count == collection->room) {
@@ -29,7 +30,8 @@ static int collect(const cairn_span *span, void *arg) {
     return 0;
 }
 
-static void end_free_run(struct picture *picture, uint64_t *run) {
+static void end_free_run(struct picture *picture, uint64_t *run)
+{
     unsigned size = 0;
 
     if (*run == 0)
@@ -45,7 +47,8 @@ static void end_free_run(struct picture *picture, uint64_t *run) {
 }
 
 /* Free spans that touch are one run, however the heap keeps them. */
-static void measure_free(struct picture *picture) {
+static void measure_free(struct picture *picture)
+{
     uint64_t run = 0, end = 0;
 
     for (size_t i = 0; i < picture->span_count; i++) {
@@ -60,17 +63,21 @@ static void measure_free(struct picture *picture) {
     end_free_run(picture, &run);
 }
 
-static int by_block_bytes(const void *left, const void *right) {
-    uint64_t a = ((const struct picture_class *)left)->block_bytes, b = ((const struct picture_class *)right)->block_bytes;
+static int by_block_bytes(const void *left, const void *right)
+{
+    uint64_t a = ((const struct picture_class *)left)->block_bytes,
+             b = ((const struct picture_class *)right)->block_bytes;
 
     return a < b ? -1 : a > b;
 }
 
-static bool is_slab(const cairn_span *span) {
+static bool is_slab(const cairn_span *span)
+{
     return span->kind == CAIRN_SPAN_SLAB || span->kind == CAIRN_SPAN_ORPHAN;
 }
 
-static int measure_classes(struct picture *picture) {
+static int measure_classes(struct picture *picture)
+{
     size_t kept = 0;
 
     if (picture->span_count == 0)
@@ -103,7 +110,8 @@ static int measure_classes(struct picture *picture) {
     return 0;
 }
 
-int picture_take(cairn_heap *heap, struct picture *ret_picture) {
+int picture_take(cairn_heap *heap, struct picture *ret_picture)
+{
     struct picture picture = {.stats.size = sizeof picture.stats};
     struct collection collection = {0};
     int r;
@@ -134,36 +142,45 @@ int picture_take(cairn_heap *heap, struct picture *ret_picture) {
     return 0;
 }
 
-void picture_release(struct picture *picture) {
+void picture_release(struct picture *picture)
+{
     free(picture->spans);
     free(picture->classes);
     *picture = (struct picture){0};
 }
 
-double picture_fragmentation(const struct picture *picture) {
+double picture_fragmentation(const struct picture *picture)
+{
     return picture->free_bytes ? 1 - (double)picture->free_run_largest / (double)picture->free_bytes : 0;
 }
 
-static enum tone tone_of_span(const cairn_span *span) {
+static enum tone tone_of_span(const cairn_span *span)
+{
     static const enum tone tones[] = {
-        [CAIRN_SPAN_FREE] = TONE_FREE,   [CAIRN_SPAN_ORPHAN] = TONE_ORPHAN, [CAIRN_SPAN_LARGE] = TONE_LARGE,
-        [CAIRN_SPAN_BUSY] = TONE_BUSY,   [CAIRN_SPAN_OTHER] = TONE_OTHER,   [CAIRN_SPAN_SLAB] = TONE_SLAB_FULL,
+        [CAIRN_SPAN_FREE] = TONE_FREE, [CAIRN_SPAN_ORPHAN] = TONE_ORPHAN, [CAIRN_SPAN_LARGE] = TONE_LARGE,
+        [CAIRN_SPAN_BUSY] = TONE_BUSY, [CAIRN_SPAN_OTHER] = TONE_OTHER,   [CAIRN_SPAN_SLAB] = TONE_SLAB_FULL,
     };
 
     return (size_t)span->kind < sizeof tones / sizeof tones[0] ? tones[span->kind] : TONE_OTHER;
 }
 
-static enum tone slab_tone(uint64_t blocks, uint64_t blocks_live) {
+static enum tone slab_tone(uint64_t blocks, uint64_t blocks_live)
+{
     double fill = blocks ? (double)blocks_live / (double)blocks : 0;
 
-    return fill <= 0.25 ? TONE_SLAB_QUARTER : fill <= 0.5 ? TONE_SLAB_HALF : fill <= 0.75 ? TONE_SLAB_MOST : TONE_SLAB_FULL;
+    return fill <= 0.25   ? TONE_SLAB_QUARTER
+           : fill <= 0.5  ? TONE_SLAB_HALF
+           : fill <= 0.75 ? TONE_SLAB_MOST
+                          : TONE_SLAB_FULL;
 }
 
 /*
  * Adds the spans to the cells that they touch. bytes[cell * TONE_COUNT + tone] gathers how much of a cell has which
  * tone; the largest wins, so that a cell of a hundred slabs and one free unit looks like slabs.
  */
-static void fill_cells(const struct picture *picture, uint64_t cell_bytes, struct cell *cells, size_t count, uint64_t *bytes) {
+static void fill_cells(const struct picture *picture, uint64_t cell_bytes, struct cell *cells, size_t count,
+                       uint64_t *bytes)
+{
     for (size_t i = 0; i < picture->span_count; i++) {
         const cairn_span *span = &picture->spans[i];
         uint64_t start = (uint64_t)(uintptr_t)span->address - picture->address, end = start + span->bytes;
@@ -190,7 +207,8 @@ static void fill_cells(const struct picture *picture, uint64_t cell_bytes, struc
     }
 }
 
-size_t picture_cells(const struct picture *picture, size_t cells_max, uint64_t *ret_cell_bytes, struct cell **ret_cells) {
+size_t picture_cells(const struct picture *picture, size_t cells_max, uint64_t *ret_cell_bytes, struct cell **ret_cells)
+{
     uint64_t cell_bytes = picture->stats.unit_bytes ? picture->stats.unit_bytes : 1, *bytes;
     struct cell *cells;
     size_t count;
@@ -222,7 +240,8 @@ size_t picture_cells(const struct picture *picture, size_t cells_max, uint64_t *
     return count;
 }
 
-const char *picture_kind_name(cairn_span_kind kind) {
+const char *picture_kind_name(cairn_span_kind kind)
+{
     switch (kind) {
     case CAIRN_SPAN_FREE:
         return "free";
@@ -240,7 +259,8 @@ const char *picture_kind_name(cairn_span_kind kind) {
     return "other";
 }
 
-const char *picture_tone_name(enum tone tone) {
+const char *picture_tone_name(enum tone tone)
+{
     static const char *const names[TONE_COUNT] = {
         [TONE_NONE] = "",
         [TONE_FREE] = "free",

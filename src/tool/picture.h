@@ -3,7 +3,8 @@
  * What the map shows, before it is drawn: the spans of a heap in address order, facts about the free ones, and cells,
  * pieces of the address space of equal size with one tone each.
  *
- *     free_bytes = sum of the free runs        fragmentation = 1 - free_run_largest / free_bytes, 0 when nothing is free
+ *     free_bytes = sum of the free runs        fragmentation = 1 - free_run_largest / free_bytes, 0 when nothing is
+ * free
  */
 #ifndef CAIRN_TOOL_PICTURE_H
 #define CAIRN_TOOL_PICTURE_H
@@ -31,7 +32,7 @@ enum tone {
 struct cell {
     enum tone tone;
     uint64_t address;
-    uint64_t bytes;        /* as the others, but for the last */
+    uint64_t bytes; /* as the others, but for the last */
     uint64_t bytes_free;
     uint64_t blocks, blocks_live; /* of the spans that begin in it or reach into it */
     uint32_t spans;
@@ -67,7 +68,8 @@ double picture_fragmentation(const struct picture *picture);
  * Cuts the picture into at most cells_max cells of a power of two bytes, not below a unit. Returns how many cells there
  * are; *ret_cells belongs to the caller. Returns 0 for an empty heap, or when there is no memory.
  */
-size_t picture_cells(const struct picture *picture, size_t cells_max, uint64_t *ret_cell_bytes, struct cell **ret_cells);
+size_t picture_cells(const struct picture *picture, size_t cells_max, uint64_t *ret_cell_bytes,
+                     struct cell **ret_cells);
 
 const char *picture_kind_name(cairn_span_kind kind); /* one word, as in the JSON */
 const char *picture_tone_name(enum tone tone);       /* as in the legend */

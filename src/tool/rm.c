@@ -2,7 +2,8 @@
 #include "tool.h"
 
 /* Every name is tried: one that cannot be removed does not keep the others. */
-int command_rm(const struct tool_args *args) {
+int command_rm(const struct tool_args *args)
+{
     int code = TOOL_FINE;
 
     for (int i = 0; i < args->operand_count; i++)

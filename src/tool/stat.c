@@ -11,7 +11,10 @@ static const struct {
     const char *name;
     size_t offset;
 } members[] = {
-#define MEMBER(name) {#name, offsetof(cairn_stats, name)}
+#define MEMBER(name)                                                                                                   \
+    {                                                                                                                  \
+#name, offsetof(cairn_stats, name)                                                                             \
+    }
     MEMBER(bytes_live),     MEMBER(blocks_live), MEMBER(bytes_committed), MEMBER(bytes_committed_peak),
     MEMBER(bytes_reserved), MEMBER(bytes_max),   MEMBER(bytes_free),      MEMBER(bytes_free_run),
     MEMBER(growths),        MEMBER(slabs),       MEMBER(large),           MEMBER(orphans),
@@ -24,7 +27,8 @@ struct root_list {
     unsigned count;
 };
 
-static int print_root_json(const char *name, void *block, void *arg) {
+static int print_root_json(const char *name, void *block, void *arg)
+{
     struct root_list *list = arg;
 
     printf("%s{\"name\":", list->separator);
@@ -34,7 +38,8 @@ static int print_root_json(const char *name, void *block, void *arg) {
     return 0;
 }
 
-static int print_root(const char *name, void *block, void *arg) {
+static int print_root(const char *name, void *block, void *arg)
+{
     struct root_list *list = arg;
 
     printf("%-11s ", list->count++ == 0 ? "roots" : "");
@@ -43,7 +48,8 @@ static int print_root(const char *name, void *block, void *arg) {
     return 0;
 }
 
-static void print_json(const char *name, cairn_heap *heap, const cairn_stats *stats) {
+static void print_json(const char *name, cairn_heap *heap, const cairn_stats *stats)
+{
     struct root_list list = {.separator = ""};
 
     fputs("{\"schema\":\"cairn.stat/1\",\"name\":", stdout);
@@ -61,7 +67,8 @@ static void print_json(const char *name, cairn_heap *heap, const cairn_stats *st
     puts("]}");
 }
 
-static void print_text(const char *name, cairn_heap *heap, const cairn_stats *stats) {
+static void print_text(const char *name, cairn_heap *heap, const cairn_stats *stats)
+{
     struct root_list list = {0};
 
     text_name(stdout, name);
@@ -77,8 +84,9 @@ static void print_text(const char *name, cairn_heap *heap, const cairn_stats *st
            text_bytes(stats->bytes_free_run).text);
     printf("slabs       %s, of which %s without an owner; %s large block%s\n", text_count(stats->slabs).text,
            text_count(stats->orphans).text, text_count(stats->large).text, text_plural(stats->large));
-    printf("processes   %" PRIu64 " attached for writing now, %s ever; %" PRIu64 " thread%s own%s memory\n", stats->processes,
-           text_count(stats->attaches).text, stats->owners, text_plural(stats->owners), stats->owners == 1 ? "s" : "");
+    printf("processes   %" PRIu64 " attached for writing now, %s ever; %" PRIu64 " thread%s own%s memory\n",
+           stats->processes, text_count(stats->attaches).text, stats->owners, text_plural(stats->owners),
+           stats->owners == 1 ? "s" : "");
     printf("address     0x%" PRIx64 ", %s reserved; blocks from 0x%" PRIx64 " in units of %s\n", stats->address,
            text_bytes(stats->bytes_reserved).text, stats->units_address, text_bytes(stats->unit_bytes).text);
     cairn_root_walk(heap, print_root, &list);
@@ -86,7 +94,8 @@ static void print_text(const char *name, cairn_heap *heap, const cairn_stats *st
         puts("roots       none");
 }
 
-int command_stat(const struct tool_args *args) {
+int command_stat(const struct tool_args *args)
+{
     const char *name = args->operands[0];
     cairn_stats stats = {.size = sizeof stats};
     cairn_heap *heap = tool_open(args, name);

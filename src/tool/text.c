@@ -10,7 +10,8 @@
 #include <wchar.h>
 #include <wctype.h>
 
-struct text text_bytes(uint64_t bytes) {
+struct text text_bytes(uint64_t bytes)
+{
     static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
     double value = (double)bytes;
     struct text result;
@@ -28,7 +29,8 @@ struct text text_bytes(uint64_t bytes) {
     return result;
 }
 
-struct text text_count(uint64_t count) {
+struct text text_count(uint64_t count)
+{
     struct text digits, result;
     int length = snprintf(digits.text, sizeof digits.text, "%" PRIu64, count);
     char *to = result.text;
@@ -42,7 +44,8 @@ struct text text_count(uint64_t count) {
     return result;
 }
 
-struct text text_rate(double count) {
+struct text text_rate(double count)
+{
     struct text result;
 
     if (count >= 1e9)
@@ -56,7 +59,8 @@ struct text text_rate(double count) {
     return result;
 }
 
-struct text text_nanoseconds(uint64_t nanoseconds) {
+struct text text_nanoseconds(uint64_t nanoseconds)
+{
     struct text result;
 
     if (nanoseconds < 10000)
@@ -68,11 +72,13 @@ struct text text_nanoseconds(uint64_t nanoseconds) {
     return result;
 }
 
-const char *text_plural(uint64_t count) {
+const char *text_plural(uint64_t count)
+{
     return count == 1 ? "" : "s";
 }
 
-int text_name(FILE *file, const char *name) {
+int text_name(FILE *file, const char *name)
+{
     size_t left = strlen(name);
     mbstate_t state = {0};
     int columns = 0;
@@ -104,7 +110,8 @@ int text_name(FILE *file, const char *name) {
 }
 
 /* Returns how many bytes the UTF-8 sequence at text has, 0 when it is none: overlong forms and surrogates are none. */
-static size_t utf8_length(const unsigned char *text) {
+static size_t utf8_length(const unsigned char *text)
+{
     uint32_t point, smallest;
     size_t length;
 
@@ -130,7 +137,8 @@ static size_t utf8_length(const unsigned char *text) {
 }
 
 /* Prints the next character of a text for JSON or XML, and returns what follows it. */
-static const char *print_escaped(FILE *file, const char *text, bool xml) {
+static const char *print_escaped(FILE *file, const char *text, bool xml)
+{
     unsigned char byte = (unsigned char)*text;
     size_t length = utf8_length((const unsigned char *)text);
 
@@ -151,35 +159,41 @@ static const char *print_escaped(FILE *file, const char *text, bool xml) {
     return text + length;
 }
 
-void text_json(FILE *file, const char *text) {
+void text_json(FILE *file, const char *text)
+{
     fputc('"', file);
     while (*text)
         text = print_escaped(file, text, false);
     fputc('"', file);
 }
 
-void text_xml(FILE *file, const char *text) {
+void text_xml(FILE *file, const char *text)
+{
     while (*text)
         text = print_escaped(file, text, true);
 }
 
-bool text_is_terminal(void) {
+bool text_is_terminal(void)
+{
     const char *term = getenv("TERM");
 
     return isatty(STDOUT_FILENO) && term && *term && strcmp(term, "dumb") != 0;
 }
 
-bool text_has_colour(void) {
+bool text_has_colour(void)
+{
     const char *no_color = getenv("NO_COLOR");
 
     return text_is_terminal() && !(no_color && *no_color);
 }
 
-bool text_has_blocks(void) {
+bool text_has_blocks(void)
+{
     return strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
 }
 
-void text_terminal_size(int *ret_columns, int *ret_lines) {
+void text_terminal_size(int *ret_columns, int *ret_lines)
+{
     struct winsize size;
 
     *ret_columns = 80;

@@ -13,17 +13,17 @@ struct text {
     char text[32];
 };
 
-struct text text_bytes(uint64_t bytes);        /* "640 B", "64 KiB", "16.9 MiB" */
-struct text text_count(uint64_t count);        /* "196,507" */
-struct text text_rate(double count);           /* "12.3 M", "940 k", "17": a count in few digits */
+struct text text_bytes(uint64_t bytes);             /* "640 B", "64 KiB", "16.9 MiB" */
+struct text text_count(uint64_t count);             /* "196,507" */
+struct text text_rate(double count);                /* "12.3 M", "940 k", "17": a count in few digits */
 struct text text_nanoseconds(uint64_t nanoseconds); /* "410 ns", "1.2 us" */
 
 /* "s" when the noun needs it. */
 const char *text_plural(uint64_t count);
 
 /*
- * A name may hold any byte. Prints it so that it cannot steer the terminal: bytes that are no printable character become
- * \xNN. Returns how many columns it took, or would take when file is NULL.
+ * A name may hold any byte. Prints it so that it cannot steer the terminal: bytes that are no printable character
+ * become \xNN. Returns how many columns it took, or would take when file is NULL.
  */
 int text_name(FILE *file, const char *name);
 

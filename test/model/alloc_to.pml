@@ -11,7 +11,7 @@
  *   op[p], hand[p], hand_dest[p]  the hand of process p: what it does, to which block (plus one), and the place. The place is stored
  *                                 first; op and block are one word, and a hand whose op is NOTHING is empty
  *   zeroed                        the blocks whose bytes are zero, as far as alloc_to has got
- *   busy[d]                       ghost: a call works on place d, or the dead one that did is not recovered yet
+ *   busy[d]                       ghost: the process, plus one, whose call works on place d, also while it is dead and not recovered
  *   live                          ghost: the blocks that were handed out
  *
  *   alloc_to    hand = {op, block, dest};   claim bit;   zero;   *dest = block;   hand = 0
@@ -27,19 +27,18 @@
  * Proven: no block is handed out or freed twice; when all is quiet every block is either free or pointed to from exactly one place,
  * and no place points to a free block; and a place that points to a block points to one that was zeroed.
  *
- * Variant, without error:
- *   DEST_HANDS_BITS         a recovery that asks *dest, then the hands of all others, then the bits (the direction in which a
- *                           free_from moves) is right even when the places of the dead are used before it
- *
  * Negative controls, each with the assertion it makes fail:
  *   USED_BEFORE_RECOVERY    the other unlinks and frees what the dead one linked, before recovery:
  *                           bits first, then *dest, takes that for a block never linked             block_freed_twice
+ *   DEST_HANDS_BITS         the same, with a recovery that asks *dest, then the hands of all others, then
+ *                           the bits: cured while only the other unlinks, but the slab's owner may
+ *                           free such a block and hand it out again, for it asks no hand            place_dangles
  *   HAND_LATE               alloc_to takes the bit before it fills its hand                         block_lost
  *   LINK_FIRST              alloc_to stores *dest before it takes the bit                           place_dangles
  *   ZERO_LAST               alloc_to links the block, then zeroes it                             place_not_zeroed
  *   BIT_FIRST               free_from frees the bit before it stores *dest = 0                      place_dangles
  *   HAND_CLEARED_FIRST      recovery empties the hand before it frees the block                     block_lost
- *   ORPHAN_FIRST            recovery gives the slab away before it looks at the hand                block_freed_twice
+ *   ORPHAN_FIRST            recovery gives the slab away before it looks at the hand                place_dangles
  */
 
 #ifndef OPS
@@ -64,7 +63,7 @@ byte dest[PLACES];
 mtype op[3] = NOTHING;
 byte hand[3], hand_dest[3];
 byte zeroed;
-bool busy[PLACES];
+byte busy[PLACES];
 byte live;
 
 bool dead[3], done[3];
@@ -77,17 +76,25 @@ bool block_handed_out_twice, block_freed_twice, block_lost, place_dangles, two_p
 inline forbid(crime, condition) { crime = ((condition) != 0); assert(!crime) }
 
 /* Where one of these stands at the end of an atomic step, the process may be killed right after the store before it. */
+inline leave_places(p) {
+	busy[0] = (busy[0] == p + 1 -> 0 : busy[0]);
+	busy[1] = (busy[1] == p + 1 -> 0 : busy[1])
+}
 inline may_die(me) {
 	if
 	:: skip
 	:: dead[me] = true;
 #ifdef USED_BEFORE_RECOVERY
-		busy[d] = false;
+		leave_places(me);
 #endif
 		goto killed
 	fi
 }
+#ifdef ORPHAN_FIRST
+inline recoverer_may_die() { skip }             /* bad enough without */
+#else
 inline recoverer_may_die() { if :: skip :: goto again fi }
+#endif
 
 inline lowest_of(bits, ret_block) { ret_block = 0; do :: bits & BIT(ret_block) -> break :: else -> ret_block++ od }
 
@@ -112,12 +119,12 @@ inline commit_alloc(block) {
 
 /* A place that is not busy and (linked) points to a block, or (!linked) to none. */
 #define CAN(linked) ((!busy[0] && (dest[0] != 0) == linked) || (!busy[1] && (dest[1] != 0) == linked))
-inline pick_place(linked) {
+inline pick_place(me, linked) {
 	if
 	:: !busy[0] && (dest[0] != 0) == linked -> d = 0
 	:: !busy[1] && (dest[1] != 0) == linked -> d = 1
 	fi;
-	busy[d] = true
+	busy[d] = me + 1
 }
 
 #define BIT_IN_HAND(p) (hand[p] == 0 -> 0 : BIT(hand[p] - 1))
@@ -140,7 +147,7 @@ next_owner:
 		atomic { claim = free_bits; may_die(me) }
 		atomic { free_bits = 0; may_die(me) }
 
-	:: atomic { ops < OPS && claim != 0 && CAN(false) -> ops++; pick_place(false); lowest_of(claim, block) }
+	:: atomic { ops < OPS && claim != 0 && CAN(false) -> ops++; pick_place(me, false); lowest_of(claim, block) }
 #ifdef HAND_LATE
 		atomic { commit_alloc(block); may_die(me) }
 #endif
@@ -161,10 +168,9 @@ next_owner:
 		atomic { dest[d] = block + 1; may_die(me) }
 #endif
 #endif
-		atomic { clear_hand(me); may_die(me) }
-		atomic { busy[d] = false; block = 0; d = 0 }
+		atomic { clear_hand(me); leave_places(me); block = 0; d = 0; may_die(me) }
 
-	:: atomic { ops < OPS && CAN(true) -> ops++; pick_place(true); block = dest[d] - 1 }
+	:: atomic { ops < OPS && CAN(true) -> ops++; pick_place(me, true); block = dest[d] - 1 }
 		fill_hand(me, FREE_FROM, block, d);
 #ifdef BIT_FIRST
 		atomic { commit_free(free_bits, block); may_die(me) }
@@ -173,8 +179,7 @@ next_owner:
 		atomic { dest[d] = 0; may_die(me) }
 		atomic { commit_free(free_bits, block); may_die(me) }
 #endif
-		atomic { clear_hand(me); may_die(me) }
-		atomic { busy[d] = false; block = 0; d = 0 }
+		atomic { clear_hand(me); leave_places(me); block = 0; d = 0; may_die(me) }
 
 	:: ops < OPS -> ops++                                               /* an idle turn, so that nobody waits for another */
 	od;
@@ -198,12 +203,11 @@ proctype Other() {
 
 	do
 	:: ops == OPS -> break
-	:: atomic { ops < OPS && CAN(true) -> ops++; pick_place(true); block = dest[d] - 1 }
+	:: atomic { ops < OPS && CAN(true) -> ops++; pick_place(OTHER, true); block = dest[d] - 1 }
 		fill_hand(OTHER, FREE_FROM, block, d);
 		atomic { dest[d] = 0; may_die(OTHER) }
 		atomic { commit_free(elsewhere, block); may_die(OTHER) }
-		atomic { clear_hand(OTHER); may_die(OTHER) }
-		atomic { busy[d] = false; block = 0; d = 0 }
+		atomic { clear_hand(OTHER); leave_places(OTHER); block = 0; d = 0; may_die(OTHER) }
 	:: done[OWNER] && done[ADOPTER] && !CAN(true) -> break
 	:: true -> break
 	od;
@@ -235,9 +239,6 @@ inline recover_hand(p, bits) {
 	:: undo -> atomic { commit_free(bits, block); recoverer_may_die() }
 	:: else
 	fi;
-#ifndef USED_BEFORE_RECOVERY
-	busy[place] = false;
-#endif
 	atomic { clear_hand(p); block = 0; place = 0; undo = false; recoverer_may_die() }
 }
 
@@ -252,11 +253,11 @@ inline recover_owner(p) {
 	recover_slab();
 	atomic { orphan = true; dead[p] = false }
 	if :: op[p] != NOTHING -> recover_hand(p, elsewhere) :: else fi;
-	done[p] = true
+	atomic { done[p] = true; leave_places(p) }
 #else
 	if :: op[p] != NOTHING -> recover_hand(p, free_bits) :: else fi;
 	recover_slab();
-	atomic { orphan = true; dead[p] = false; done[p] = true; recoverer_may_die() }
+	atomic { orphan = true; dead[p] = false; done[p] = true; leave_places(p); recoverer_may_die() }
 #endif
 }
 
@@ -271,7 +272,7 @@ again:
 	:: dead[ADOPTER] -> recover_owner(ADOPTER)
 	:: dead[OTHER] ->
 		if :: op[OTHER] != NOTHING -> recover_hand(OTHER, elsewhere) :: else fi;
-		atomic { dead[OTHER] = false; done[OTHER] = true; recoverer_may_die() }
+		atomic { dead[OTHER] = false; done[OTHER] = true; leave_places(OTHER); recoverer_may_die() }
 	:: done[OWNER] && done[OTHER] && done[ADOPTER] -> break
 	od;
 	atomic {

@@ -261,7 +261,8 @@ END_TEST
 START_TEST(a_file_system_that_does_not_commit_memory_is_refused)
 {
     int file = -2;
-    ck_assert_int_eq(file_create_unnamed(&file, "/proc", 0600), -EOPNOTSUPP);
+    int error = file_create_unnamed(&file, "/proc", 0600);
+    ck_assert(error == -EOPNOTSUPP || error == -EACCES); /* EACCES: not root, and asked first */
     ck_assert_int_eq(file_open(&file, "/proc/self", "status", true), -EOPNOTSUPP);
     ck_assert_int_eq(file, -2);
 }
@@ -312,12 +313,14 @@ START_TEST(what_is_not_a_regular_file_neither_blocks_nor_passes_for_one)
 }
 END_TEST
 
-static pthread_t main_thread;
-
+/* What tells that the main thread has ended is the trap itself: its files are gone from /proc. */
 static void *reopen_alone(void *arg)
 {
     int file = *(int *)arg, reopened;
-    pthread_join(main_thread, NULL);
+    char path[64];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", file);
+    while (access(path, F_OK) == 0)
+        thread_yield();
     _exit(file_reopen(&reopened, file) == 0 ? 0 : 1);
 }
 
@@ -328,7 +331,6 @@ START_TEST(a_file_can_be_reopened_after_the_main_thread_has_ended)
     pid_t child = fork();
     if (child == 0) {
         pthread_t thread;
-        main_thread = pthread_self();
         if (pthread_create(&thread, NULL, reopen_alone, &file) != 0)
             _exit(2);
         pthread_exit(NULL);
@@ -705,6 +707,14 @@ static bool released_soon(int file, uint64_t slot)
     return false;
 }
 
+/* Waits to be killed, but not for ever: the test may have failed. */
+static _Noreturn void wait_for_kill(void)
+{
+    alarm(60);
+    for (;;)
+        pause();
+}
+
 /* Forks a process that takes the slot, says so and waits to be killed. */
 static pid_t fork_holder(int file, bool with_child, pid_t *ret_child)
 {
@@ -719,12 +729,10 @@ static pid_t fork_holder(int file, bool with_child, pid_t *ret_child)
         if (with_child)
             child = fork();
         if (child == 0 && with_child)
-            for (;;)
-                pause();
+            wait_for_kill();
         if (write(ready[1], &child, sizeof child) != sizeof child)
             _exit(2);
-        for (;;)
-            pause();
+        wait_for_kill();
     }
     ck_assert_int_eq(read(ready[0], ret_child, sizeof *ret_child), sizeof *ret_child);
     close(ready[0]);
