@@ -131,7 +131,7 @@ CAIRN_API void cairn_heap_close(cairn_heap *heap);
 
 /*
  * Removes the name of a shared heap; processes that are attached keep it. directory as in cairn_options, NULL for the
- * default. Only a file that is a cairn heap is removed. Errors: -EINVAL, -ENAMETOOLONG, -ENOENT, -EACCES, -EPROTO.
+ * default. Only a file that is a cairn heap is removed. Errors: -EINVAL, -ENAMETOOLONG, -ENOENT, -EACCES, -EPERM (no regular file), -EPROTO.
  */
 CAIRN_API int cairn_heap_unlink(const char *name, const char *directory);
 

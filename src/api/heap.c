@@ -18,8 +18,8 @@ static int options_get(struct cairn_options *ret_options, const struct cairn_opt
     if (options == NULL)
         return 0;
     size_t size = options->size != 0 ? options->size : sizeof *options;
-    if (size < sizeof options->size || size > sizeof *options)
-        return error_set(-EINVAL, "options of %zu bytes: made for a later version", size);
+    if (size < sizeof options->size || size > sizeof *options || size % sizeof(uint64_t) != 0)
+        return error_set(-EINVAL, "options of %zu bytes: no version of the structure had that size", size);
     memcpy(ret_options, options, size);
     if ((ret_options->flags & ~(CAIRN_OPEN_OR_CREATE | CAIRN_READ_ONLY)) != 0)
         return error_set(-EINVAL, "unknown flags in options");
@@ -402,6 +402,8 @@ CAIRN_API int cairn_heap_unlink(const char *name, const char *directory)
     int file;
     uint64_t magic = 0;
     error = file_open(&file, resolved, name, true);
+    if (is_no_file(error))
+        return error_set(-EPERM, "%s: not a regular file, so it is not removed", name);
     if (error < 0)
         return error_set(error, "%s: cannot be opened in %s: %s", name, resolved, cairn_strerror(error));
     int read = file_read_at(file, 0, &magic, sizeof magic);

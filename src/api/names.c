@@ -83,12 +83,16 @@ static int check_header(const char *name, int file, const struct file_status *st
         return error_set(-EUCLEAN, "%s: marked as damaged", name);
     if (!counts_are_possible(ret_header) || ret_header->address == 0)
         return error_set(-EUCLEAN, "%s: damaged: the header counts more than there can be", name);
-    uint64_t heap_end = ret_header->heaps_offset + sizeof(struct heap_image);
-    uint64_t words_end =
-        ret_header->unit_words_offset + (uint64_t)load_relaxed(&ret_header->units_end) * sizeof(uint64_t);
-    if (status->bytes < heap_end || status->bytes < words_end)
+    uint64_t units_end = load_relaxed(&ret_header->units_end);
+    if (status->bytes < ret_header->heaps_offset + sizeof(struct heap_image) ||
+        (units_end != 0 && status->bytes < ret_header->unit_words_offset + units_end * sizeof(uint64_t)))
         return error_set(-EUCLEAN, "%s: damaged: the file is too short", name);
     return 0;
+}
+
+bool is_no_file(int error)
+{
+    return error == -EISDIR || error == -ENXIO || error == -ENODEV;
 }
 
 int heap_file_open(const char *directory, const char *name, bool read_only, int *ret_file,
@@ -96,6 +100,8 @@ int heap_file_open(const char *directory, const char *name, bool read_only, int 
 {
     int file;
     int error = file_open(&file, directory, name, read_only);
+    if (is_no_file(error))
+        return error_set(-EPERM, "%s: not a regular file", name);
     if (error < 0)
         return error_set(error, "%s: cannot be opened in %s: %s", name, directory, cairn_strerror(error));
     struct file_status status;

@@ -14,6 +14,9 @@ int name_check(const char *name);
  */
 int directory_get(const char *wanted, bool create, char ret_directory[DIRECTORY_BYTES], bool *ret_is_default);
 
+/* Whether an error of file_open says that the name is a directory, a socket, or a device without a driver. */
+bool is_no_file(int error);
+
 /* Opens a heap's file and reads its header, both checked; sets the reason. */
 int heap_file_open(const char *directory, const char *name, bool read_only, int *ret_file,
                    struct section_image *ret_header);
