@@ -3,7 +3,6 @@
 #include <cairn.h>
 
 #include <stdio.h>
-#include <string.h>
 
 int main(void)
 {
@@ -20,7 +19,7 @@ int main(void)
                 fprintf(stderr, "%s\n", cairn_last_error());
                 return 1;
             }
-            strcpy(text, "a temporary of this request; nobody has to remember to free it");
+            snprintf(text, 100, "temporary %d of request %d: nobody has to remember to free it", i, request);
         }
         cairn_stats stats = {.size = sizeof stats};
         if (cairn_stats_get(heap, &stats) < 0 || cairn_heap_reset(heap) < 0) {

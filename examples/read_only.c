@@ -9,7 +9,6 @@
 #include <cairn.h>
 
 #include <stdio.h>
-#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -38,7 +37,7 @@ static int write_greeting(cairn_heap *heap)
     char *text = cairn_alloc(heap, 100);
     if (!greeting || !text)
         return -1;
-    strcpy(text, "written by one process, read by another");
+    snprintf(text, 100, "written by process %d, read by another", (int)getpid());
     greeting->text = text;
     return cairn_root_set(heap, "greeting", greeting); /* from here on readers see it, whole */
 }

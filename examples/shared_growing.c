@@ -32,7 +32,7 @@ int main(void)
         struct line *line;
         int count = 0;
         close(pointers[1]);
-        if (read(pointers[0], &line, sizeof line) != sizeof line)
+        if (read(pointers[0], &line, sizeof(struct line *)) <= 0)
             return 1;
         for (; line; line = line->next)
             count += strcmp(line->text, "written by the parent") == 0;
@@ -48,10 +48,10 @@ int main(void)
             break;
         }
         line->next = first;
-        strcpy(line->text, "written by the parent");
+        memcpy(line->text, "written by the parent", sizeof "written by the parent");
         first = line;
     }
-    if (write(pointers[1], &first, sizeof first) != sizeof first || waitpid(child, &status, 0) < 0)
+    if (write(pointers[1], &first, sizeof(struct line *)) <= 0 || waitpid(child, &status, 0) < 0)
         status = 1;
     cairn_heap_close(heap);
     if (cairn_heap_unlink(options.name, NULL) < 0)

@@ -78,16 +78,50 @@ typedef struct cairn_heap cairn_heap; /* this process's handle of a heap */
 /* Flags of cairn_options.flags. */
 #define CAIRN_OPEN_OR_CREATE UINT64_C(0x01) /* cairn_heap_create: open the named heap when it is there already */
 #define CAIRN_READ_ONLY UINT64_C(0x02)      /* cairn_heap_open: attach without the right to write */
+#define CAIRN_UNSERIALIZED UINT64_C(0x04)   /* private: the caller sees to it that one thread at a time is in a call */
+#define CAIRN_LOCKABLE UINT64_C(0x08)       /* private: cairn_heap_lock can stop the heap */
+#define CAIRN_EXACT_SIZES UINT64_C(0x10)    /* cairn_size returns exactly what was asked for */
+#define CAIRN_BOUND UINT64_C(0x20)          /* child of a shared heap: destroyed when the process that made it dies */
+
+/*
+ * What a call that has no memory asks before it gives up: 0 is "fail", CAIRN_RETRY "I have made room, try again". size is
+ * what was asked for, error the negative errno value. No lock is held: the callback may use the heap, and may leave by
+ * longjmp(3).
+ */
+#define CAIRN_RETRY 1
+typedef int cairn_failure_fn(cairn_heap *heap, size_t size, int error, void *arg);
+
+/*
+ * Memory of the caller's for a private heap, by pages. reserve returns an address for at least bytes, aligned to a page,
+ * or NULL; commit makes a range usable and zero and returns 0 or a negative errno value; decommit (may be NULL: nothing is
+ * ever given back) may refuse with -EOPNOTSUPP; release (may be NULL) ends the reservation whole. Each is called with no
+ * lock of the caller's held, but with the heap's own: they must not use this heap.
+ */
+typedef struct cairn_memory {
+    void *(*reserve)(void *arg, size_t bytes);
+    int (*commit)(void *arg, void *address, size_t bytes);
+    int (*decommit)(void *arg, void *address, size_t bytes);
+    void (*release)(void *arg, void *address, size_t bytes);
+    void *arg;
+} cairn_memory;
 
 typedef struct cairn_options {
     size_t size;          /* sizeof(cairn_options), or 0 for the members of version 0.1: lets the structure grow */
     const char *name;     /* a name makes the heap shared; NULL: private. See "Names" below */
     const char *directory;/* where the name lives; NULL: CAIRN_DIR from the environment, else a directory of the user's
                              own (mode 0700) under /dev/shm */
-    uint64_t bytes_max;   /* shared: the most that the heap may ever take, its bookkeeping and address space included;
-                             0: 16 GiB. Private: the limit of bytes in blocks' spans; 0: none */
+    uint64_t bytes_max;   /* the most that the heap may ever take, exact to a page. A shared heap: bookkeeping included, 256
+                             KiB at least; 0: 16 GiB. A private heap: it is one contiguous range of this size, bookkeeping
+                             included, 8 KiB at least; 0: no limit. A child: bytes in its spans; 0: its parent's */
     uint64_t flags;       /* CAIRN_... above */
     uint32_t mode;        /* shared, when created: permission bits of the file; 0: 0600 */
+    uint32_t reserved;    /* 0 */
+    uint64_t bytes_start; /* committed at once, so that success means that this memory is there; at most bytes_max */
+    cairn_heap *parent;   /* the heap is a part of this one: charged to both, in the same section */
+    void *memory;         /* private: use these bytes_max bytes of the caller's, which outlive the heap; need not be zero */
+    const cairn_memory *calls; /* private: get memory by these calls; bytes_max (0: 1 GiB) is reserved at once */
+    cairn_failure_fn *on_failure; /* asked before a call fails for lack of memory; of this process, this handle */
+    void *on_failure_arg;
 } cairn_options;
 
 /*
@@ -144,10 +178,34 @@ typedef int cairn_name_fn(const char *name, void *arg);
 CAIRN_API int cairn_heap_names(const char *directory, cairn_name_fn *visit, void *arg);
 
 /*
- * Frees every block of a private heap at once and keeps some of the memory for reuse. Requires that no other thread is
- * in a call with this heap. Roots and the handle stay. Errors: -EOPNOTSUPP (a shared heap), -EINVAL.
+ * Frees every block of the heap at once and keeps memory for reuse; roots and the handle stay. A private heap: requires
+ * that no other thread is in a call with it. A shared heap: -EBUSY while another living process or thread holds any of
+ * it. Errors: -EBUSY, -EROFS, -ESTALE (destroyed), -ENOMEM.
  */
 CAIRN_API int cairn_heap_reset(cairn_heap *heap);
+
+/*
+ * Ends the heap for everyone and closes the handle. A private heap: as cairn_heap_close. A named heap: the name is
+ * removed and calls of others fail with -ESTALE from now on; their views stay mapped, so that what they are reading does
+ * not fault, and the memory goes with the last of them. A child in a shared heap: its memory is free for its relatives at
+ * once, but for slabs that living threads of others hold, which follow when those make their next slow call. Errors:
+ * -EBUSY (it has children), -EROFS, -ESTALE (destroyed already; the handle is closed nevertheless).
+ */
+CAIRN_API int cairn_heap_destroy(cairn_heap *heap);
+
+/*
+ * Attaches to the child of that name in a shared heap that is open; close it before its parent. Errors as
+ * cairn_heap_open, of which -ENOENT is the likely one.
+ */
+CAIRN_API int cairn_heap_open_child(cairn_heap **ret_heap, cairn_heap *parent, const char *name);
+
+/*
+ * Stops a CAIRN_LOCKABLE heap: from now on other threads wait in their calls, and a walk, a check and the statistics are
+ * exact. The thread that holds the lock may use the heap, and lock it again; it unlocks as often. Errors: -EINVAL (not
+ * lockable), -EPERM (unlock by another thread, or without a lock).
+ */
+CAIRN_API int cairn_heap_lock(cairn_heap *heap);
+CAIRN_API int cairn_heap_unlock(cairn_heap *heap);
 
 /* ---------------------------------------------------------------- blocks */
 
@@ -228,6 +286,28 @@ CAIRN_API void *cairn_root_get(cairn_heap *heap, const char *name);
 /* Calls visit for each root of the heap until it returns other than 0, which is then returned. */
 typedef int cairn_root_fn(const char *name, void *block, void *arg);
 CAIRN_API int cairn_root_walk(cairn_heap *heap, cairn_root_fn *visit, void *arg);
+
+/* ---------------------------------------------------------------- a lock for the application */
+
+/*
+ * A lock in a block of a shared heap (zero is unlocked), for the application's own data. It does not stop allocation.
+ * When its holder dies, the next one is told, and may mend what the dead left half done.
+ */
+typedef struct cairn_mutex {
+    uint64_t word;
+} cairn_mutex;
+
+/*
+ * Takes the lock, waiting for it. Returns 0, or 1 when the last holder died with it. Not recursive. Errors: -EINVAL (not
+ * in this shared heap), -EROFS, -EDEADLK (this thread holds it).
+ */
+CAIRN_API int cairn_lock(cairn_heap *heap, cairn_mutex *mutex);
+
+/* As cairn_lock without waiting: -EBUSY when a living thread holds it. */
+CAIRN_API int cairn_trylock(cairn_heap *heap, cairn_mutex *mutex);
+
+/* Gives the lock back. Errors: -EINVAL, -EPERM (this thread does not hold it). */
+CAIRN_API int cairn_unlock(cairn_heap *heap, cairn_mutex *mutex);
 
 /* ---------------------------------------------------------------- looking at a heap */
 

@@ -16,8 +16,10 @@ static void alloc_failed(struct cairn_heap *heap, size_t size, int error)
         error_set(-ENOMEM, "%s: %llu more bytes would exceed its limit of %llu", label, wanted,
                   (unsigned long long)heap->core.image->bytes_max);
     } else if (error == -ENOSPC) {
-        error_set(-ENOMEM, "%s: no run of free units for %llu bytes in its %llu MiB", label, wanted,
-                  (unsigned long long)(section->units_bytes >> 20));
+        error_set(-ENOMEM, "%s: no run of free units for %llu bytes in its %llu KiB", label, wanted,
+                  (unsigned long long)(section->units_bytes >> 10));
+    } else if (error == -EINVAL) {
+        error_set(-EINVAL, "%s: its memory is not aligned enough for that", label);
     } else if (error == -EBADF) {
         error_set(-ENOMEM, "%s: cannot grow: the application closed the heap's descriptor", label);
     } else {
@@ -35,27 +37,40 @@ static void alloc_failed(struct cairn_heap *heap, size_t size, int error)
 
 typedef void *alloc_fn(struct bins *bins, struct core_heap *heap, size_t alignment, size_t size, int *ret_error);
 
-/* Attaches the thread, allocates, and before it gives up recovers the dead and tries once more. */
+/*
+ * Recovers the dead, and then asks the program, for memory; true when it is worth trying again. No lock is held and the
+ * owner's hand is empty, so the program's callback may use the heap, or leave by longjmp.
+ */
+static bool make_room(struct cairn_heap *heap, size_t size, int error, bool *recovered)
+{
+    if (!*recovered) {
+        *recovered = true;
+        struct thread_owner *owner = heap->one != NULL ? heap->one : thread_owner_get(heap->attachment);
+        mutex_lock(&process_lock);
+        uint32_t found = owner != NULL ? attachment_recover(heap->attachment, owner->core.number) : 0;
+        mutex_unlock(&process_lock);
+        if (found != 0)
+            return true;
+    }
+    alloc_failed(heap, size, error);
+    return heap->on_failure != NULL &&
+           heap->on_failure(heap, size, cairn_last_errno(), heap->on_failure_arg) == CAIRN_RETRY;
+}
+
+/* Allocates, and before it gives up tries what can be done about it. */
 static void *alloc_slowly(struct cairn_heap *heap, size_t alignment, size_t size, alloc_fn *alloc, const char *call)
 {
-    struct bins *bins = thread_bins(heap);
-    if (!bins_are_current(bins, &heap->core)) {
-        bins = thread_attach(heap, call);
+    bool recovered = false;
+    for (;;) {
+        struct bins *bins = call_begin(heap, call);
         if (bins == NULL)
             return NULL;
+        int error = -ENOMEM;
+        void *block = alloc(bins, &heap->core, alignment, size, &error);
+        call_end(heap, bins);
+        if (block != NULL || !make_room(heap, size, error, &recovered))
+            return block;
     }
-    int error = -ENOMEM;
-    void *block = alloc(bins, &heap->core, alignment, size, &error);
-    if (block != NULL)
-        return block;
-    mutex_lock(&process_lock);
-    uint32_t recovered = attachment_recover(heap->attachment, bins->owner->number);
-    mutex_unlock(&process_lock);
-    if (recovered != 0)
-        block = alloc(bins, &heap->core, alignment, size, &error);
-    if (block == NULL)
-        alloc_failed(heap, size, error);
-    return block;
 }
 
 static void *plain(struct bins *bins, struct core_heap *heap, size_t alignment, size_t size, int *ret_error)
@@ -81,17 +96,15 @@ static COLD void free_slowly(struct cairn_heap *heap, void *block)
         crime_closed(heap, "free");
     if (block == NULL)
         return;
-    struct bins *bins = thread_bins(heap);
-    if (!bins_are_current(bins, &heap->core)) {
-        bins = thread_attach(heap, "free");
-        if (bins == NULL) {
-            /* Read-only, or no memory for a record: the block stays allocated, and the reason is told. */
-            return;
-        }
-    }
+    struct bins *bins = call_begin(heap, "free");
+    if (bins == NULL)
+        return; /* read-only, destroyed, or no memory for a record: the reason is told */
     enum core_crime crime = core_free(bins, &heap->core, block);
-    if (crime != CRIME_NONE)
+    if (crime == CRIME_DESTROYED)
+        error_set(-ESTALE, "%s: was destroyed", heap->attachment->name);
+    else if (crime != CRIME_NONE)
         crime_report(heap, "free", block, crime);
+    call_end(heap, bins);
 }
 
 /* Finds a live block, or names the crime. */
@@ -137,7 +150,7 @@ CAIRN_API void *cairn_zalloc(struct cairn_heap *heap, size_t size)
     if (LIKELY(size <= CLASS_TABLE_MAX) && LIKELY(bins_are_current(bins, &heap->core))) {
         void *block = core_alloc_claimed(&bins->bin[class_table[(size + 15) / 16]]);
         if (LIKELY(block != NULL))
-            return memset(block, 0, size);
+            return memset(block, 0, class_bytes(class_table[(size + 15) / 16]));
     }
     return alloc_slowly(heap, 0, size, zeroed, "zalloc");
 }
@@ -155,16 +168,24 @@ CAIRN_API void *cairn_aligned_alloc(struct cairn_heap *heap, size_t alignment, s
 
 static bool resize_large(struct cairn_heap *heap, const struct core_place *place, size_t size)
 {
-    struct bins *bins = thread_bins(heap);
-    if (!bins_are_current(bins, &heap->core))
-        bins = thread_attach(heap, "realloc");
-    return bins != NULL && core_resize_large(bins, &heap->core, place, size);
+    struct bins *bins = call_begin(heap, "realloc");
+    if (bins == NULL)
+        return false;
+    bool done = core_resize_large(bins, &heap->core, place, size);
+    call_end(heap, bins);
+    return done;
+}
+
+static void note_size(struct cairn_heap *heap, const struct core_place *place, size_t size)
+{
+    if (heap->core.exact)
+        core_note_size(&heap->core, place, size);
 }
 
 /* A block may stay where it is when it fits and is not much too large. */
 static bool fits(const struct core_place *place, size_t size)
 {
-    return size <= place->bytes && size > place->bytes / 2;
+    return size <= place->bytes_granted && size > place->bytes_granted / 2;
 }
 
 CAIRN_API void *cairn_realloc(struct cairn_heap *heap, void *block, size_t size)
@@ -172,8 +193,10 @@ CAIRN_API void *cairn_realloc(struct cairn_heap *heap, void *block, size_t size)
     if (block == NULL)
         return cairn_alloc(heap, size);
     struct core_place place = find_live(heap, block, "realloc");
-    if (fits(&place, size) && !heap->read_only)
+    if (fits(&place, size) && !heap->read_only) {
+        note_size(heap, &place, size);
         return block;
+    }
     if (unit_state_of(place.word) == UNIT_LARGE && size > heap->core.slab_max && resize_large(heap, &place, size))
         return block;
 
@@ -192,6 +215,14 @@ CAIRN_API bool cairn_expand(struct cairn_heap *heap, void *block, size_t size)
     struct core_place place = find_live(heap, block, "expand");
     if (size <= place.bytes)
         return true;
+    if (heap->read_only) {
+        error_set(-EROFS, "%s: attached read-only", heap->attachment->name);
+        return false;
+    }
+    if (size <= place.bytes_granted) {
+        note_size(heap, &place, size);
+        return true;
+    }
     return unit_state_of(place.word) == UNIT_LARGE && resize_large(heap, &place, size);
 }
 
@@ -217,43 +248,37 @@ static int dest_ref_get(struct cairn_heap *heap, void **dest, uint64_t *ret_ref)
 
 CAIRN_API int cairn_alloc_to(struct cairn_heap *heap, size_t size, void **dest)
 {
-    struct bins *bins = thread_bins(heap);
-    if (!bins_are_current(bins, &heap->core))
-        bins = thread_attach(heap, "alloc_to");
-    if (bins == NULL)
-        return cairn_last_errno();
-    uint64_t dest_ref = 0;
-    int error = dest_ref_get(heap, dest, &dest_ref);
-    if (error < 0)
-        return error;
-    error = -ENOMEM;
-    if (core_alloc_to(bins, &heap->core, size, dest, dest_ref, &error) != NULL)
-        return 0;
-    mutex_lock(&process_lock);
-    uint32_t recovered = attachment_recover(heap->attachment, bins->owner->number);
-    mutex_unlock(&process_lock);
-    if (recovered != 0 && core_alloc_to(bins, &heap->core, size, dest, dest_ref, &error) != NULL)
-        return 0;
-    alloc_failed(heap, size, error);
-    return cairn_last_errno();
+    bool recovered = false;
+    for (;;) {
+        struct bins *bins = call_begin(heap, "alloc_to");
+        if (bins == NULL)
+            return cairn_last_errno();
+        uint64_t dest_ref = 0;
+        int error = dest_ref_get(heap, dest, &dest_ref);
+        void *block = error < 0 ? NULL : core_alloc_to(bins, &heap->core, size, dest, dest_ref, &error);
+        call_end(heap, bins);
+        if (block != NULL)
+            return 0;
+        if (error == -EINVAL)
+            return error;
+        if (!make_room(heap, size, error, &recovered))
+            return cairn_last_errno();
+    }
 }
 
 CAIRN_API int cairn_free_from(struct cairn_heap *heap, void **dest)
 {
-    struct bins *bins = thread_bins(heap);
-    if (!bins_are_current(bins, &heap->core))
-        bins = thread_attach(heap, "free_from");
+    struct bins *bins = call_begin(heap, "free_from");
     if (bins == NULL)
         return cairn_last_errno();
     uint64_t dest_ref = 0;
     int error = dest_ref_get(heap, dest, &dest_ref);
-    if (error < 0)
-        return error;
-    void *block = *dest;
-    if (block == NULL)
-        return 0;
-    enum core_crime crime = core_free_from(bins, &heap->core, dest, dest_ref);
-    if (crime != CRIME_NONE)
+    void *block = error < 0 ? NULL : *dest;
+    enum core_crime crime = block == NULL ? CRIME_NONE : core_free_from(bins, &heap->core, dest, dest_ref);
+    if (crime == CRIME_DESTROYED)
+        error = error_set(-ESTALE, "%s: was destroyed", heap->attachment->name);
+    else if (crime != CRIME_NONE)
         crime_report(heap, "free_from", block, crime);
-    return 0;
+    call_end(heap, bins);
+    return error;
 }

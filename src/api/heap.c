@@ -21,8 +21,12 @@ static int options_get(struct cairn_options *ret_options, const struct cairn_opt
     if (size < sizeof options->size || size > sizeof *options || size % sizeof(uint64_t) != 0)
         return error_set(-EINVAL, "options of %zu bytes: no version of the structure had that size", size);
     memcpy(ret_options, options, size);
-    if ((ret_options->flags & ~(CAIRN_OPEN_OR_CREATE | CAIRN_READ_ONLY)) != 0)
+    uint64_t known = CAIRN_OPEN_OR_CREATE | CAIRN_READ_ONLY | CAIRN_UNSERIALIZED | CAIRN_LOCKABLE | CAIRN_EXACT_SIZES |
+                     CAIRN_BOUND;
+    if ((ret_options->flags & ~known) != 0 || ret_options->reserved != 0)
         return error_set(-EINVAL, "unknown flags in options");
+    if (ret_options->bytes_max != 0 && ret_options->bytes_start > ret_options->bytes_max)
+        return error_set(-EINVAL, "bytes_start is above bytes_max");
     if ((ret_options->mode & ~0777u) != 0 || (ret_options->mode & 02) != 0)
         return error_set(-EINVAL, "mode %o: only permission bits, and not writable by everyone", ret_options->mode);
     return 0;
@@ -30,47 +34,218 @@ static int options_get(struct cairn_options *ret_options, const struct cairn_opt
 
 /* ---------------------------------------------------------------- private heaps */
 
+#define BOUNDED_BYTES_MIN (UINT64_C(8) << 10)
+#define CALLS_BYTES_DEFAULT (UINT64_C(1) << 30)
+#define UNITS_FOR_THREADS 1024 /* in fewer units than this all threads allocate by one owner */
+
+static uint64_t heap_options_of(uint64_t flags)
+{
+    return ((flags & CAIRN_EXACT_SIZES) != 0 ? HEAP_EXACT_SIZES : 0) |
+           ((flags & CAIRN_LOCKABLE) != 0 ? HEAP_LOCKABLE : 0) |
+           ((flags & CAIRN_UNSERIALIZED) != 0 ? HEAP_UNSERIALIZED : 0) |
+           ((flags & CAIRN_BOUND) != 0 ? HEAP_BOUND : 0);
+}
+
+/* A handle for a heap record; process_lock is held. */
+static struct cairn_heap *handle_for(struct attachment *attachment, uint32_t number, const struct cairn_options *options)
+{
+    struct cairn_heap *heap = handle_take();
+    if (heap == NULL)
+        return NULL;
+    heap_view_init(&heap->core, &attachment->section, number);
+    heap->attachment = attachment;
+    heap->on_failure = options->on_failure;
+    heap->on_failure_arg = options->on_failure_arg;
+    attachment->handles++;
+    return heap;
+}
+
+/* Decides how threads share the heap; false when there is no owner record for a heap that wants its own. */
+static bool set_mode(struct cairn_heap *heap, const struct cairn_options *options)
+{
+    heap->lockable = (options->flags & CAIRN_LOCKABLE) != 0;
+    if ((options->flags & CAIRN_UNSERIALIZED) != 0)
+        heap->mode = MODE_UNSERIALIZED;
+    else if (!heap->attachment->is_process_section && heap->core.section->units_max < UNITS_FOR_THREADS)
+        heap->mode = MODE_LOCKED;
+    else if (heap->lockable && barrier_process_ready() < 0)
+        heap->mode = MODE_LOCKED;
+    if (heap->mode == MODE_LOCKED)
+        heap->core.guard = GUARDED;
+    if (heap->mode != MODE_THREADS)
+        heap->one = one_owner_new(heap->attachment);
+    return heap->mode == MODE_THREADS || heap->one != NULL;
+}
+
+/* A section for one private heap: exactly bytes_max in one range, bookkeeping included. */
+static int own_section(struct attachment *attachment, const struct cairn_options *options)
+{
+    uint64_t page = platform_page_size();
+    uint64_t bytes = options->bytes_max != 0 ? options->bytes_max : CALLS_BYTES_DEFAULT;
+    if (options->memory == NULL)
+        bytes = align_up(bytes, page);
+    bool small = bytes < UINT64_C(64) << 20;
+    struct section_params params = {
+        .bytes_max = bytes,
+        .page_shift = bit_highest(page),
+        .owners_max = small ? 1 : 256,
+        .roots_max = small ? bytes < UINT64_C(256) << 10 ? UINT32_MAX : 16 : 64,
+        .packed = true,
+    };
+    if (options->memory != NULL)
+        return section_create_lent(&attachment->section, options->memory, &params);
+    if (options->calls != NULL)
+        return section_create_calls(&attachment->section, options->calls->reserve, options->calls->commit,
+                                    options->calls->decommit, options->calls->release, options->calls->arg, &params);
+    return section_create_anonymous(&attachment->section, &params);
+}
+
+static int new_own_attachment(const struct cairn_options *options, struct attachment **ret_attachment)
+{
+    int error = process_watch();
+    if (error < 0)
+        return error;
+    struct attachment *attachment = pool_get(sizeof *attachment);
+    if (attachment == NULL)
+        return -ENOMEM;
+    error = own_section(attachment, options);
+    if (error < 0) {
+        pool_give(attachment, sizeof *attachment);
+        return error;
+    }
+    attachment->next = process_attachments;
+    process_attachments = attachment;
+    *ret_attachment = attachment;
+    return 0;
+}
+
+static void link_attachment(struct attachment *attachment);
+static void unlink_attachment(struct attachment *attachment);
+static void end_attachment(struct attachment *attachment);
+
+/* Gives the handle of a private heap up, and with it a section that was its own; process_lock is held. */
+static void end_private(struct cairn_heap *heap)
+{
+    struct attachment *attachment = heap->attachment;
+    struct thread_owner *one = heap->one;
+    handle_give(heap);
+    attachment->handles--;
+    if (one != NULL && attachment->is_process_section)
+        owner_leave(&one->core);
+    if (one != NULL)
+        one_owner_end(one);
+    if (!attachment->is_process_section && attachment->handles == 0) {
+        unlink_attachment(attachment);
+        end_attachment(attachment);
+    }
+}
+
+static int make_private(struct attachment *attachment, const struct cairn_options *options, uint32_t parent,
+                        struct cairn_heap **ret_heap)
+{
+    bool own = !attachment->is_process_section && parent == 0;
+    struct heap_params params = {
+        .process = attachment->process,
+        .parent = parent,
+        .options = heap_options_of(options->flags),
+        .bytes_max = own ? 0 : options->bytes_max,
+    };
+    uint32_t number;
+    int error = heap_claim(&attachment->section, &params, &number);
+    if (error < 0)
+        return error;
+    struct cairn_heap *heap = handle_for(attachment, number, options);
+    if (heap == NULL)
+        return -ENOMEM;
+    if (!set_mode(heap, options)) {
+        end_private(heap);
+        return -ENOMEM;
+    }
+    *ret_heap = heap;
+    return 0;
+}
+
+/* Commits bytes_start, before the caller is told of success. */
+static int commit_start(struct cairn_heap *heap, const struct cairn_options *options)
+{
+    struct section *section = &heap->attachment->section;
+    if (options->bytes_start == 0)
+        return 0;
+    if (!heap->attachment->is_process_section && !heap->attachment->is_shared && options->parent == NULL) {
+        int error = section_commit(section, 0, min_u64(options->bytes_start, section->bytes_max));
+        return error < 0 ? error : section_populate(section, 0, min_u64(options->bytes_start, section->bytes_max));
+    }
+    struct bins *bins = call_begin(heap, "create");
+    if (bins == NULL)
+        return cairn_last_errno();
+    int error = heap_keep(bins->owner, &heap->core, options->bytes_start);
+    call_end(heap, bins);
+    return error;
+}
+
 static int create_private(struct cairn_heap **ret_heap, const struct cairn_options *options)
 {
-    struct attachment *attachment;
-    uint32_t number;
-    mutex_lock(&process_lock);
+    struct cairn_options wanted = *options;
+    struct attachment *attachment = NULL;
     struct cairn_heap *heap = NULL;
-    int error = process_section(&attachment);
-    if (error == 0)
-        error = heap_claim(&attachment->section, 0, options->bytes_max, &number);
-    if (error == 0) {
-        heap = handle_take();
-        if (heap == NULL) {
-            store_release(&section_heap(&attachment->section, number)->word, 0);
-            error = -ENOMEM;
-        }
+    int error = 0;
+    uint32_t parent = 0;
+    mutex_lock(&process_lock);
+    if (wanted.parent != NULL) {
+        attachment = wanted.parent->attachment;
+        parent = wanted.parent->core.number;
+    } else if (wanted.bytes_max != 0 || wanted.memory != NULL || wanted.calls != NULL) {
+        error = new_own_attachment(&wanted, &attachment);
+    } else {
+        error = process_section(&attachment);
     }
-    if (heap != NULL) {
-        heap_view_init(&heap->core, &attachment->section, number);
-        heap->attachment = attachment;
-        heap->read_only = false;
+    if (error == 0)
+        error = make_private(attachment, &wanted, parent, &heap);
+    if (error < 0 && attachment != NULL && !attachment->is_process_section && attachment->handles == 0) {
+        unlink_attachment(attachment);
+        end_attachment(attachment);
     }
     mutex_unlock(&process_lock);
+    if (error == 0) {
+        error = commit_start(heap, &wanted);
+        if (error < 0)
+            cairn_heap_close(heap);
+    }
     if (error < 0)
-        return error_set(error == -ENOSPC ? -ENOMEM : error, "a private heap cannot be made: %s",
-                         error == -ENOSPC ? "too many are alive" : cairn_strerror(error));
+        return error_set(error == -ENOSPC || error == -EDQUOT || error == -EAGAIN ? -ENOMEM : error,
+                         "a private heap cannot be made: %s", cairn_strerror(error));
     *ret_heap = heap;
+    return 0;
+}
+
+/* Frees all that the heap has; nobody else is in a call with it. */
+static int clear_private(struct cairn_heap *heap, bool end)
+{
+    struct attachment *attachment = heap->attachment;
+    struct thread_owner *owner = heap->one != NULL ? heap->one : thread_owner_get(attachment);
+    if (owner == NULL)
+        return cairn_last_errno();
+    uint32_t number = heap->core.number;
+    if (end)
+        roots_drop(attachment, owner->core.number, number);
+    /* A thread that ends gives its slabs up under the same lock: it finds them either before or after. */
+    mutex_lock(&process_lock);
+    if (end)
+        heap_end(&owner->core, &heap->core);
+    else
+        heap_clear(&owner->core, &heap->core);
+    mutex_unlock(&process_lock);
+    if (end)
+        thread_drop_heap(attachment, number);
     return 0;
 }
 
 static void close_private(struct cairn_heap *heap)
 {
-    struct attachment *attachment = heap->attachment;
-    struct thread_owner *owner = thread_owner_get(attachment);
-    if (owner == NULL)
+    if (clear_private(heap, true) < 0)
         return; /* no memory for a record: the heap stays, and nothing is damaged */
-    uint32_t number = heap->core.number;
-    roots_drop(attachment, owner->core.number, number);
-    heap_end(&owner->core, &heap->core);
-    thread_drop_heap(attachment, number);
     mutex_lock(&process_lock);
-    handle_give(heap);
+    end_private(heap);
     mutex_unlock(&process_lock);
 }
 
@@ -100,7 +275,7 @@ static void end_attachment(struct attachment *attachment)
     if (attachment->process != 0) {
         struct process_image *image = section_process(&attachment->section, attachment->process);
         uint64_t generation = record_generation_of(load_relaxed(&image->word)) + 1;
-        store_release(&image->word, record_word(RECORD_FREE, 0, 0, generation));
+        store_release(&image->word, record_word(RECORD_FREE, 0, generation));
         liveness_give(&attachment->liveness);
     }
     section_close(&attachment->section);
@@ -122,19 +297,6 @@ static struct attachment *find_attachment(uint64_t device, uint64_t inode)
            !(attachment->is_shared && attachment->section.device == device && attachment->section.inode == inode))
         attachment = attachment->next;
     return attachment;
-}
-
-static int handle_for(struct attachment *attachment, bool read_only, struct cairn_heap **ret_heap)
-{
-    struct cairn_heap *heap = handle_take();
-    if (heap == NULL)
-        return -ENOMEM;
-    heap_view_init(&heap->core, &attachment->section, SHARED_HEAP);
-    heap->attachment = attachment;
-    heap->read_only = read_only;
-    attachment->handles++;
-    *ret_heap = heap;
-    return 0;
 }
 
 /* ---------------------------------------------------------------- creating a shared heap */
@@ -165,19 +327,20 @@ static int create_named(struct cairn_heap **ret_heap, const struct cairn_options
                 .bytes_max = options->bytes_max != 0 ? options->bytes_max : SHARED_BYTES_DEFAULT,
                 .page_shift = bit_highest(platform_page_size()),
                 .processes_max = PROCESSES_LIMIT,
+                .heaps_max = 1 << 16,
                 .created_at = time_now(),
             },
     };
     struct section_params *params = &creation.params;
     params->bytes_max = align_down(params->bytes_max, platform_page_size());
     if (params->bytes_max < UINT64_C(64) << 20) {
-        /* Small heaps have small tables. */
-        params->processes_max = 64;
-        params->owners_max = 256;
-        params->roots_max = 64;
+        /* Small heaps have small tables: a record for each 16 KiB, and they follow each other by cache lines. */
+        uint32_t records = (uint32_t)(params->bytes_max >> 14);
+        params->processes_max = params->owners_max = records < 256 ? records : 256;
+        params->heaps_max = params->roots_max = params->processes_max / 4 < 64 ? params->processes_max / 4 : 64;
+        params->packed = true;
     }
     random_fill(&params->instance, sizeof params->instance);
-    boot_id_get(params->boot_id);
 
     int error = file_create_unnamed(&creation.file, directory, options->mode != 0 ? options->mode : 0600);
     if (error < 0) {
@@ -202,10 +365,16 @@ static int create_named(struct cairn_heap **ret_heap, const struct cairn_options
     /* All of it exists before it has a name. */
     uint32_t number = 0;
     error = attachment_join(attachment);
+    struct heap_params heap_params = {
+        .process = attachment->process,
+        .options = heap_options_of(options->flags),
+    };
     if (error == 0)
-        error = heap_claim(&attachment->section, attachment->process, 0, &number);
-    if (error == 0)
-        error = handle_for(attachment, false, ret_heap);
+        error = heap_claim(&attachment->section, &heap_params, &number);
+    if (error == 0) {
+        *ret_heap = handle_for(attachment, number, options);
+        error = *ret_heap == NULL ? -ENOMEM : 0;
+    }
     if (error < 0) {
         end_attachment(attachment);
         return error_set(error, "%s: cannot be made: %s", name, cairn_strerror(error));
@@ -222,8 +391,10 @@ static int create_named(struct cairn_heap **ret_heap, const struct cairn_options
 
 /* ---------------------------------------------------------------- opening a shared heap */
 
-static int open_named(struct cairn_heap **ret_heap, const char *name, const char *directory, bool read_only)
+static int open_named(struct cairn_heap **ret_heap, const char *name, const char *directory,
+                      const struct cairn_options *options)
 {
+    bool read_only = (options->flags & CAIRN_READ_ONLY) != 0;
     int file;
     struct section_image header;
     int error = heap_file_open(directory, name, read_only, &file, &header);
@@ -237,8 +408,11 @@ static int open_named(struct cairn_heap **ret_heap, const char *name, const char
         file_close(file);
         if (!read_only && attachment->section.read_only)
             return error_set(-EBUSY, "%s: attached read-only in this process already", name);
-        error = handle_for(attachment, read_only, ret_heap);
-        return error < 0 ? error_set(error, "%s: cannot be opened: %s", name, cairn_strerror(error)) : 0;
+        *ret_heap = handle_for(attachment, SHARED_HEAP, options);
+        if (*ret_heap == NULL)
+            return error_set(-ENOMEM, "%s: no memory for its bookkeeping", name);
+        (*ret_heap)->read_only = read_only;
+        return 0;
     }
 
     attachment = new_attachment(name, directory);
@@ -257,12 +431,15 @@ static int open_named(struct cairn_heap **ret_heap, const char *name, const char
     }
     if (!read_only)
         error = attachment_join(attachment);
-    if (error == 0)
-        error = handle_for(attachment, read_only, ret_heap);
+    if (error == 0) {
+        *ret_heap = handle_for(attachment, SHARED_HEAP, options);
+        error = *ret_heap == NULL ? -ENOMEM : 0;
+    }
     if (error < 0) {
         end_attachment(attachment);
         return error_set(error, "%s: cannot be attached: %s", name, cairn_strerror(error));
     }
+    (*ret_heap)->read_only = read_only;
     link_attachment(attachment);
     return 0;
 }
@@ -280,11 +457,12 @@ static void recover_at_attach(struct cairn_heap *heap)
     mutex_unlock(&process_lock);
 }
 
-static int open_checked(struct cairn_heap **ret_heap, const char *name, const char *directory, bool read_only)
+static int open_checked(struct cairn_heap **ret_heap, const char *name, const char *directory,
+                        const struct cairn_options *options)
 {
     struct cairn_heap *heap;
     mutex_lock(&process_lock);
-    int error = open_named(&heap, name, directory, read_only);
+    int error = open_named(&heap, name, directory, options);
     mutex_unlock(&process_lock);
     if (error < 0)
         return error;
@@ -309,22 +487,124 @@ static int create_shared(struct cairn_heap **ret_heap, const struct cairn_option
     for (uint32_t attempt = 0; attempt < 1000; attempt++) {
         struct cairn_heap *heap = NULL;
         if ((options->flags & CAIRN_OPEN_OR_CREATE) != 0) {
-            error = open_checked(ret_heap, options->name, directory, false);
+            error = open_checked(ret_heap, options->name, directory, options);
             if (error != -ENOENT)
                 return error;
         }
         mutex_lock(&process_lock);
         error = create_named(&heap, options, directory);
         mutex_unlock(&process_lock);
-        if (error == 0)
+        if (error == 0) {
+            error = commit_start(heap, options);
+            if (error < 0) {
+                (void)cairn_heap_destroy(heap);
+                return error_set(-ENOMEM, "%s: its bytes_start cannot be committed", options->name);
+            }
             *ret_heap = heap;
+        }
         if (error != -EEXIST || (options->flags & CAIRN_OPEN_OR_CREATE) == 0)
             return error;
     }
     return error;
 }
 
+/* ---------------------------------------------------------------- children of shared heaps */
+
+/*
+ * A child is found by a root of its parent whose ref has the highest bit set: the rest is the child's number and, above
+ * it, the generation of its record, so that a root that outlived its heap is known for what it is.
+ */
+static uint64_t child_ref(uint32_t number, uint64_t record)
+{
+    return ROOT_IS_HEAP | record_generation_of(record) << UNIT_HEAP_BITS | number;
+}
+
+static bool child_of_ref(const struct section *section, uint64_t ref, uint32_t *ret_number)
+{
+    uint32_t number = (uint32_t)(ref & UNIT_HEAP_MASK);
+    if ((ref & ROOT_IS_HEAP) == 0 || number == 0 || number > section->heaps_max ||
+        number > load_acquire(&section->image->heaps_end))
+        return false;
+    uint64_t record = load_acquire(&section_heap(section, number)->word);
+    *ret_number = number;
+    return record_state_of(record) == RECORD_LIVE && child_ref(number, record) == ref;
+}
+
+static int create_child(struct cairn_heap **ret_heap, const struct cairn_options *options)
+{
+    struct cairn_heap *parent = options->parent;
+    struct attachment *attachment = parent->attachment;
+    const char *name = options->name;
+    uint64_t ref;
+    uint32_t number;
+    int error = name_check(name);
+    if (error == 0 && strlen(name) > CAIRN_ROOT_NAME_MAX)
+        error = error_set(-ENAMETOOLONG, "a child's name may have %d bytes at most", CAIRN_ROOT_NAME_MAX);
+    if (error < 0)
+        return error;
+    struct bins *bins = call_begin(parent, "create");
+    if (bins == NULL)
+        return cairn_last_errno();
+    call_end(parent, bins);
+    if (root_find(parent, name, &ref) && child_of_ref(&attachment->section, ref, &number))
+        return error_set(-EEXIST, "%s: the heap has a child of that name", name);
+
+    mutex_lock(&process_lock);
+    error = make_private(attachment, options, parent->core.number, ret_heap);
+    mutex_unlock(&process_lock);
+    if (error < 0)
+        return error_set(error == -ENOSPC ? -ENOMEM : error, "%s: cannot be made: %s", name, cairn_strerror(error));
+    struct cairn_heap *heap = *ret_heap;
+    memcpy(heap->name, name, strlen(name) + 1);
+    error = commit_start(heap, options);
+    if (error == 0)
+        error = root_store(parent, name, child_ref(heap->core.number, heap->core.word_made));
+    if (error < 0)
+        (void)cairn_heap_destroy(heap);
+    return error;
+}
+
+CAIRN_API int cairn_heap_open_child(struct cairn_heap **ret_heap, struct cairn_heap *parent, const char *name)
+{
+    if (parent->state != HEAP_OPEN)
+        crime_closed(parent, "open_child");
+    uint64_t ref;
+    uint32_t number;
+    int error = name_check(name);
+    if (error < 0)
+        return error;
+    if (!parent->attachment->is_shared || !root_find(parent, name, &ref) ||
+        !child_of_ref(&parent->attachment->section, ref, &number))
+        return error_set(-ENOENT, "%s: the heap has no child of that name", name);
+    struct cairn_options none = {0};
+    mutex_lock(&process_lock);
+    struct cairn_heap *heap = handle_for(parent->attachment, number, &none);
+    mutex_unlock(&process_lock);
+    if (heap == NULL)
+        return error_set(-ENOMEM, "%s: no memory for its bookkeeping", name);
+    heap->read_only = parent->read_only;
+    memcpy(heap->name, name, strlen(name) + 1);
+    *ret_heap = heap;
+    return 0;
+}
+
 /* ---------------------------------------------------------------- the calls */
+
+static int check_private(const struct cairn_options *wanted)
+{
+    if ((wanted->flags & (CAIRN_OPEN_OR_CREATE | CAIRN_BOUND)) != 0 || wanted->directory != NULL || wanted->mode != 0)
+        return error_set(-EINVAL, "a private heap has no name to be opened by");
+    if (wanted->parent != NULL && (wanted->memory != NULL || wanted->calls != NULL))
+        return error_set(-EINVAL, "a child takes its parent's memory");
+    if (wanted->parent != NULL && (wanted->parent->mode != MODE_THREADS || wanted->parent->lockable))
+        return error_set(-EINVAL, "a heap with a lock or an owner of its own has no children");
+    if (wanted->memory != NULL && (wanted->calls != NULL || (uintptr_t)wanted->memory % 64 != 0))
+        return error_set(-EINVAL, "memory must be aligned to 64 bytes, and not come with calls");
+    if (wanted->parent == NULL && (wanted->bytes_max != 0 || wanted->memory != NULL) &&
+        wanted->bytes_max < (wanted->memory != NULL ? 4096 : BOUNDED_BYTES_MIN))
+        return error_set(-EINVAL, "a bounded heap has %llu bytes at least", (unsigned long long)BOUNDED_BYTES_MIN);
+    return 0;
+}
 
 CAIRN_API int cairn_heap_create(struct cairn_heap **ret_heap, const struct cairn_options *options)
 {
@@ -334,11 +614,26 @@ CAIRN_API int cairn_heap_create(struct cairn_heap **ret_heap, const struct cairn
         return error;
     if (ret_heap == NULL || (wanted.flags & CAIRN_READ_ONLY) != 0)
         return error_set(-EINVAL, "a heap is created for writing, and into a variable");
-    if (wanted.name != NULL)
+    if (wanted.parent != NULL && wanted.parent->state != HEAP_OPEN)
+        crime_closed(wanted.parent, "create");
+    if (wanted.parent != NULL && wanted.parent->attachment->is_shared) {
+        if (wanted.memory != NULL || wanted.calls != NULL ||
+            (wanted.flags & ~(CAIRN_EXACT_SIZES | CAIRN_BOUND)) != 0)
+            return error_set(-EINVAL, "a child takes its parent's memory and is opened by its parent");
+        struct cairn_heap *heap;
+        error = create_child(&heap, &wanted);
+        if (error == 0)
+            *ret_heap = heap;
+        return error;
+    }
+    if (wanted.name != NULL) {
+        if ((wanted.flags & (CAIRN_UNSERIALIZED | CAIRN_LOCKABLE | CAIRN_BOUND)) != 0 || wanted.memory != NULL ||
+            wanted.calls != NULL || wanted.parent != NULL)
+            return error_set(-EINVAL, "%s: an option of private heaps, for a shared one", wanted.name);
         return create_shared(ret_heap, &wanted);
-    if ((wanted.flags & CAIRN_OPEN_OR_CREATE) != 0 || wanted.directory != NULL)
-        return error_set(-EINVAL, "a private heap has no name to be opened by");
-    return create_private(ret_heap, &wanted);
+    }
+    error = check_private(&wanted);
+    return error < 0 ? error : create_private(ret_heap, &wanted);
 }
 
 CAIRN_API int cairn_heap_open(struct cairn_heap **ret_heap, const char *name, const struct cairn_options *options)
@@ -352,22 +647,14 @@ CAIRN_API int cairn_heap_open(struct cairn_heap **ret_heap, const char *name, co
         error = directory_get(wanted.directory, false, directory, NULL);
     if (error < 0)
         return error;
-    if (ret_heap == NULL || (wanted.flags & CAIRN_OPEN_OR_CREATE) != 0)
+    if (ret_heap == NULL || (wanted.flags & ~CAIRN_READ_ONLY) != 0)
         return error_set(-EINVAL, "opening never creates, and needs a variable to store to");
-    return open_checked(ret_heap, name, directory, (wanted.flags & CAIRN_READ_ONLY) != 0);
+    return open_checked(ret_heap, name, directory, &wanted);
 }
 
-CAIRN_API void cairn_heap_close(struct cairn_heap *heap)
+static void close_shared(struct cairn_heap *heap)
 {
-    if (heap == NULL)
-        return;
-    if (heap->state != HEAP_OPEN)
-        crime_closed(heap, "close");
     struct attachment *attachment = heap->attachment;
-    if (!attachment->is_shared) {
-        close_private(heap);
-        return;
-    }
     mutex_lock(&process_lock);
     handle_give(heap);
     if (--attachment->handles == 0) {
@@ -377,17 +664,108 @@ CAIRN_API void cairn_heap_close(struct cairn_heap *heap)
     mutex_unlock(&process_lock);
 }
 
+CAIRN_API void cairn_heap_close(struct cairn_heap *heap)
+{
+    if (heap == NULL)
+        return;
+    if (heap->state != HEAP_OPEN)
+        crime_closed(heap, "close");
+    if (heap->attachment->is_shared)
+        close_shared(heap);
+    else
+        close_private(heap);
+}
+
+/* Whether the heap still is what the handle was made for. */
+static int check_alive(struct cairn_heap *heap)
+{
+    if (load_acquire(&heap->core.image->word) == heap->core.word_made)
+        return 0;
+    return error_set(-ESTALE, "%s: was destroyed already", heap->attachment->name);
+}
+
+/* Ending a heap that other processes work in needs a barrier in them. */
+static int require_barrier(const struct cairn_heap *heap)
+{
+    if (barrier_system_ready() == 0)
+        return 0;
+    return error_set(-EOPNOTSUPP, "%s: the system has no membarrier(2), which this needs", heap->attachment->name);
+}
+
+static int destroy_child(struct cairn_heap *heap)
+{
+    int error = require_barrier(heap);
+    if (error < 0)
+        return error;
+    struct thread_owner *owner = thread_owner_get(heap->attachment);
+    if (owner == NULL)
+        return cairn_last_errno();
+    struct section *section = &heap->attachment->section;
+    uint32_t number = heap->core.number;
+    roots_drop(heap->attachment, owner->core.number, number);
+    heap_kill(section, heap->attachment->process, number);
+    barrier_system();
+    mutex_lock(&process_lock);
+    attachment_recover(heap->attachment, owner->core.number); /* a dead one's hand may name a block of it */
+    heap_sweep(section, owner->core.number, number);
+    mutex_unlock(&process_lock);
+    return 0;
+}
+
+CAIRN_API int cairn_heap_destroy(struct cairn_heap *heap)
+{
+    if (heap == NULL)
+        return 0;
+    if (heap->state != HEAP_OPEN)
+        crime_closed(heap, "destroy");
+    struct attachment *attachment = heap->attachment;
+    if (load_relaxed(&heap->core.image->children) != 0)
+        return error_set(-EBUSY, "the heap has %u children", load_relaxed(&heap->core.image->children));
+    if (!attachment->is_shared) {
+        close_private(heap);
+        return 0;
+    }
+    if (heap->read_only)
+        return error_set(-EROFS, "%s: attached read-only", attachment->name);
+    int error = check_alive(heap);
+    if (error == 0 && heap->core.number != SHARED_HEAP) {
+        error = destroy_child(heap);
+        if (error < 0)
+            return error;
+    } else if (error == 0) {
+        heap_file_unlink(attachment);
+        heap_kill(&attachment->section, attachment->process, SHARED_HEAP);
+    }
+    close_shared(heap);
+    return error;
+}
+
+static int reset_shared(struct cairn_heap *heap)
+{
+    struct thread_owner *owner = thread_owner_get(heap->attachment);
+    if (owner == NULL)
+        return cairn_last_errno();
+    int error = check_alive(heap);
+    if (error == 0)
+        error = require_barrier(heap);
+    if (error < 0)
+        return error;
+    mutex_lock(&process_lock);
+    attachment_recover(heap->attachment, owner->core.number);
+    heap_reset_begin(&owner->core, &heap->core);
+    barrier_system();
+    bool done = heap_reset_finish(&owner->core, &heap->core);
+    mutex_unlock(&process_lock);
+    return done ? 0 : error_set(-EBUSY, "%s: others hold memory of it", heap->attachment->name);
+}
+
 CAIRN_API int cairn_heap_reset(struct cairn_heap *heap)
 {
     if (heap->state != HEAP_OPEN)
         crime_closed(heap, "reset");
-    if (heap->attachment->is_shared)
-        return error_set(-EOPNOTSUPP, "%s: a shared heap cannot be reset", heap->attachment->name);
-    struct thread_owner *owner = thread_owner_get(heap->attachment);
-    if (owner == NULL)
-        return cairn_last_errno();
-    heap_clear(&owner->core, &heap->core);
-    return 0;
+    if (heap->read_only)
+        return error_set(-EROFS, "%s: attached read-only", heap->attachment->name);
+    return heap->attachment->is_shared ? reset_shared(heap) : clear_private(heap, false);
 }
 
 CAIRN_API int cairn_heap_unlink(const char *name, const char *directory)

@@ -77,6 +77,8 @@ struct check {
     void *arg;
 };
 
+static void tell(void *arg, const char *format, ...) PRINTF_LIKE(2, 3);
+
 static void tell(void *arg, const char *format, ...)
 {
     const struct check *check = arg;
@@ -159,16 +161,17 @@ CAIRN_API int cairn_stats_get(struct cairn_heap *heap, cairn_stats *ret_stats)
     const struct section_image *image = section->image;
     const struct heap_image *record = heap->core.image;
     bool is_shared = attachment->is_shared;
+    bool has_own_section = !attachment->is_process_section && record->parent == 0;
     struct counting counting = {
         .section = section,
         .heap = heap->core.number,
         .stats =
             {
                 .size = ret_stats->size,
-                .bytes_committed = load_relaxed(is_shared ? &image->bytes_committed : &record->bytes_charged),
-                .bytes_committed_peak = load_relaxed(is_shared ? &image->bytes_peak : &record->bytes_peak),
+                .bytes_committed = load_relaxed(has_own_section ? &image->bytes_committed : &record->bytes_charged),
+                .bytes_committed_peak = load_relaxed(has_own_section ? &image->bytes_peak : &record->bytes_peak),
                 .bytes_reserved = section->bytes_max,
-                .bytes_max = is_shared ? section->bytes_max : record->bytes_max,
+                .bytes_max = has_own_section ? section->bytes_max : record->bytes_max,
                 .growths = load_relaxed(&image->growths),
                 .owners = count_live_owners(section),
                 .processes = is_shared ? count_live_processes(attachment) : 1,
@@ -189,19 +192,23 @@ CAIRN_API int cairn_stats_get(struct cairn_heap *heap, cairn_stats *ret_stats)
 
 CAIRN_API int64_t cairn_trim(struct cairn_heap *heap)
 {
-    struct bins *bins = thread_attach(heap, "trim");
+    struct bins *bins = call_begin(heap, "trim");
     if (bins == NULL)
         return cairn_last_errno();
-    return (int64_t)core_trim(bins, &heap->core);
+    uint64_t bytes = core_trim(bins, &heap->core);
+    call_end(heap, bins);
+    return (int64_t)bytes;
 }
 
 CAIRN_API int cairn_recover(struct cairn_heap *heap)
 {
-    struct bins *bins = thread_attach(heap, "recover");
+    struct bins *bins = call_begin(heap, "recover");
     if (bins == NULL)
         return cairn_last_errno();
+    uint32_t by = bins->owner->number;
+    call_end(heap, bins);
     mutex_lock(&process_lock);
-    uint32_t recovered = attachment_recover(heap->attachment, bins->owner->number);
+    uint32_t recovered = attachment_recover(heap->attachment, by);
     mutex_unlock(&process_lock);
     return (int)recovered;
 }

@@ -81,7 +81,7 @@ static int check_header(const char *name, int file, const struct file_status *st
         return error_set(error, "%s: %s", name, reason);
     if (load_relaxed(&ret_header->damaged) != 0)
         return error_set(-EUCLEAN, "%s: marked as damaged", name);
-    if (!counts_are_possible(ret_header) || ret_header->address == 0)
+    if (!counts_are_possible(ret_header) || ret_header->address == 0 || ret_header->commit_offset == 0)
         return error_set(-EUCLEAN, "%s: damaged: the header counts more than there can be", name);
     uint64_t units_end = load_relaxed(&ret_header->units_end);
     if (status->bytes < ret_header->heaps_offset + sizeof(struct heap_image) ||
@@ -118,6 +118,19 @@ int heap_file_open(const char *directory, const char *name, bool read_only, int 
     }
     *ret_file = file;
     return 0;
+}
+
+void heap_file_unlink(const struct attachment *attachment)
+{
+    int file;
+    struct file_status status;
+    if (file_open(&file, attachment->directory, attachment->name, true) < 0)
+        return;
+    bool same = file_status_get(file, &status) == 0 && status.device == attachment->section.device &&
+                status.inode == attachment->section.inode;
+    file_close(file);
+    if (same)
+        (void)file_unlink(attachment->directory, attachment->name);
 }
 
 /* ---------------------------------------------------------------- addresses */

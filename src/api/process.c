@@ -7,18 +7,60 @@ struct mutex process_lock;
 struct attachment *process_attachments;
 static struct attachment *private_attachment;
 
+enum {
+    HANDLES_PER_CHUNK = 256,
+    HANDLE_CHUNKS = 4096,
+    CLOSED_KEPT = 128,
+};
+
+static struct cairn_heap *handle_chunks[HANDLE_CHUNKS];
+static uint32_t handles_used;
+
+static struct cairn_heap *handle_at(uint32_t index)
+{
+    return &handle_chunks[index / HANDLES_PER_CHUNK][index % HANDLES_PER_CHUNK];
+}
+
 /* ---------------------------------------------------------------- fork */
+
+static uint32_t forking_thread;
 
 static void before_fork(void)
 {
     mutex_lock(&process_lock);
     pool_before_fork();
+    forking_thread = thread_id();
 }
 
 static void parent_after_fork(void)
 {
     pool_after_fork();
     mutex_unlock(&process_lock);
+}
+
+/*
+ * A heap's lock that the forking thread held is the child's one thread's now. One that another thread held was copied in
+ * the middle of a call of a thread that is not here: its owner is recovered like any that died.
+ */
+static void lock_after_fork(struct cairn_heap *heap)
+{
+    if (heap->state != HEAP_OPEN || load_relaxed(&heap->lock.mutex.state) == 0)
+        return;
+    if (load_relaxed(&heap->lock.holder) == forking_thread) {
+        store_relaxed(&heap->lock.holder, thread_id());
+        return;
+    }
+    heap->lock = (struct heap_lock){0};
+    if (heap->one != NULL)
+        one_owner_revive(heap->one);
+    else if (load_relaxed(&heap->core.image->life) == 0)
+        store_release(&heap->core.image->life, load_relaxed(&heap->core.life_made));
+}
+
+static void locks_after_fork(void)
+{
+    for (uint32_t index = 0; index < handles_used; index++)
+        lock_after_fork(handle_at(index));
 }
 
 /*
@@ -34,6 +76,7 @@ static void child_after_fork(void)
             a->process = 0;
     }
     thread_after_fork();
+    locks_after_fork();
     mutex_unlock(&process_lock);
 }
 
@@ -52,6 +95,12 @@ static int watch_forks(void)
 static uint32_t page_shift(void)
 {
     return bit_highest(platform_page_size());
+}
+
+/* watch_forks for those who make sections of their own. */
+int process_watch(void)
+{
+    return watch_forks();
 }
 
 int process_section(struct attachment **ret_attachment)
@@ -82,6 +131,7 @@ int process_section(struct attachment **ret_attachment)
         pool_give(attachment, sizeof *attachment);
         return error;
     }
+    attachment->is_process_section = true;
     attachment->next = process_attachments;
     process_attachments = attachment;
     private_attachment = attachment;
@@ -91,80 +141,137 @@ int process_section(struct attachment **ret_attachment)
 
 /* ---------------------------------------------------------------- being a process of a shared section */
 
+/* First the lock, then the record: killed in between there is nothing to recover. */
+static int join_as(struct attachment *attachment, uint32_t number)
+{
+    struct section *section = &attachment->section;
+    struct process_image *image = section_process(section, number);
+    if (number > load_acquire(&section->image->processes_end)) {
+        int error = section_commit_record(section, image, sizeof *image, &section->image->processes_end, number - 1);
+        if (error < 0)
+            return error;
+    }
+    if (record_state_of(load_acquire(&image->word)) != RECORD_FREE)
+        return -EBUSY;
+    struct liveness liveness;
+    int error = liveness_take(&liveness, section->file, LIVENESS_OFFSET + number);
+    if (error < 0)
+        return error;
+    uint64_t word = load_acquire(&image->word);
+    if (record_state_of(word) != RECORD_FREE) {
+        liveness_give(&liveness);
+        return -EBUSY;
+    }
+    image->process_id = process_id();
+    store_release(&image->word, record_word(RECORD_LIVE, 0, record_generation_of(word)));
+    attachment->liveness = liveness;
+    attachment->process = number;
+    fetch_add_relaxed(&section->image->attaches, 1);
+    return 0;
+}
+
 int attachment_join(struct attachment *attachment)
 {
     struct section *section = &attachment->section;
     if (!attachment->is_shared || attachment->process != 0)
         return 0;
     int error = watch_forks();
+    if (error == 0 && !section_file_is_ours(section))
+        error = -EBADF;
     if (error < 0)
         return error;
-    /* First the lock, then the record: killed in between there is nothing to recover. */
-    for (uint32_t number = 1; number <= section->processes_max; number++) {
-        struct process_image *image = section_process(section, number);
-        if (number > load_acquire(&section->image->processes_end)) {
-            error = section_commit_record(section, image, sizeof *image, &section->image->processes_end, number - 1);
-            if (error < 0)
-                return error;
+    (void)barrier_system_ready(); /* a destroy asks for a barrier; where there is none it waits for the hands alone */
+
+    bool recovered = false;
+    for (uint32_t number = 1;; number++) {
+        if (number > section->processes_max) {
+            if (recovered)
+                return -EAGAIN;
+            attachment_recover(attachment, 0); /* the dead may hold all the records */
+            recovered = true;
+            number = 1;
         }
-        uint64_t word = load_acquire(&image->word);
-        if (record_state_of(word) != RECORD_FREE)
-            continue;
-        struct liveness liveness;
-        error = liveness_take(&liveness, section->file, LIVENESS_OFFSET + number);
-        if (error == -EBUSY)
-            continue;
-        if (error < 0)
+        error = join_as(attachment, number);
+        if (error != -EBUSY)
             return error;
-        word = load_acquire(&image->word);
-        if (record_state_of(word) != RECORD_FREE ||
-            !cas_acq_rel(&image->word, &word, record_word(RECORD_LIVE, 0, 0, record_generation_of(word)))) {
-            liveness_give(&liveness);
-            continue;
-        }
-        image->process_id = process_id();
-        attachment->liveness = liveness;
-        attachment->process = number;
-        fetch_add_relaxed(&section->image->attaches, 1);
-        return 0;
     }
-    return -EAGAIN;
 }
 
-static bool process_is_alive(void *arg, uint32_t process)
+/* ---------------------------------------------------------------- recovering the dead */
+
+static void pass_barrier(void *arg)
 {
-    const struct attachment *attachment = arg;
-    if (process == attachment->process)
-        return true;
-    return liveness_probe(attachment->section.file, LIVENESS_OFFSET + process) != 0;
+    (void)arg;
+    barrier_system();
 }
 
-/* In a forked child every owner of the private section that is not this process's is dead by definition. */
-static uint32_t recover_after_fork(struct attachment *attachment, uint32_t by)
+struct seizing {
+    struct attachment *attachment;
+    struct liveness liveness;
+};
+
+static bool seize(void *arg, uint32_t process)
+{
+    struct seizing *seizing = arg;
+    const struct attachment *attachment = seizing->attachment;
+    return process != attachment->process &&
+           liveness_probe(attachment->section.file, LIVENESS_OFFSET + process) == 0 &&
+           liveness_take(&seizing->liveness, attachment->section.file, LIVENESS_OFFSET + process) == 0;
+}
+
+static void let_go(void *arg)
+{
+    struct seizing *seizing = arg;
+    liveness_give(&seizing->liveness);
+}
+
+/* Whether an owner is the one of a heap: those belong to the handle, not to a thread. */
+static bool is_of_a_handle(const struct attachment *attachment, uint32_t number)
+{
+    for (uint32_t index = 0; index < handles_used; index++) {
+        const struct cairn_heap *heap = handle_at(index);
+        if (heap->state == HEAP_OPEN && heap->attachment == attachment && heap->one != NULL &&
+            heap->one->core.number == number)
+            return true;
+    }
+    return false;
+}
+
+/* In a forked child every owner of a private section that is not this process's is dead by definition. */
+static uint32_t recover_after_fork(struct attachment *attachment)
 {
     struct section *section = &attachment->section;
-    struct recovery recovery = {.section = section, .by = by, .process_is_alive = process_is_alive, .arg = attachment};
     uint32_t recovered = 0;
     uint32_t end = load_acquire(&section->image->owners_end);
+    attachment->needs_recovery = false;
     for (uint32_t number = 1; number <= end && number <= section->owners_max; number++) {
-        bool mine = false;
+        bool mine = is_of_a_handle(attachment, number);
         for (struct thread_owner *owner = attachment->owners; owner != NULL; owner = owner->next_of_attachment)
             mine = mine || owner->core.number == number;
-        if (!mine && recovery_of_owner(&recovery, number))
-            recovered++;
+        if (mine || record_state_of(load_acquire(&section_owner(section, number)->word)) == RECORD_FREE)
+            continue;
+        recovery_of_owner(section, number);
+        recovered++;
     }
-    attachment->needs_recovery = false;
     return recovered;
 }
 
 uint32_t attachment_recover(struct attachment *attachment, uint32_t by)
 {
     if (attachment->needs_recovery)
-        return recover_after_fork(attachment, by);
-    if (!attachment->is_shared)
+        return recover_after_fork(attachment);
+    /* A descriptor that the application closed may be another file by now: there, nobody's locks are to be found. */
+    if (!attachment->is_shared || !section_file_is_ours(&attachment->section))
         return 0;
+    struct seizing seizing = {.attachment = attachment};
     struct recovery recovery = {
-        .section = &attachment->section, .by = by, .process_is_alive = process_is_alive, .arg = attachment};
+        .section = &attachment->section,
+        .by = by,
+        .seize = seize,
+        .let_go = let_go,
+        .barrier = pass_barrier,
+        .arg = &seizing,
+    };
     return recovery_of_dead(&recovery);
 }
 
@@ -174,14 +281,6 @@ uint32_t attachment_recover(struct attachment *attachment, uint32_t by)
  * Handles lie in chunks that are never unmapped: a late call with a closed handle finds it marked closed. Places are
  * reused first-in first-out, and not before a good many others were closed after them.
  */
-enum {
-    HANDLES_PER_CHUNK = 256,
-    HANDLE_CHUNKS = 4096,
-    CLOSED_KEPT = 128,
-};
-
-static struct cairn_heap *handle_chunks[HANDLE_CHUNKS];
-static uint32_t handles_used;
 static struct cairn_heap *closed_first;
 static struct cairn_heap *closed_last;
 static uint32_t closed_count;
@@ -220,6 +319,12 @@ struct cairn_heap *handle_take(void)
     heap->core.key = next_key;
     next_key += UINT64_C(1) << 24;
     heap->state = HEAP_OPEN;
+    heap->mode = MODE_THREADS;
+    heap->lock = (struct heap_lock){0};
+    heap->one = NULL;
+    heap->read_only = heap->lockable = false;
+    heap->on_failure = NULL;
+    heap->name[0] = '\0';
     heap->opened++;
     return heap;
 }

@@ -23,6 +23,7 @@ struct attachment {
     uint32_t process;            /* number of our record in the section; 0: none yet (or a fork made us another) */
     uint32_t handles;
     bool is_shared;
+    bool is_process_section;     /* where private heaps live that have no section of their own */
     bool needs_recovery;         /* forked: the owners of the parent's other threads are dead here */
     char name[CAIRN_NAME_MAX + 1];
     char directory[DIRECTORY_BYTES];
@@ -31,7 +32,7 @@ struct attachment {
 /* A thread's owner in one section. */
 struct thread_owner {
     struct core_owner core;
-    struct attachment *attachment; /* NULL: closed by another thread; only the memory is left to give back */
+    _Atomic(struct attachment *) attachment; /* NULL: closed by another thread; only the memory is left to give back */
     struct thread_owner *next_of_thread;
     struct thread_owner *next_of_attachment;
 };
@@ -48,13 +49,35 @@ enum heap_state {
     HEAP_CLOSED = 2,
 };
 
+/* Who allocates in a heap: each thread by its own owner record, or all by one. */
+enum heap_mode {
+    MODE_THREADS = 0,
+    MODE_LOCKED = 1,       /* one owner, and every call under the heap's lock: small heaps, where slabs that idle threads
+                              hold would be most of it */
+    MODE_UNSERIALIZED = 2, /* one owner, no lock: the caller sees to it */
+};
+
+/* Recursive; of this process. */
+struct heap_lock {
+    struct mutex mutex;
+    atomic_u32 holder; /* thread id; 0: nobody */
+    uint32_t depth;
+};
+
 struct cairn_heap {
     struct core_heap core; /* first: the fast paths read it */
     struct attachment *attachment;
     struct cairn_heap *next_closed;
     enum heap_state state;
+    enum heap_mode mode;
     bool read_only;
-    uint32_t opened; /* how often this place was used: for people */
+    bool lockable;
+    uint32_t opened;          /* how often this place was used: for people */
+    struct heap_lock lock;    /* MODE_LOCKED, lockable */
+    struct thread_owner *one; /* MODE_LOCKED, MODE_UNSERIALIZED */
+    cairn_failure_fn *on_failure;
+    void *on_failure_arg;
+    char name[CAIRN_NAME_MAX + 1]; /* of a child */
 };
 
 /* ---------------------------------------------------------------- threads */
@@ -73,6 +96,24 @@ ALWAYS_INLINE struct bins *thread_bins(const struct cairn_heap *heap)
  * read-only, no memory, too many owners. Names a closed handle as misuse.
  */
 struct bins *thread_attach(struct cairn_heap *heap, const char *call);
+
+/*
+ * Begins a call that changes the heap: checks the handle, waits for the heap's lock or a reset, and returns the bins to
+ * work with; NULL with the reason set. Ends by call_end, before which no callback of the user's may run.
+ */
+struct bins *call_begin(struct cairn_heap *heap, const char *call);
+void call_end(struct cairn_heap *heap, struct bins *bins);
+
+/* The one owner of a heap that has one. */
+struct thread_owner *one_owner_new(struct attachment *attachment);
+void one_owner_end(struct thread_owner *one);
+
+/* In a forked child: the owner died in the middle of a call; recovers it and makes it anew. */
+void one_owner_revive(struct thread_owner *one);
+
+void heap_lock_take(struct heap_lock *lock);
+void heap_lock_give(struct heap_lock *lock);
+bool heap_lock_is_mine(const struct heap_lock *lock);
 
 /* The calling thread's owner in a section, claimed when it has none. The caller holds no lock. */
 struct thread_owner *thread_owner_get(struct attachment *attachment);
@@ -94,6 +135,9 @@ extern struct attachment *process_attachments;
 /* The section of private heaps, made when first needed; process_lock is held. */
 int process_section(struct attachment **ret_attachment);
 
+/* Prepares this process for forks; before it makes its first section. */
+int process_watch(void);
+
 /* A new handle, its state HEAP_OPEN and its key set; process_lock is held. NULL: no memory. */
 struct cairn_heap *handle_take(void);
 
@@ -105,6 +149,12 @@ int attachment_join(struct attachment *attachment);
 
 /* Recovers what the dead left in a section; by is the calling thread's owner there. */
 uint32_t attachment_recover(struct attachment *attachment, uint32_t by);
+
+/* Finds a root of the heap, whatever its ref stands for. */
+bool root_find(const struct cairn_heap *heap, const char *name, uint64_t *ret_ref);
+
+/* Sets a root of the heap to a ref; sets the reason. */
+int root_store(struct cairn_heap *heap, const char *name, uint64_t ref);
 
 /* Removes all roots of a private heap that ends, lest the next heap of that number finds them. */
 void roots_drop(struct attachment *attachment, uint32_t owner, uint32_t heap);

@@ -139,35 +139,55 @@ static int check_name(const char *name)
     return 0;
 }
 
-CAIRN_API int cairn_root_set(struct cairn_heap *heap, const char *name, void *block)
+/* ref 0 removes the root. */
+static int change_root(struct cairn_heap *heap, const char *name, uint64_t ref)
 {
-    int error = check_name(name);
-    if (error < 0)
-        return error;
-    if (thread_attach(heap, "root_set") == NULL)
-        return cairn_last_errno();
     struct attachment *attachment = heap->attachment;
     struct section *section = &attachment->section;
-    if (block != NULL && !section_holds_units(section, block))
-        return error_set(-EINVAL, "root \"%s\": %p is not memory of the heap", name, block);
     struct thread_owner *owner = thread_owner_get(attachment);
     if (owner == NULL)
         return cairn_last_errno();
 
+    int error = 0;
+    uint64_t before;
     lock_roots(attachment, owner->core.number);
-    uint64_t ref;
-    struct root_image *root = find_root(section, heap->core.number, name, &ref);
-    if (root != NULL && block != NULL)
-        store_release(&root->ref, section_ref(section, block));
+    struct root_image *root = find_root(section, heap->core.number, name, &before);
+    if (root != NULL && ref != 0)
+        store_release(&root->ref, ref);
     else if (root != NULL)
         store_release(&root->word, root_word(RECORD_FREE, 0, 0, load_relaxed(&root->word) + 1));
-    else if (block != NULL)
-        error = new_root(section, heap->core.number, owner->core.number, name, section_ref(section, block));
+    else if (ref != 0)
+        error = new_root(section, heap->core.number, owner->core.number, name, ref);
     unlock_roots(attachment);
     if (error < 0)
         return error_set(error, "root \"%s\": %s", name,
                          error == -ENOSPC ? "all root entries are in use" : cairn_strerror(error));
     return 0;
+}
+
+bool root_find(const struct cairn_heap *heap, const char *name, uint64_t *ret_ref)
+{
+    return find_root(heap->core.section, heap->core.number, name, ret_ref) != NULL;
+}
+
+int root_store(struct cairn_heap *heap, const char *name, uint64_t ref)
+{
+    return change_root(heap, name, ref);
+}
+
+CAIRN_API int cairn_root_set(struct cairn_heap *heap, const char *name, void *block)
+{
+    int error = check_name(name);
+    if (error < 0)
+        return error;
+    struct bins *bins = call_begin(heap, "root_set");
+    if (bins == NULL)
+        return cairn_last_errno();
+    call_end(heap, bins);
+    const struct section *section = heap->core.section;
+    if (block != NULL && !section_holds_units(section, block))
+        return error_set(-EINVAL, "root \"%s\": %p is not memory of the heap", name, block);
+    return change_root(heap, name, block != NULL ? section_ref(section, block) : 0);
 }
 
 CAIRN_API void *cairn_root_get(struct cairn_heap *heap, const char *name)
@@ -188,7 +208,7 @@ CAIRN_API int cairn_root_walk(struct cairn_heap *heap, cairn_root_fn *visit, voi
     uint64_t ref;
     uint32_t end = roots_end(heap->core.section);
     for (uint32_t i = 0; i < end; i++) {
-        if (!read_root(heap->core.section, i, heap->core.number, name, &ref))
+        if (!read_root(heap->core.section, i, heap->core.number, name, &ref) || (ref & ROOT_IS_HEAP) != 0)
             continue;
         int result = visit(name, cairn_at(heap, ref), arg);
         if (result != 0)

@@ -63,7 +63,7 @@ static void give_owner(struct thread *thread, struct thread_owner *owner)
 
 static void unlink_from_attachment(struct thread_owner *owner)
 {
-    struct thread_owner **link = &owner->attachment->owners;
+    struct thread_owner **link = &load_relaxed(&owner->attachment)->owners;
     while (*link != owner)
         link = &(*link)->next_of_attachment;
     *link = owner->next_of_attachment;
@@ -76,7 +76,7 @@ static void thread_exit(void *arg)
     while (thread->owners != NULL) {
         struct thread_owner *owner = thread->owners;
         thread->owners = owner->next_of_thread;
-        if (owner->attachment != NULL) {
+        if (load_relaxed(&owner->attachment) != NULL) {
             owner_leave(&owner->core);
             unlink_from_attachment(owner);
         }
@@ -94,14 +94,17 @@ static struct thread *thread_get(void)
         return thread_self;
     struct thread *thread = pool_get(sizeof *thread);
     struct bins **table = pool_get(sizeof *table);
-    if (thread == NULL || table == NULL)
-        return NULL;
-    table[0] = &nobody_bins;
-    thread->table = table;
-    if (thread_on_exit(thread_exit, thread) < 0)
-        return NULL;
-    thread_self = thread;
-    return thread;
+    if (thread != NULL && table != NULL && thread_on_exit(thread_exit, thread) == 0) {
+        table[0] = &nobody_bins;
+        thread->table = table;
+        thread_self = thread;
+        return thread;
+    }
+    if (thread != NULL)
+        pool_give(thread, sizeof *thread);
+    if (table != NULL)
+        pool_give(table, sizeof *table);
+    return NULL;
 }
 
 /* Gives back what another thread has closed in the meantime. */
@@ -110,7 +113,7 @@ static void sweep_closed(struct thread *thread)
     struct thread_owner **link = &thread->owners;
     while (*link != NULL) {
         struct thread_owner *owner = *link;
-        if (owner->attachment != NULL) {
+        if (load_relaxed(&owner->attachment) != NULL) {
             link = &owner->next_of_thread;
             continue;
         }
@@ -122,9 +125,21 @@ static void sweep_closed(struct thread *thread)
 static struct thread_owner *find_owner(const struct thread *thread, const struct attachment *attachment)
 {
     struct thread_owner *owner = thread->owners;
-    while (owner != NULL && owner->attachment != attachment)
+    while (owner != NULL && load_relaxed(&owner->attachment) != attachment)
         owner = owner->next_of_thread;
     return owner;
+}
+
+static void no_record(const struct attachment *attachment, int error)
+{
+    uint64_t bytes, bytes_free;
+    if (error == -ENOMEM && attachment->is_shared &&
+        directory_space(attachment->directory, &bytes, &bytes_free) == 0)
+        error_set(error, "%s: no memory for this thread's record: %s has %llu KiB free of %llu KiB", attachment->name,
+                  attachment->directory, (unsigned long long)(bytes_free >> 10), (unsigned long long)(bytes >> 10));
+    else
+        error_set(error, "%s: no record for this thread: %s", attachment->is_shared ? attachment->name : "private heap",
+                  cairn_strerror(error));
 }
 
 static struct thread_owner *claim_owner(struct thread *thread, struct attachment *attachment)
@@ -137,13 +152,14 @@ static struct thread_owner *claim_owner(struct thread *thread, struct attachment
     int error = attachment_join(attachment);
     if (error == 0)
         error = owner_claim(&owner->core, &attachment->section, &pool, attachment->process, thread_id());
+    if (error == -EAGAIN && attachment_recover(attachment, 0) != 0)
+        error = owner_claim(&owner->core, &attachment->section, &pool, attachment->process, thread_id());
     if (error < 0) {
         pool_give(owner, sizeof *owner);
-        error_set(error, "%s: this thread cannot become an owner: %s", attachment->is_shared ? attachment->name : "private",
-                  cairn_strerror(error));
+        no_record(attachment, error);
         return NULL;
     }
-    owner->attachment = attachment;
+    store_relaxed(&owner->attachment, attachment);
     owner->next_of_thread = thread->owners;
     thread->owners = owner;
     owner->next_of_attachment = attachment->owners;
@@ -172,6 +188,42 @@ struct thread_owner *thread_owner_get(struct attachment *attachment)
     return owner;
 }
 
+/*
+ * A handle is for one life of its heap. 0: that is the heap's life now; 1: the heap is stopped for a moment; negative: it
+ * was destroyed. A reset by another process moves the handle on.
+ */
+static int check_life(struct cairn_heap *heap)
+{
+    uint64_t life = load_acquire(heap->core.life);
+    if (life == load_relaxed(&heap->core.life_made))
+        return 0;
+    if (load_acquire(&heap->core.image->word) != heap->core.word_made) {
+        char label[CAIRN_NAME_MAX + 40];
+        return error_set(-ESTALE, "%s: was destroyed", heap_label(heap, label, sizeof label));
+    }
+    if (life == 0)
+        return 1;
+    store_relaxed(&heap->core.life_made, (uint32_t)life);
+    return 0;
+}
+
+enum { YIELDS_BEFORE_RECOVERY = 1000 };
+
+/* Waits while another process resets the heap; one that died at it is recovered. */
+static int wait_for_life(struct cairn_heap *heap, const struct thread_owner *owner)
+{
+    int stopped;
+    for (uint32_t waited = 1; (stopped = check_life(heap)) > 0; waited++) {
+        thread_yield();
+        if (waited % YIELDS_BEFORE_RECOVERY == 0) {
+            mutex_lock(&process_lock);
+            attachment_recover(heap->attachment, owner->core.number);
+            mutex_unlock(&process_lock);
+        }
+    }
+    return stopped;
+}
+
 struct bins *thread_attach(struct cairn_heap *heap, const char *call)
 {
     if (heap->state != HEAP_OPEN)
@@ -180,15 +232,16 @@ struct bins *thread_attach(struct cairn_heap *heap, const char *call)
         error_set(-EROFS, "%s: attached read-only", heap->attachment->name);
         return NULL;
     }
-    struct thread_owner *owner = thread_owner_get(heap->attachment);
-    if (owner == NULL)
+    struct thread_owner *owner = heap->one != NULL ? heap->one : thread_owner_get(heap->attachment);
+    if (owner == NULL || (heap->attachment->is_shared && wait_for_life(heap, owner) < 0))
         return NULL;
     struct bins *bins = owner_bins(&owner->core, &heap->core);
     if (bins == NULL) {
         error_set(-ENOMEM, "no memory for a thread's bookkeeping");
         return NULL;
     }
-    table_set(thread_self, bins);
+    if (heap->mode != MODE_LOCKED && thread_get() != NULL)
+        table_set(thread_self, bins);
     return bins;
 }
 
@@ -201,13 +254,40 @@ void thread_drop_heap(struct attachment *attachment, uint32_t heap)
     owner_bins_drop(&owner->core, heap);
 }
 
+struct thread_owner *one_owner_new(struct attachment *attachment)
+{
+    struct thread_owner *one = pool_get(sizeof *one);
+    if (one == NULL)
+        return NULL;
+    if (owner_claim(&one->core, &attachment->section, &pool, attachment->process, thread_id()) < 0) {
+        pool_give(one, sizeof *one);
+        return NULL;
+    }
+    store_relaxed(&one->attachment, attachment);
+    return one;
+}
+
+void one_owner_end(struct thread_owner *one)
+{
+    owner_forget(&one->core);
+    pool_give(one, sizeof *one);
+}
+
+void one_owner_revive(struct thread_owner *one)
+{
+    struct section *section = one->core.section;
+    recovery_of_owner(section, one->core.number);
+    owner_forget(&one->core);
+    (void)owner_claim(&one->core, section, &pool, 0, thread_id()); /* its own record was freed just now */
+}
+
 void threads_leave(struct attachment *attachment)
 {
     while (attachment->owners != NULL) {
         struct thread_owner *owner = attachment->owners;
         attachment->owners = owner->next_of_attachment;
         owner_leave(&owner->core);
-        owner->attachment = NULL;
+        store_relaxed(&owner->attachment, NULL);
     }
 }
 
@@ -222,7 +302,7 @@ void thread_after_fork(void)
             mine->next_of_attachment = NULL;
             a->owners = mine;
         } else if (mine != NULL) {
-            mine->attachment = NULL; /* the parent's: it goes on with it */
+            store_relaxed(&mine->attachment, NULL); /* the parent's: it goes on with it */
         }
         a->needs_recovery = !a->is_shared;
     }

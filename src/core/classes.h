@@ -54,16 +54,26 @@ struct slab_geometry {
     uint32_t blocks;
 };
 
+/*
+ * Where sizes are exact, each block's slack (granted minus requested bytes) stands behind the slab's last block, in this
+ * many bytes.
+ */
+ALWAYS_INLINE uint32_t slack_width(uint32_t block_bytes)
+{
+    return block_bytes < 2048 ? 1 : 2;
+}
+
 /* At least four blocks to a slab (two of those that are larger than a unit), and at most an eighth of it unused. */
-ALWAYS_INLINE struct slab_geometry slab_geometry_of(uint32_t size_class, uint32_t unit_shift)
+ALWAYS_INLINE struct slab_geometry slab_geometry_of(uint32_t size_class, uint32_t unit_shift, bool exact)
 {
     struct slab_geometry geometry = {.block_bytes = class_bytes(size_class), .span_units = 1};
     uint32_t unit_bytes = 1u << unit_shift;
     uint32_t blocks_min = geometry.block_bytes > unit_bytes ? 2 : 4;
     for (;; geometry.span_units++) {
         uint32_t bytes = geometry.span_units << unit_shift;
-        geometry.blocks = bytes / geometry.block_bytes;
-        uint32_t unused = bytes - geometry.blocks * geometry.block_bytes;
+        uint32_t each = geometry.block_bytes + (exact ? slack_width(geometry.block_bytes) : 0);
+        geometry.blocks = bytes / each;
+        uint32_t unused = bytes - geometry.blocks * each;
         if (geometry.blocks >= blocks_min && unused * 8 <= bytes)
             return geometry;
     }

@@ -15,6 +15,30 @@ static struct span_image *no_slab(void)
     return (struct span_image *)(uintptr_t)&core_no_slab;
 }
 
+/* ================================================================ exact sizes */
+
+/* Of heaps with exact sizes: records what was asked for. The slack is a hint for cairn_size alone. */
+static void set_exact(const struct section *section, uint32_t unit, struct span_image *slab, const void *block, size_t size)
+{
+    unsigned char *first = section_unit(section, unit);
+    uint64_t inside = (uint64_t)((const unsigned char *)block - first);
+    uint32_t block_bytes = load_relaxed(&slab->block_bytes);
+    uint32_t index = (uint32_t)(inside * load_relaxed(&slab->reciprocal) >> 32);
+    uint32_t slack = block_bytes - (uint32_t)size;
+    unsigned char *at = slab_slack(first, slab, index);
+    at[0] = (unsigned char)slack;
+    if (slack_width(block_bytes) == 2)
+        at[1] = (unsigned char)(slack >> 8);
+}
+
+static uint64_t get_exact(const struct section *section, uint32_t unit, const struct span_image *slab, uint32_t index)
+{
+    uint32_t block_bytes = load_relaxed(&slab->block_bytes);
+    const unsigned char *at = slab_slack(section_unit(section, unit), slab, index);
+    uint32_t slack = slack_width(block_bytes) == 2 ? at[0] | (uint32_t)at[1] << 8 : at[0];
+    return slack <= block_bytes ? block_bytes - slack : 0;
+}
+
 /* Lets core_free_local reach the units that have come since. */
 static void refresh(struct core_heap *heap)
 {
@@ -33,7 +57,7 @@ static void bins_reset(struct bins *bins, const struct core_heap *heap)
     bins->heap = heap->number;
 }
 
-static struct bins *find_bins(const struct core_owner *owner, uint32_t heap)
+struct bins *owner_find_bins(const struct core_owner *owner, uint32_t heap)
 {
     struct bins *bins = owner->bins_by_heap[heap % BINS_BUCKETS];
     while (bins != NULL && bins->heap != heap)
@@ -43,9 +67,8 @@ static struct bins *find_bins(const struct core_owner *owner, uint32_t heap)
 
 struct bins *owner_bins(struct core_owner *owner, const struct core_heap *heap)
 {
-    uint64_t life = load_relaxed(heap->life);
-    uint64_t word = unit_word(UNIT_SLAB, owner->number, heap->number, life);
-    struct bins *bins = find_bins(owner, heap->number);
+    uint64_t word = unit_word(UNIT_SLAB, owner->number, heap->number, load_relaxed(&heap->life_made));
+    struct bins *bins = owner_find_bins(owner, heap->number);
     if (bins == NULL) {
         bins = owner->memory->get(sizeof *bins);
         if (bins == NULL)
@@ -54,11 +77,12 @@ struct bins *owner_bins(struct core_owner *owner, const struct core_heap *heap)
         bins_reset(bins, heap);
         bins->next = owner->bins_by_heap[heap->number % BINS_BUCKETS];
         owner->bins_by_heap[heap->number % BINS_BUCKETS] = bins;
-    } else if (bins->word != word) {
+    } else if (bins->word != word || bins->record != heap->word_made) {
         bins_reset(bins, heap); /* an earlier life: its slabs are not this owner's any more */
     }
     bins->word = word;
-    bins->check = life ^ heap->key;
+    bins->record = heap->word_made;
+    bins->check = load_relaxed(&heap->life_made) ^ heap->key ^ heap->guard;
     bins->index = heap->index;
     return bins;
 }
@@ -141,24 +165,43 @@ static bool slab_is_mine(const struct bins *bins, uint32_t unit)
 static void list_slab(struct bins *bins, uint32_t unit, struct span_image *slab)
 {
     if (!ring_push(bins, load_relaxed(&slab->size_class), unit)) {
-        slab->frees_left = 1;
+        store_relaxed(&slab->frees_left, 1);
         return;
     }
-    slab->listed = SPAN_LISTED;
-    slab->frees_left = slab_taken(slab);
+    store_relaxed(&slab->listed, SPAN_LISTED);
+    store_relaxed(&slab->frees_left, slab_taken(slab));
 }
 
 /* ================================================================ slabs of an owner */
 
-static void release_slab(struct core_owner *owner, uint32_t unit, struct span_image *slab)
+/* Whether some owner's hand names a block in the span: then it is not given back now. */
+static bool is_in_a_hand(const struct section *section, uint32_t unit, uint32_t units)
+{
+    uint64_t first_ref = section_ref(section, section_unit(section, unit));
+    uint64_t bytes = (uint64_t)units << section->unit_shift;
+    uint32_t end = load_acquire(&section->image->owners_end);
+    for (uint32_t number = 1; number <= end && number <= section->owners_max; number++) {
+        uint64_t hand = load_acquire(&section_owner(section, number)->hand);
+        if (hand != 0 && (hand & HAND_REF_MASK) - first_ref < bytes)
+            return true;
+    }
+    return false;
+}
+
+/* Not while a hand names a block of it: a second free that is being found out still looks at the slab. */
+static bool release_slab(struct core_owner *owner, uint32_t unit, struct span_image *slab)
 {
     struct section *section = owner->section;
+    if (is_in_a_hand(section, unit, load_relaxed(&slab->span_units)))
+        return false;
     uint64_t word = load_relaxed(&section->unit_words[unit]);
-    slab->listed = SPAN_UNLISTED;
-    store_release(&section->unit_words[unit],
-                  unit_word(UNIT_FREEING, owner->number, unit_heap_of(word), unit_low_of(word)));
-    step();
-    span_free(section, unit, load_relaxed(&slab->span_units), unit_heap_of(word));
+    uint64_t freeing = unit_word(UNIT_FREEING, owner->number, unit_heap_of(word), unit_low_of(word));
+    if (unit_state_of(word) != UNIT_SLAB || unit_owner_of(word) != owner->number ||
+        !cas_acq_rel(&section->unit_words[unit], &word, freeing))
+        return false; /* its private heap ended just now, by another thread's call */
+    store_relaxed(&slab->listed, SPAN_UNLISTED);
+    span_free(section, owner->number, unit, load_relaxed(&slab->span_units), unit_heap_of(word));
+    return true;
 }
 
 /* Makes a slab the one that a bin allocates from; its claim is empty. */
@@ -168,15 +211,20 @@ static void use_slab(struct bin *bin, struct core_owner *owner, uint32_t unit, s
     bin->unit = unit;
     bin->block_bytes = load_relaxed(&slab->block_bytes);
     bin->word_base = section_unit(owner->section, unit);
-    slab->listed = SPAN_CURRENT;
-    slab->frees_left = slab_taken(slab);
+    store_relaxed(&slab->listed, SPAN_CURRENT);
+    store_relaxed(&slab->frees_left, slab_taken(slab));
+}
+
+static void add_frees_left(struct span_image *slab, uint32_t frees)
+{
+    store_relaxed(&slab->frees_left, load_relaxed(&slab->frees_left) + frees);
 }
 
 /* Claims a word of the bin's slab: drains first, extends last. 0: nothing is free in it; negative: no memory. */
 static int claim_word(struct bin *bin, struct core_owner *owner)
 {
     struct span_image *slab = bin->slab;
-    slab->frees_left -= slab_drain(owner->section, bin->unit, slab);
+    add_frees_left(slab, 0 - slab_drain(owner->section, bin->unit, slab));
     int32_t k = slab_take_word(slab);
     if (k < 0) {
         int extended = slab_extend(owner->section, bin->unit, slab);
@@ -185,7 +233,7 @@ static int claim_word(struct bin *bin, struct core_owner *owner)
         slab->word_cursor = (uint16_t)((load_relaxed(&slab->ready) - 1) / 64);
         k = slab_take_word(slab);
     }
-    slab->frees_left += bit_count(load_relaxed(&slab->claim));
+    add_frees_left(slab, bit_count(load_relaxed(&slab->claim)));
     bin->word_base = section_unit(owner->section, bin->unit) + (size_t)k * 64 * bin->block_bytes;
     return 1;
 }
@@ -193,8 +241,8 @@ static int claim_word(struct bin *bin, struct core_owner *owner)
 static void stop_using(struct bins *bins, struct bin *bin, bool keep_listed)
 {
     struct span_image *slab = bin->slab;
-    slab->listed = SPAN_UNLISTED;
-    slab->frees_left = 1;
+    store_relaxed(&slab->listed, SPAN_UNLISTED);
+    store_relaxed(&slab->frees_left, 1);
     if (keep_listed)
         list_slab(bins, bin->unit, slab);
     *bin = (struct bin){.slab = no_slab()};
@@ -220,7 +268,7 @@ static bool claim_from_ring(struct bins *bins, uint32_t size_class, int *ret_err
         left--;
         uint32_t unit = ring_pop(&bins->rings[size_class]);
         struct span_image *slab = section_span(owner->section, unit);
-        if (slab_is_mine(bins, unit) && load_relaxed(&slab->size_class) == size_class && slab->listed == SPAN_LISTED)
+        if (slab_is_mine(bins, unit) && load_relaxed(&slab->size_class) == size_class && load_relaxed(&slab->listed) == SPAN_LISTED)
             use_slab(bin, owner, unit, slab);
     }
 }
@@ -229,15 +277,19 @@ static bool claim_from_ring(struct bins *bins, uint32_t size_class, int *ret_err
 static void notice_slab(struct bins *bins, uint32_t unit, struct span_image *slab)
 {
     struct core_owner *owner = bins->owner;
-    if (slab->listed == SPAN_UNLISTED) {
+    if (load_relaxed(&slab->listed) == SPAN_UNLISTED) {
         list_slab(bins, unit, slab);
-        if (slab->listed != SPAN_LISTED || slab->frees_left != 0)
+        if (load_relaxed(&slab->listed) != SPAN_LISTED || load_relaxed(&slab->frees_left) != 0)
             return;
     }
     /* Empty. One that is in use, or the ring's only one, is kept for the next allocations. */
-    if (slab->listed == SPAN_CURRENT || bins->rings[load_relaxed(&slab->size_class)].count <= 1)
+    if (load_relaxed(&slab->listed) == SPAN_CURRENT || bins->rings[load_relaxed(&slab->size_class)].count <= 1)
         return;
-    release_slab(owner, unit, slab);
+    uint32_t taken = slab_taken(slab); /* frees_left is a hint: what is given away is counted */
+    if (taken != 0)
+        store_relaxed(&slab->frees_left, taken);
+    else
+        (void)release_slab(owner, unit, slab); /* if not, it goes on as listed, and empty */
 }
 
 void core_slab_noticed(struct bins *bins, const void *block)
@@ -249,16 +301,15 @@ void core_slab_noticed(struct bins *bins, const void *block)
 
 /* ---------------------------------------------------------------- frees from elsewhere */
 
-/* Lists the slab at a unit when it is this owner's, unlisted, and others have freed blocks of it. */
-static void look_at_unit(struct core_owner *owner, uint32_t unit)
+/*
+ * Lists the slab at a unit when it is this owner's and this heap's, unlisted, and others have freed blocks of it. Slabs of
+ * its other heaps are not touched: a private heap may be ended by a thread that is in no other call on it.
+ */
+static void look_at_unit(struct bins *bins, uint32_t unit)
 {
-    struct section *section = owner->section;
-    uint64_t word = load_acquire(&section->unit_words[unit]);
-    if (unit_state_of(word) != UNIT_SLAB || unit_owner_of(word) != owner->number)
-        return;
-    struct bins *bins = find_bins(owner, unit_heap_of(word));
+    struct section *section = bins->owner->section;
     struct span_image *slab = section_span(section, unit);
-    if (bins == NULL || bins->word != word || slab->listed != SPAN_UNLISTED)
+    if (load_acquire(&section->unit_words[unit]) != bins->word || load_relaxed(&slab->listed) != SPAN_UNLISTED)
         return;
     struct word_image *words = span_words(slab);
     uint32_t count = slab_words_ready(slab);
@@ -270,32 +321,53 @@ static void look_at_unit(struct core_owner *owner, uint32_t unit)
     }
 }
 
-/* Lists the slabs that others sent news about; true when there was any. */
-static bool take_news(struct core_owner *owner)
+/* Looks at the units that a bit of news stands for; true when one of them is a slab of another heap of this owner. */
+static bool look_at_news(struct bins *bins, uint32_t first)
 {
-    uint32_t end = section_units_end(owner->section);
+    const struct section *section = bins->owner->section;
+    uint32_t end = section_units_end(section);
+    bool of_others = false;
+    for (uint32_t unit = first; unit < end; unit += NEWS_WORDS * 64) {
+        uint64_t word = load_relaxed(&section->unit_words[unit]);
+        if (word == bins->word)
+            look_at_unit(bins, unit);
+        else
+            of_others = of_others ||
+                        (unit_state_of(word) == UNIT_SLAB && unit_owner_of(word) == bins->owner->number);
+    }
+    return of_others;
+}
+
+/* Lists the slabs of this heap that others sent news about; true when there was any news. */
+static bool take_news(struct bins *bins)
+{
+    struct owner_image *image = bins->owner->image;
     bool any = false;
     for (uint32_t w = 0; w < NEWS_WORDS; w++) {
-        if (load_relaxed(&owner->image->news[w]) == 0)
+        if (load_relaxed(&image->news[w]) == 0)
             continue;
-        uint64_t bits = atomic_exchange_explicit(&owner->image->news[w], 0, memory_order_acq_rel);
+        uint64_t bits = atomic_exchange_explicit(&image->news[w], 0, memory_order_acq_rel);
+        uint64_t kept = 0;
+        any = true;
         for (; bits != 0; bits &= bits - 1) {
-            any = true;
-            for (uint32_t unit = w * 64 + bit_lowest(bits); unit < end; unit += NEWS_WORDS * 64)
-                look_at_unit(owner, unit);
+            if (look_at_news(bins, w * 64 + bit_lowest(bits)))
+                kept |= bits & -bits;
         }
+        if (kept != 0)
+            fetch_or_acq_rel(&image->news[w], kept);
     }
     return any;
 }
 
 /* News is a hint that can be lost: look at some units in rotation. */
-static void look_around(struct core_owner *owner, uint32_t units)
+static void look_around(struct bins *bins, uint32_t units)
 {
+    struct core_owner *owner = bins->owner;
     uint32_t end = section_units_end(owner->section);
     for (uint32_t i = 0; i < units && i < end; i++) {
         if (owner->scan_cursor >= end)
             owner->scan_cursor = 0;
-        look_at_unit(owner, owner->scan_cursor++);
+        look_at_unit(bins, owner->scan_cursor++);
     }
 }
 
@@ -317,12 +389,15 @@ static bool adopt(struct bins *bins, uint32_t size_class, uint32_t units)
     struct heap_image *heap = section_heap(section, bins->heap);
     uint64_t orphan_word = unit_word(UNIT_ORPHAN, 0, bins->heap, unit_low_of(bins->word));
     uint32_t end = section_units_end(section);
+    uint32_t counted = load_acquire(&heap->orphans);
+    bool any = false;
     for (uint32_t i = 0; i < units && i < end && load_relaxed(&heap->orphans) != 0; i++) {
         if (owner->orphan_cursor >= end)
             owner->orphan_cursor = 0;
         uint32_t unit = owner->orphan_cursor++;
         if (load_acquire(&section->unit_words[unit]) != orphan_word)
             continue;
+        any = true;
         struct span_image *slab = section_span(section, unit);
         bool fits = size_class < CLASS_COUNT && load_relaxed(&slab->size_class) == size_class;
         bool useful = fits && slab_live(slab) < load_relaxed(&slab->blocks);
@@ -339,11 +414,11 @@ static bool adopt(struct bins *bins, uint32_t size_class, uint32_t units)
             use_slab(&bins->bin[size_class], owner, unit, slab);
             return true;
         }
-        if (slab_taken(slab) == 0)
-            release_slab(owner, unit, slab);
-        else
+        if (slab_taken(slab) != 0 || !release_slab(owner, unit, slab))
             list_slab(bins, unit, slab); /* it was taken by others in between; now it is ours like any other */
     }
+    if (!any && units >= end) /* a kill can leave the count too high: none was there in a whole turn */
+        (void)cas_acq_rel(&heap->orphans, &counted, 0);
     return false;
 }
 
@@ -353,15 +428,13 @@ static void orphan_slab(struct core_owner *owner, uint32_t unit, uint64_t word)
     struct span_image *slab = section_span(section, unit);
     slab_drain(section, unit, slab);
     slab_unclaim(slab);
-    if (slab_taken(slab) == 0) {
-        release_slab(owner, unit, slab);
+    if (slab_taken(slab) == 0 && release_slab(owner, unit, slab))
         return;
-    }
     slab_normalise(slab);
+    fetch_add_relaxed(&section_heap(section, unit_heap_of(word))->orphans, 1); /* rather too many than too few */
     step();
     store_release(&section->unit_words[unit],
                   unit_word(UNIT_ORPHAN, 0, unit_heap_of(word), unit_low_of(word)));
-    fetch_add_relaxed(&section_heap(section, unit_heap_of(word))->orphans, 1);
 }
 
 /* ---------------------------------------------------------------- new slabs */
@@ -375,28 +448,23 @@ static int commit_span(struct section *section, uint32_t unit, uint64_t header_b
     return section_commit(section, section_offset(section, section_unit(section, unit)), bytes);
 }
 
-/*
- * While a section is small its slabs commit page by page as they are used, so that a small heap stays small; later a
- * system call for each page would cost more than the memory is worth.
- */
-static bool commits_whole_slabs(const struct section *section)
-{
-    return section->commit_bits != NULL && load_relaxed(&section->image->bytes_committed) >= UINT64_C(2) << 20;
-}
-
 static int create_slab(struct bins *bins, struct core_heap *heap, uint32_t size_class)
 {
     struct core_owner *owner = bins->owner;
     struct section *section = owner->section;
-    struct slab_geometry geometry = slab_geometry_of(size_class, section->unit_shift);
+    struct slab_geometry geometry = slab_geometry_of(size_class, section->unit_shift, heap->exact);
     struct span_taken span;
     int error = span_take(owner, heap, geometry.span_units, 1, &span);
     if (error < 0)
         return error;
     uint64_t header_bytes = sizeof(struct span_image) + (geometry.blocks + 63) / 64 * sizeof(struct word_image);
-    uint64_t bytes = commits_whole_slabs(section) ? (uint64_t)geometry.span_units << section->unit_shift
-                                                  : geometry.block_bytes;
-    error = commit_span(section, span.unit, header_bytes, bytes);
+    /* The first block alone: slab_extend commits the rest as it is used, by pages or by what the section's step is. */
+    error = commit_span(section, span.unit, header_bytes, geometry.block_bytes);
+    if (error == 0 && heap->exact) {
+        uint64_t slack_offset = section_offset(section, section_unit(section, span.unit)) +
+                                (uint64_t)geometry.blocks * geometry.block_bytes;
+        error = section_commit(section, slack_offset, (uint64_t)geometry.blocks * slack_width(geometry.block_bytes));
+    }
     if (error < 0) {
         span_put_back(owner, heap, &span);
         return error;
@@ -421,25 +489,32 @@ static uint32_t release_empty(struct bins *bins)
             continue;
         struct span_image *slab = section_span(section, unit);
         slab_drain(section, unit, slab);
-        if (slab->listed == SPAN_CURRENT) {
+        if (load_relaxed(&slab->listed) == SPAN_CURRENT) {
             struct bin *bin = &bins->bin[load_relaxed(&slab->size_class)];
             slab_unclaim(slab);
             if (slab_taken(slab) != 0) {
-                slab->frees_left = slab_taken(slab);
+                store_relaxed(&slab->frees_left, slab_taken(slab));
                 continue;
             }
-            *bin = (struct bin){.slab = no_slab()};
+            stop_using(bins, bin, true);
         } else if (slab_taken(slab) != 0) {
-            if (slab->listed == SPAN_UNLISTED)
-                look_at_unit(owner, unit);
+            if (load_relaxed(&slab->listed) == SPAN_UNLISTED)
+                look_at_unit(bins, unit);
             else
-                slab->frees_left = slab_taken(slab);
+                store_relaxed(&slab->frees_left, slab_taken(slab));
             continue;
         }
-        release_slab(owner, unit, slab);
-        released++;
+        released += release_slab(owner, unit, slab);
     }
     return released;
+}
+
+static void release_empty_everywhere(struct core_owner *owner)
+{
+    for (uint32_t b = 0; b < BINS_BUCKETS; b++) {
+        for (struct bins *bins = owner->bins_by_heap[b]; bins != NULL; bins = bins->next)
+            release_empty(bins);
+    }
 }
 
 /* Finds a word to claim for a class, from the nearest place to the farthest. */
@@ -447,47 +522,55 @@ static int refill(struct bins *bins, struct core_heap *heap, uint32_t size_class
 {
     struct core_owner *owner = bins->owner;
     int error = 0;
-    if (claim_from_ring(bins, size_class, &error))
+    int refused = 0;
+    if (owner->destroys_seen != load_relaxed(&owner->section->image->destroys))
+        owner_sweep(owner);
+    if (claim_from_ring(bins, size_class, &refused))
         return 0;
-    if (take_news(owner) && claim_from_ring(bins, size_class, &error))
+    if (take_news(bins) && claim_from_ring(bins, size_class, &refused))
         return 0;
-    look_around(owner, 32);
-    if (claim_from_ring(bins, size_class, &error))
+    look_around(bins, 32);
+    if (claim_from_ring(bins, size_class, &refused))
         return 0;
     if (load_relaxed(&heap->image->orphans) != 0 && adopt(bins, size_class, 512) &&
-        claim_from_ring(bins, size_class, &error))
+        claim_from_ring(bins, size_class, &refused))
         return 0;
     error = create_slab(bins, heap, size_class);
-    if (error == 0 && claim_from_ring(bins, size_class, &error))
+    if (error == 0 && claim_from_ring(bins, size_class, &refused))
         return 0;
+    if (error == -ENOMEM)
+        refused = error;
 
     /* No memory: everything that is this owner's or nobody's, before the caller is refused. */
-    look_around(owner, UINT32_MAX);
-    if (claim_from_ring(bins, size_class, &error))
+    look_around(bins, UINT32_MAX);
+    if (claim_from_ring(bins, size_class, &refused))
         return 0;
     while (adopt(bins, size_class, UINT32_MAX)) {
-        if (claim_from_ring(bins, size_class, &error))
+        if (claim_from_ring(bins, size_class, &refused))
             return 0;
     }
-    release_empty(bins);
+    release_empty_everywhere(owner);
     error = create_slab(bins, heap, size_class);
-    if (error == 0 && claim_from_ring(bins, size_class, &error))
+    if (error == 0 && claim_from_ring(bins, size_class, &refused))
         return 0;
-    return error < 0 ? error : -ENOMEM;
+    return refused == -ENOMEM || error == 0 ? -ENOMEM : error; /* what the system refused is the reason */
 }
 
-static void *alloc_small(struct bins *bins, struct core_heap *heap, uint32_t size_class, int *ret_error)
+static void *alloc_small(struct bins *bins, struct core_heap *heap, uint32_t size_class, size_t size, int *ret_error)
 {
     struct bin *bin = &bins->bin[size_class];
     void *block = core_alloc_claimed(bin);
-    if (block != NULL)
-        return block;
-    int error = refill(bins, heap, size_class);
-    if (error < 0) {
-        *ret_error = error;
-        return NULL;
+    if (block == NULL) {
+        int error = refill(bins, heap, size_class);
+        if (error < 0) {
+            *ret_error = error;
+            return NULL;
+        }
+        block = core_alloc_claimed(bin);
     }
-    return core_alloc_claimed(bin);
+    if (heap->exact)
+        set_exact(heap->section, bin->unit, bin->slab, block, size);
+    return block;
 }
 
 /* ================================================================ large blocks */
@@ -504,8 +587,10 @@ static uint64_t large_bytes(const struct section *section, uint64_t size)
     return align_up(size, min_u64(step, UINT64_C(1) << section->unit_shift));
 }
 
-static void set_hand(struct core_owner *owner, enum hand_op op, uint64_t ref)
+/* Others' drains read the hand; what orders it before the change for them is the atomic operation that follows it. */
+static void set_hand(struct core_owner *owner, enum hand_op op, uint64_t ref, const struct core_heap *heap)
 {
+    store_relaxed(&owner->image->hand_life, (uint64_t)heap->number << 32 | load_relaxed(&heap->life_made));
     step();
     store_relaxed(&owner->image->hand, (uint64_t)op << HAND_OP_SHIFT | ref);
     step();
@@ -527,11 +612,14 @@ static void *alloc_large(struct bins *bins, struct core_heap *heap, uint64_t siz
         *ret_error = -ENOSPC;
         return NULL;
     }
-    uint64_t bytes = large_bytes(section, size);
+    uint64_t bytes = large_bytes(section, size != 0 ? size : 1);
     struct span_taken span;
     int error = span_take(owner, heap, (uint32_t)large_units(section, bytes), alignment, &span);
-    if (error < 0 && (release_empty(bins) != 0 || adopt(bins, CLASS_COUNT, UINT32_MAX)))
+    if (error < 0) {
+        release_empty_everywhere(bins->owner);
+        adopt(bins, CLASS_COUNT, UINT32_MAX);
         error = span_take(owner, heap, (uint32_t)large_units(section, bytes), alignment, &span);
+    }
     if (error < 0) {
         *ret_error = error;
         return NULL;
@@ -544,15 +632,19 @@ static void *alloc_large(struct bins *bins, struct core_heap *heap, uint64_t siz
     }
 
     struct span_image *header = section_span(section, span.unit);
+    uint64_t count = (load_relaxed(&header->claim_index) & ~CLAIM_WORD_MASK) + CLAIM_COUNT_ONE;
+    store_relaxed(&header->claim_index, count);
     store_relaxed(&header->claim, 0);
     store_relaxed(&header->ready, 0);
     store_relaxed(&header->blocks, 0);
     store_relaxed(&header->block_bytes, 0);
     store_relaxed(&header->span_units, span.units);
     store_relaxed(&header->large_bytes, bytes);
+    store_relaxed(&header->exact_bytes, size);
+    store_relaxed(&owner->image->hand_count, count);
     if (op != HAND_NOTHING)
-        set_hand(owner, op, section_ref(section, section_unit(section, span.unit)));
-    span_publish(owner, &span, unit_word(UNIT_LARGE, 0, heap->number, load_relaxed(heap->life)));
+        set_hand(owner, op, section_ref(section, section_unit(section, span.unit)), heap);
+    span_publish(owner, &span, unit_word(UNIT_LARGE, 0, heap->number, load_relaxed(&heap->life_made)));
     refresh(heap);
     *ret_is_zero = span.is_zero;
     return section_unit(section, span.unit);
@@ -570,6 +662,7 @@ static void settle(struct core_owner *owner, uint32_t first, uint32_t end)
     span_decommit(owner, first, end);
 }
 
+/* The CAS commits; the hand, if it named the block, is cleared before the units can be another's. */
 static enum core_crime free_large(struct core_owner *owner, const struct core_place *place)
 {
     struct section *section = owner->section;
@@ -577,12 +670,21 @@ static enum core_crime free_large(struct core_owner *owner, const struct core_pl
     uint64_t freeing = unit_word(UNIT_FREEING, owner->number, place->heap, unit_low_of(place->word));
     if (!cas_acq_rel(&section->unit_words[place->unit], &expected, freeing))
         return CRIME_FREED;
+    clear_hand(owner);
     uint32_t units = load_relaxed(&place->span->span_units);
     if (units > section_units_end(section) - place->unit)
         units = 1; /* damaged by another writer; check reports it */
-    span_free(section, place->unit, units, place->heap);
+    span_free(section, owner->number, place->unit, units, place->heap);
     settle(owner, place->unit, place->unit + units);
     return CRIME_NONE;
+}
+
+void core_note_size(const struct core_heap *heap, const struct core_place *place, size_t size)
+{
+    if (unit_state_of(place->word) == UNIT_LARGE)
+        store_relaxed(&place->span->exact_bytes, size);
+    else
+        set_exact(heap->section, place->unit, place->span, place->block, size);
 }
 
 bool core_resize_large(struct bins *bins, struct core_heap *heap, const struct core_place *place, size_t size)
@@ -603,17 +705,13 @@ bool core_resize_large(struct bins *bins, struct core_heap *heap, const struct c
         if (section_commit(section, offset, bytes) < 0)
             return false;
         store_relaxed(&span->large_bytes, bytes);
+        store_relaxed(&span->exact_bytes, size);
         refresh(heap);
         return true;
     }
-    /* Shorter: the hand names what is to go, the header's store commits. */
     store_relaxed(&span->large_bytes, bytes);
-    store_relaxed(&owner->image->hand_arg, units);
-    set_hand(owner, HAND_SHRINK, section_ref(section, place->block));
-    store_release(&span->span_units, units_new);
-    step();
-    span_free_tails(section, place->unit + units_new, place->unit + units, place->heap);
-    clear_hand(owner);
+    store_relaxed(&span->exact_bytes, size);
+    span_shorten(owner, place->heap, place->unit, units, units_new);
     settle(owner, place->unit + units_new, place->unit + units);
     return true;
 }
@@ -623,7 +721,7 @@ bool core_resize_large(struct bins *bins, struct core_heap *heap, const struct c
 void *core_alloc(struct bins *bins, struct core_heap *heap, size_t size, int *ret_error)
 {
     if (size <= heap->slab_max)
-        return alloc_small(bins, heap, class_of(size), ret_error);
+        return alloc_small(bins, heap, class_of(size), size, ret_error);
     bool is_zero;
     return alloc_large(bins, heap, size, 1, HAND_NOTHING, &is_zero, ret_error);
 }
@@ -631,10 +729,10 @@ void *core_alloc(struct bins *bins, struct core_heap *heap, size_t size, int *re
 void *core_alloc_zeroed(struct bins *bins, struct core_heap *heap, size_t size, int *ret_error)
 {
     bool is_zero = false;
-    void *block = size <= heap->slab_max ? alloc_small(bins, heap, class_of(size), ret_error)
+    void *block = size <= heap->slab_max ? alloc_small(bins, heap, class_of(size), size, ret_error)
                                          : alloc_large(bins, heap, size, 1, HAND_NOTHING, &is_zero, ret_error);
     if (block != NULL && !is_zero)
-        memset(block, 0, size);
+        memset(block, 0, size <= heap->slab_max ? class_bytes(class_of(size)) : large_bytes(heap->section, size));
     return block;
 }
 
@@ -643,14 +741,19 @@ void *core_alloc_aligned(struct bins *bins, struct core_heap *heap, size_t align
     /* A class whose block size is a multiple of the alignment, if slabs themselves begin so aligned. */
     const struct section *section = heap->section;
     uint64_t slab_alignment = (uintptr_t)section->units | UINT64_C(1) << section->unit_shift;
-    if (size < alignment)
-        size = alignment;
-    if (size <= heap->slab_max && alignment <= (slab_alignment & -slab_alignment)) {
-        uint32_t size_class = class_of(size);
+    if ((uintptr_t)section->units % min_u64(alignment, UINT64_C(1) << section->unit_shift) != 0) {
+        *ret_error = -EINVAL; /* memory of the caller's that is less aligned itself */
+        return NULL;
+    }
+    size_t at_least = size > alignment ? size : alignment;
+    if (at_least <= heap->slab_max && alignment <= (slab_alignment & -slab_alignment)) {
+        uint32_t size_class = class_of(at_least);
         while (size_class < CLASS_COUNT && class_bytes(size_class) % alignment != 0)
             size_class++;
-        if (size_class < CLASS_COUNT && class_bytes(size_class) <= heap->slab_max)
-            return alloc_small(bins, heap, size_class, ret_error);
+        bool told = !heap->exact || class_bytes(size_class % CLASS_COUNT) >= 2048 ||
+                    class_bytes(size_class % CLASS_COUNT) - size <= UINT8_MAX;
+        if (size_class < CLASS_COUNT && class_bytes(size_class) <= heap->slab_max && told)
+            return alloc_small(bins, heap, size_class, size, ret_error);
     }
     bool is_zero;
     return alloc_large(bins, heap, size, alignment, HAND_NOTHING, &is_zero, ret_error);
@@ -680,17 +783,19 @@ void *core_alloc_to(struct bins *bins, struct core_heap *heap, size_t size, void
         }
         uint64_t claim = load_relaxed(&bin->slab->claim);
         block = bin->word_base + (size_t)bit_lowest(claim) * bin->block_bytes;
-        set_hand(owner, HAND_ALLOC_TO, section_ref(section, block));
+        set_hand(owner, HAND_ALLOC_TO, section_ref(section, block), heap);
         core_alloc_claimed(bin);
         step();
-        memset(block, 0, size);
+        memset(block, 0, bin->block_bytes);
+        if (heap->exact)
+            set_exact(section, bin->unit, bin->slab, block, size);
     } else {
         bool is_zero;
         block = alloc_large(bins, heap, size, 1, HAND_ALLOC_TO, &is_zero, ret_error);
         if (block == NULL)
             return NULL;
         if (!is_zero)
-            memset(block, 0, size);
+            memset(block, 0, large_bytes(section, size));
     }
     step();
     __atomic_store_n(dest, block, __ATOMIC_RELEASE);
@@ -743,16 +848,19 @@ struct core_place core_find(const struct core_heap *heap, const void *block)
     uint64_t inside = (uint64_t)((const unsigned char *)block - section_unit(section, unit));
     if (state == UNIT_LARGE) {
         place.block = section_unit(section, unit);
-        place.bytes = load_relaxed(&place.span->large_bytes);
+        place.bytes_granted = load_relaxed(&place.span->large_bytes);
+        place.bytes = heap->exact ? load_relaxed(&place.span->exact_bytes) : place.bytes_granted;
         place.crime = inside != 0 ? CRIME_INTERIOR : CRIME_NONE;
     } else {
         uint32_t block_bytes = load_relaxed(&place.span->block_bytes);
         uint32_t index = (uint32_t)(inside * load_relaxed(&place.span->reciprocal) >> 32);
         uint32_t ready = load_acquire(&place.span->ready);
         place.index = index;
-        place.bytes = block_bytes;
+        place.bytes = place.bytes_granted = block_bytes;
         if (index >= ready || index >= SLAB_BLOCKS_MAX)
             return place;
+        if (heap->exact && place.heap == heap->number)
+            place.bytes = get_exact(section, unit, place.span, index);
         place.block = section_unit(section, unit) + (size_t)index * block_bytes;
         if ((uint64_t)index * block_bytes != inside)
             place.crime = CRIME_INTERIOR;
@@ -761,7 +869,7 @@ struct core_place core_find(const struct core_heap *heap, const void *block)
     }
     if (place.heap != heap->number)
         place.crime = CRIME_WRONG_HEAP;
-    else if (place.crime == CRIME_NONE && unit_low_of(word) != (load_relaxed(heap->life) & UNIT_LIFE_MASK))
+    else if (place.crime == CRIME_NONE && unit_low_of(word) != load_relaxed(&heap->life_made))
         place.crime = CRIME_STALE;
     return place;
 }
@@ -771,7 +879,8 @@ static void free_own(struct bins *bins, const struct core_place *place)
 {
     struct word_image *word = &span_words(place->span)[place->index / 64];
     store_relaxed(&word->free, load_relaxed(&word->free) | UINT64_C(1) << place->index % 64);
-    if (--place->span->frees_left == 0)
+    clear_hand(bins->owner); /* before the slab can be given back and be another's */
+    if (slab_count_free(place->span))
         notice_slab(bins, place->unit, place->span);
 }
 
@@ -786,13 +895,19 @@ static enum core_crime free_elsewhere(struct core_owner *owner, const struct cor
     uint64_t bit = UINT64_C(1) << place->index % 64;
     uint64_t before = fetch_or_acq_rel(&word->elsewhere, bit);
 
-    /* In the direction in which bits move; the count in the index tells whether the claim belonged to this word. */
-    bool free = (load_acquire(&word->free) & bit) != 0;
-    uint64_t index = load_acquire(&place->span->claim_index);
-    uint64_t claim = load_acquire(&place->span->claim);
-    bool claimed = index == load_acquire(&place->span->claim_index) &&
-                   (index & CLAIM_WORD_MASK) == place->index / 64 && (claim & bit) != 0;
-    if ((before & bit) != 0 || free || claimed) {
+    /* Bits move from free to claim, and back when the owner leaves: free is read on both sides of claim, and all of it
+     * again when the index, which counts, has changed in between. */
+    bool free;
+    uint64_t index, again;
+    do {
+        index = load_acquire(&place->span->claim_index);
+        free = (load_acquire(&word->free) & bit) != 0;
+        bool is_claims = (index & CLAIM_WORD_MASK) == place->index / 64;
+        free = free || (is_claims && (load_acquire(&place->span->claim) & bit) != 0);
+        free = free || (load_acquire(&word->free) & bit) != 0;
+        again = load_acquire(&place->span->claim_index);
+    } while (index != again);
+    if ((before & bit) != 0 || free) {
         if ((before & bit) == 0)
             fetch_and_acq_rel(&word->elsewhere, ~bit);
         return CRIME_FREED;
@@ -821,8 +936,12 @@ enum core_crime core_free(struct bins *bins, struct core_heap *heap, void *block
         free_own(bins, &place);
         return CRIME_NONE;
     }
-    set_hand(owner, HAND_FREE, section_ref(owner->section, block));
-    enum core_crime crime = free_elsewhere(owner, &place);
+    set_hand(owner, HAND_FREE, section_ref(owner->section, block), heap);
+    /* The heap may have been destroyed since the bins were looked at: whoever destroys it reads the hands after a barrier
+     * that follows its store to life, so either it sees this hand, or this load sees its store. */
+    enum core_crime crime = load_relaxed(heap->life) != load_relaxed(&heap->life_made) && heap->guard == 0
+                                ? CRIME_DESTROYED
+                                : free_elsewhere(owner, &place);
     clear_hand(owner);
     return crime;
 }
@@ -836,7 +955,11 @@ enum core_crime core_free_from(struct bins *bins, struct core_heap *heap, void *
     if (place.crime != CRIME_NONE)
         return place.crime;
     store_relaxed(&owner->image->hand_dest, dest_ref);
-    set_hand(owner, HAND_FREE_FROM, section_ref(owner->section, block));
+    set_hand(owner, HAND_FREE_FROM, section_ref(owner->section, block), heap);
+    if (load_relaxed(heap->life) != load_relaxed(&heap->life_made) && heap->guard == 0) {
+        clear_hand(owner); /* as in core_free */
+        return CRIME_DESTROYED;
+    }
     __atomic_store_n(dest, NULL, __ATOMIC_RELEASE);
     step();
     enum core_crime crime = CRIME_NONE;
@@ -853,8 +976,8 @@ enum core_crime core_free_from(struct bins *bins, struct core_heap *heap, void *
 uint64_t core_trim(struct bins *bins, struct core_heap *heap)
 {
     (void)heap;
-    take_news(bins->owner);
-    release_empty(bins);
+    take_news(bins);
+    release_empty_everywhere(bins->owner);
     adopt(bins, CLASS_COUNT, UINT32_MAX);
     return span_decommit(bins->owner, 0, section_units_end(bins->owner->section));
 }
@@ -877,7 +1000,7 @@ int owner_claim(struct core_owner *ret_owner, struct section *section, const str
         }
         uint64_t seen = load_acquire(&image->word);
         if (record_state_of(seen) == RECORD_FREE &&
-            cas_acq_rel(&image->word, &seen, record_word(RECORD_LIVE, process, 0, record_generation_of(seen))))
+            cas_acq_rel(&image->word, &seen, record_word(RECORD_LIVE, process, record_generation_of(seen))))
             break;
     }
     *ret_owner = (struct core_owner){
@@ -886,6 +1009,7 @@ int owner_claim(struct core_owner *ret_owner, struct section *section, const str
         .memory = memory,
         .number = number,
         .process = process,
+        .destroys_seen = load_acquire(&section->image->destroys),
     };
     ret_owner->image->thread_id = thread_id;
     return 0;
@@ -904,12 +1028,12 @@ void owner_leave(struct core_owner *owner)
     for (uint32_t w = 0; w < NEWS_WORDS; w++)
         store_relaxed(&owner->image->news[w], 0);
     uint64_t generation = record_generation_of(load_relaxed(&owner->image->word)) + 1;
-    store_release(&owner->image->word, record_word(RECORD_FREE, 0, 0, generation));
+    store_release(&owner->image->word, record_word(RECORD_FREE, 0, generation));
 }
 
 /* ================================================================ heaps */
 
-static int claim_heap_from(struct section *section, uint32_t first, uint32_t process, uint64_t bytes_max,
+static int claim_heap_from(struct section *section, uint32_t first, const struct heap_params *params,
                            uint32_t *ret_number)
 {
     for (uint32_t number = first; number <= section->heaps_max; number++) {
@@ -920,19 +1044,27 @@ static int claim_heap_from(struct section *section, uint32_t first, uint32_t pro
                 return error;
         }
         uint64_t seen = load_acquire(&image->word);
-        if (record_state_of(seen) != RECORD_FREE ||
-            !cas_acq_rel(&image->word, &seen, record_word(RECORD_PENDING, process, 0, record_generation_of(seen))))
+        /* A number whose last heap was destroyed is free when the last of its spans was given up. */
+        if (record_state_of(seen) != RECORD_FREE || load_relaxed(&image->bytes_charged) != 0 ||
+            !cas_acq_rel(&image->word, &seen, record_word(RECORD_PENDING, params->process, record_generation_of(seen))))
             continue;
-        image->bytes_max = bytes_max;
-        image->options = 0;
-        store_relaxed(&image->bytes_charged, 0);
+        image->bytes_max = params->bytes_max;
+        image->options = params->options;
+        image->parent = params->parent;
+        image->creator_generation = 0;
+        if (params->process != 0)
+            image->creator_generation = record_generation_of(load_relaxed(&section_process(section, params->process)->word));
+        store_relaxed(&image->bytes_kept, 0);
+        store_relaxed(&image->children, 0);
+        if (params->parent != 0)
+            fetch_add_relaxed(&section_heap(section, params->parent)->children, 1);
         store_relaxed(&image->bytes_peak, 0);
         store_relaxed(&image->orphans, 0);
         store_relaxed(&image->units_low, 0);
         store_relaxed(&image->units_high, 0);
         uint64_t life = (load_relaxed(&image->life) + 1) & UNIT_LIFE_MASK;
         store_relaxed(&image->life, life != 0 ? life : 1);
-        store_release(&image->word, record_word(RECORD_LIVE, process, 0, record_generation_of(seen)));
+        store_release(&image->word, record_word(RECORD_LIVE, params->process, record_generation_of(seen)));
         store_relaxed(&section->image->heap_hint, number);
         *ret_number = number;
         return 0;
@@ -940,11 +1072,34 @@ static int claim_heap_from(struct section *section, uint32_t first, uint32_t pro
     return -ENOSPC;
 }
 
-int heap_claim(struct section *section, uint32_t process, uint64_t bytes_max, uint32_t *ret_number)
+int heap_claim(struct section *section, const struct heap_params *params, uint32_t *ret_number)
 {
+    /* A child's number is above its parent's, so that a walk up the parents ends. */
     uint32_t hint = load_relaxed(&section->image->heap_hint);
-    int error = claim_heap_from(section, hint != 0 ? hint : 1, process, bytes_max, ret_number);
-    return error == -ENOSPC ? claim_heap_from(section, 1, process, bytes_max, ret_number) : error;
+    uint32_t lowest = params->parent + 1;
+    int error = claim_heap_from(section, hint > lowest ? hint : lowest, params, ret_number);
+    return error == -ENOSPC && hint > lowest ? claim_heap_from(section, lowest, params, ret_number) : error;
+}
+
+int heap_keep(struct core_owner *owner, struct core_heap *heap, uint64_t bytes_start)
+{
+    struct section *section = owner->section;
+    uint64_t units = (bytes_start + (UINT64_C(1) << section->unit_shift) - 1) >> section->unit_shift;
+    if (units > section->units_max)
+        return -ENOSPC;
+    struct span_taken span;
+    int error = span_take(owner, heap, (uint32_t)units, 1, &span);
+    if (error < 0)
+        return error;
+    error = section_commit(section, section_offset(section, section_unit(section, span.unit)),
+                           units << section->unit_shift);
+    if (error < 0) {
+        span_put_back(owner, heap, &span);
+        return error;
+    }
+    span_set_aside(owner, heap, &span);
+    refresh(heap);
+    return 0;
 }
 
 void heap_view_init(struct core_heap *ret_heap, struct section *section, uint32_t number)
@@ -958,26 +1113,46 @@ void heap_view_init(struct core_heap *ret_heap, struct section *section, uint32_
     ret_heap->slab_max = (uint32_t)class_slab_max(section->unit_shift);
     ret_heap->section = section;
     ret_heap->image = image;
+    store_relaxed(&ret_heap->life_made, (uint32_t)load_relaxed(&image->life));
+    ret_heap->word_made = load_acquire(&image->word);
+    ret_heap->exact = (image->options & HEAP_EXACT_SIZES) != 0;
+    ret_heap->guard = (image->options & (HEAP_EXACT_SIZES | HEAP_LOCKABLE)) != 0 ? GUARDED : 0;
     refresh(ret_heap);
 }
 
-static void change_life(struct heap_image *image)
+static void change_life(struct heap_image *image, uint32_t life)
 {
-    uint64_t life = (load_relaxed(&image->life) + 1) & UNIT_LIFE_MASK;
-    store_release(&image->life, life != 0 ? life : 1);
+    uint64_t next = (life + 1) & UNIT_LIFE_MASK;
+    store_release(&image->life, next != 0 ? next : 1); /* 0 is a heap that is locked */
+}
+
+/* Frees the span at a head; one that its owner is giving back just now is left to it. */
+static void clear_span(struct section *section, uint32_t by, uint32_t unit, uint64_t word)
+{
+    enum unit_state state = unit_state_of(word);
+    if (state == UNIT_KEPT)
+        span_free_unit(section, by, unit, word);
+    if (state != UNIT_SLAB && state != UNIT_ORPHAN && state != UNIT_LARGE)
+        return;
+    uint64_t freeing = unit_word(UNIT_FREEING, by, unit_heap_of(word), unit_low_of(word));
+    uint32_t units = load_relaxed(&section_span(section, unit)->span_units);
+    if (cas_acq_rel(&section->unit_words[unit], &word, freeing))
+        span_free(section, by, unit, units, unit_heap_of(word));
 }
 
 void heap_clear(struct core_owner *owner, struct core_heap *heap)
 {
     struct section *section = heap->section;
     struct heap_image *image = heap->image;
-    change_life(image);
+    change_life(image, load_relaxed(&heap->life_made));
+    store_relaxed(&heap->life_made, (uint32_t)load_relaxed(&image->life));
+    store_relaxed(&image->bytes_kept, 0);
     uint32_t low = ~load_relaxed(&image->units_low);
     uint32_t high = load_relaxed(&image->units_high);
     for (uint32_t unit = low; unit < high; unit++) {
-        uint64_t word = load_relaxed(&section->unit_words[unit]);
-        if (unit_state_of(word) != UNIT_FREE && unit_heap_of(word) == heap->number)
-            span_free(section, unit, 1, heap->number);
+        uint64_t word = load_acquire(&section->unit_words[unit]);
+        if (unit_heap_of(word) == heap->number)
+            clear_span(section, owner->number, unit, word);
     }
     store_relaxed(&image->units_low, 0);
     store_relaxed(&image->units_high, 0);
@@ -986,11 +1161,128 @@ void heap_clear(struct core_owner *owner, struct core_heap *heap)
         settle(owner, low, high);
 }
 
+static void free_record(struct section *section, uint32_t number)
+{
+    struct heap_image *image = section_heap(section, number);
+    if (image->parent != 0 && image->parent < number)
+        fetch_sub_relaxed(&section_heap(section, image->parent)->children, 1);
+    uint64_t generation = record_generation_of(load_relaxed(&image->word)) + 1;
+    store_release(&image->word, record_word(RECORD_FREE, 0, generation));
+    if (number < load_relaxed(&section->image->heap_hint))
+        store_relaxed(&section->image->heap_hint, number);
+}
+
 void heap_end(struct core_owner *owner, struct core_heap *heap)
 {
     heap_clear(owner, heap);
-    uint64_t generation = record_generation_of(load_relaxed(&heap->image->word)) + 1;
-    store_release(&heap->image->word, record_word(RECORD_FREE, 0, 0, generation));
-    if (heap->number < load_relaxed(&heap->section->image->heap_hint))
-        store_relaxed(&heap->section->image->heap_hint, heap->number);
+    free_record(heap->section, heap->number);
+}
+
+/* ---------------------------------------------------------------- heaps that others work in */
+
+void heap_kill(struct section *section, uint32_t process, uint32_t number)
+{
+    struct heap_image *image = section_heap(section, number);
+    uint64_t word = load_relaxed(&image->word);
+    store_release(&image->word, record_word(RECORD_PENDING, process, record_generation_of(word)));
+    step();
+    change_life(image, (uint32_t)load_relaxed(&image->life));
+}
+
+/*
+ * Whether a span belongs to a life of its heap that is over, and everybody knows: a heap that is stopped (life 0), or that
+ * is being destroyed and whose barrier may not have passed (PENDING), is not dead yet.
+ */
+static bool is_dead(const struct section *section, uint64_t word)
+{
+    uint32_t heap = unit_heap_of(word);
+    if (heap == 0 || heap > section->heaps_max)
+        return false;
+    const struct heap_image *image = section_heap(section, heap);
+    uint64_t life = load_acquire(&image->life);
+    return life != 0 && life != unit_low_of(word) && record_state_of(load_acquire(&image->word)) != RECORD_PENDING;
+}
+
+/* Frees a span of a dead heap that is this owner's or nobody's; one CAS decides between two that sweep. */
+static void sweep_span(struct section *section, uint32_t by, uint32_t unit, uint64_t word)
+{
+    uint32_t units = load_relaxed(&section_span(section, unit)->span_units);
+    if (units == 0 || units > section_units_end(section) - unit || is_in_a_hand(section, unit, units))
+        return;
+    uint64_t freeing = unit_word(UNIT_FREEING, by, unit_heap_of(word), unit_low_of(word));
+    if (cas_acq_rel(&section->unit_words[unit], &word, freeing))
+        span_free(section, by, unit, units, unit_heap_of(word));
+}
+
+void heap_sweep(struct section *section, uint32_t by, uint32_t number)
+{
+    if (record_state_of(load_acquire(&section_heap(section, number)->word)) == RECORD_PENDING)
+        free_record(section, number);
+    fetch_add_relaxed(&section->image->destroys, 1);
+    uint32_t end = section_units_end(section);
+    for (uint32_t unit = 0; unit < end; unit++) {
+        uint64_t word = load_acquire(&section->unit_words[unit]);
+        enum unit_state state = unit_state_of(word);
+        bool mine = state == UNIT_SLAB && unit_owner_of(word) == by;
+        if (unit_heap_of(word) != number || !is_dead(section, word))
+            continue;
+        if (mine || state == UNIT_ORPHAN || state == UNIT_LARGE)
+            sweep_span(section, by, unit, word);
+        else if (state == UNIT_KEPT)
+            span_free_unit(section, by, unit, word);
+    }
+}
+
+void owner_sweep(struct core_owner *owner)
+{
+    struct section *section = owner->section;
+    owner->destroys_seen = load_acquire(&section->image->destroys);
+    uint32_t end = section_units_end(section);
+    for (uint32_t unit = 0; unit < end; unit++) {
+        uint64_t word = load_acquire(&section->unit_words[unit]);
+        enum unit_state state = unit_state_of(word);
+        bool mine = state == UNIT_SLAB && unit_owner_of(word) == owner->number;
+        if ((mine || state == UNIT_ORPHAN || state == UNIT_LARGE) && is_dead(section, word))
+            sweep_span(section, owner->number, unit, word);
+    }
+}
+
+/* ---------------------------------------------------------------- resetting it */
+
+/*
+ *     life   L          0            0             L + 1    <- commits: every span of L is dead from here
+ *     hand   reset,L    reset,L      reset,L       0
+ *                       (barrier)    (others hold none)
+ *
+ * Killed while life is 0, recovery restores L from the hand.
+ */
+void heap_reset_begin(struct core_owner *owner, struct core_heap *heap)
+{
+    set_hand(owner, HAND_RESET, 0, heap);
+    store_release(&heap->image->life, 0);
+}
+
+bool heap_reset_finish(struct core_owner *owner, struct core_heap *heap)
+{
+    struct section *section = owner->section;
+    struct heap_image *image = heap->image;
+    uint32_t life = load_relaxed(&heap->life_made);
+    uint32_t end = section_units_end(section);
+    for (uint32_t unit = 0; unit < end; unit++) {
+        uint64_t word = load_acquire(&section->unit_words[unit]);
+        enum unit_state state = unit_state_of(word);
+        bool held = state == UNIT_SLAB || state == UNIT_TAKEN || state == UNIT_FREEING;
+        if (held && unit_heap_of(word) == heap->number && unit_owner_of(word) != owner->number) {
+            store_release(&image->life, life);
+            clear_hand(owner);
+            return false;
+        }
+    }
+    change_life(image, life);
+    clear_hand(owner);
+    store_relaxed(&heap->life_made, (uint32_t)load_relaxed(&image->life));
+    store_relaxed(&image->bytes_kept, 0);
+    store_relaxed(&image->orphans, 0);
+    heap_sweep(section, owner->number, heap->number);
+    return true;
 }

@@ -60,11 +60,13 @@ struct ring {
 struct bins {
     uint64_t check; /* life of the heap and key of the handle they were made for, see core_heap */
     uint64_t word;  /* unit word of a slab that is mine and of this heap */
+    uint64_t record; /* the heap's record word: another one is another heap of that number */
     struct core_owner *owner;
     struct ring *rings; /* CLASS_COUNT of them; NULL until the first is needed */
     struct bins *next;  /* of the same bucket in owner->bins_by_heap */
     uint32_t heap;
     uint32_t index;     /* of the handle they were last made current for */
+    atomic_u32 busy;    /* lockable heaps: the owner is in a call */
     struct bin bin[CLASS_COUNT];
 };
 
@@ -79,6 +81,7 @@ struct core_owner {
     uint32_t process;
     uint32_t scan_cursor;   /* where the rotating look for frees without news goes on */
     uint32_t orphan_cursor;
+    uint32_t destroys_seen; /* of the image's count: another value means that this owner may hold what is dead */
     struct bins *bins_by_heap[BINS_BUCKETS];
 };
 
@@ -86,6 +89,7 @@ struct core_owner {
 struct core_heap {
     const atomic_u64 *life; /* in the heap's image; the image's life is below 2^24 */
     uint64_t key;           /* number of this handle << 24: life ^ key is unique in this process; 0: closed */
+    uint64_t guard;         /* GUARDED keeps this heap's bins from ever fitting on the fast paths; else 0 */
     unsigned char *units;
     atomic_u64 *unit_words;
     unsigned char *spans;
@@ -94,9 +98,14 @@ struct core_heap {
     uint32_t index;         /* of the handle, in each thread's table of bins */
     uint32_t number;        /* in the section */
     uint32_t slab_max;
+    atomic_u32 life_made;   /* the life that this handle is for; a reset by another process moves it on */
+    uint64_t word_made;     /* the heap's record then: another generation means that the heap was destroyed */
+    bool exact;             /* sizes are exact */
     struct section *section;
     struct heap_image *image;
 };
+
+#define GUARDED (UINT64_C(1) << 63)
 
 /* What was found wrong with a pointer that was handed in. */
 enum core_crime {
@@ -107,6 +116,7 @@ enum core_crime {
     CRIME_FREED,        /* a block that is free already */
     CRIME_WRONG_HEAP,   /* a block of another heap of this section */
     CRIME_STALE,        /* a block of an earlier life of the heap */
+    CRIME_DESTROYED,    /* no crime: another process destroyed the heap in this moment */
 };
 
 /* Where a pointer leads. */
@@ -117,7 +127,8 @@ struct core_place {
     uint64_t word;  /* unit word of the head */
     struct span_image *span;
     uint32_t index; /* of the block in its slab */
-    uint64_t bytes; /* usable */
+    uint64_t bytes; /* usable; exactly what was asked for where sizes are exact */
+    uint64_t bytes_granted;
     void *block;    /* the block that the pointer lies in, when there is one */
 };
 
@@ -128,9 +139,23 @@ ALWAYS_INLINE struct word_image *span_words(struct span_image *span)
     return (struct word_image *)(void *)(span + 1);
 }
 
+/* Counts a local free; true when the owner must look at the slab. */
+ALWAYS_INLINE bool slab_count_free(struct span_image *slab)
+{
+    uint32_t left = load_relaxed(&slab->frees_left) - 1;
+    store_relaxed(&slab->frees_left, left);
+    return left == 0;
+}
+
 ALWAYS_INLINE bool bins_are_current(const struct bins *bins, const struct core_heap *heap)
 {
     return (load_relaxed(heap->life) ^ heap->key) == bins->check;
+}
+
+/* As bins_are_current for a heap whose fast paths are guarded. */
+ALWAYS_INLINE bool bins_are_guarded(const struct bins *bins, const struct core_heap *heap)
+{
+    return (load_relaxed(heap->life) ^ heap->key ^ GUARDED) == bins->check;
 }
 
 /* ---------------------------------------------------------------- fast paths */
@@ -158,7 +183,7 @@ ALWAYS_INLINE bool core_free_local(const struct core_heap *heap, const struct bi
     uint64_t unit = offset >> UNIT_SHIFT_MAX;
     if (UNLIKELY(unit >= load_relaxed(&heap->local_end)))
         return false;
-    if (UNLIKELY(((load_relaxed(&heap->unit_words[unit]) ^ bins->word) >> UNIT_HEAP_SHIFT) != 0))
+    if (UNLIKELY(load_relaxed(&heap->unit_words[unit]) != bins->word))
         return false;
 
     /* offset * reciprocal: the high half is the index, and the low half is below the reciprocal exactly at the
@@ -180,7 +205,7 @@ ALWAYS_INLINE bool core_free_local(const struct core_heap *heap, const struct bi
     if (UNLIKELY((gone & bit) != 0))
         return false;
     store_relaxed(&word->free, free | bit);
-    *ret_noticed = --slab->frees_left == 0;
+    *ret_noticed = slab_count_free(slab);
     return true;
 }
 
@@ -204,8 +229,19 @@ void owner_bins_drop(struct core_owner *owner, uint32_t heap);
 
 /* ---------------------------------------------------------------- heaps */
 
+/* What a heap record is made with. */
+struct heap_params {
+    uint32_t process; /* of the creator; 0 for private sections */
+    uint32_t parent;  /* 0: none */
+    uint64_t options; /* enum heap_option */
+    uint64_t bytes_max;
+};
+
 /* Takes a free heap record. -ENOSPC: all are taken. */
-int heap_claim(struct section *section, uint32_t process, uint64_t bytes_max, uint32_t *ret_number);
+int heap_claim(struct section *section, const struct heap_params *params, uint32_t *ret_number);
+
+/* Sets units of bytes_start aside for the heap, committed. -ENOMEM, -ENOSPC, -EDQUOT as in core_alloc. */
+int heap_keep(struct core_owner *owner, struct core_heap *heap, uint64_t bytes_start);
 
 /* Fills the view of a heap. */
 void heap_view_init(struct core_heap *ret_heap, struct section *section, uint32_t number);
@@ -216,6 +252,28 @@ void heap_view_init(struct core_heap *ret_heap, struct section *section, uint32_
  */
 void heap_clear(struct core_owner *owner, struct core_heap *heap);
 void heap_end(struct core_owner *owner, struct core_heap *heap);
+
+/*
+ * Ends a heap of a section that others work in, by an owner of that process: the first half changes its life, so that no
+ * call that begins afterwards finds it; the caller then lets a barrier pass through all processes and recovers the dead;
+ * the second half frees the record and what nobody living holds. Living owners give up their slabs on their next slow path.
+ */
+void heap_kill(struct section *section, uint32_t process, uint32_t number);
+void heap_sweep(struct section *section, uint32_t by, uint32_t number);
+
+/*
+ * Resets a heap of a section that others work in. begin stops it (calls that begin now wait) and names the owner's hand;
+ * after a barrier finish looks whether others hold any of it: then false, and it goes on as before; else the store of its
+ * next life frees every block.
+ */
+void heap_reset_begin(struct core_owner *owner, struct core_heap *heap);
+bool heap_reset_finish(struct core_owner *owner, struct core_heap *heap);
+
+/* Finds the owner's bins for a heap of any life; NULL when it has none. */
+struct bins *owner_find_bins(const struct core_owner *owner, uint32_t heap);
+
+/* Gives up this owner's slabs of heaps that were destroyed since it last looked. */
+void owner_sweep(struct core_owner *owner);
 
 /* ---------------------------------------------------------------- blocks */
 
@@ -244,6 +302,9 @@ void core_slab_noticed(struct bins *bins, const void *block);
 
 /* Finds where a pointer leads; changes nothing. */
 struct core_place core_find(const struct core_heap *heap, const void *block);
+
+/* Of a heap with exact sizes: records a new size of a block that stays where it is. */
+void core_note_size(const struct core_heap *heap, const struct core_place *place, size_t size);
 
 /* Changes a large block's size in place; false when there is no room behind it. */
 bool core_resize_large(struct bins *bins, struct core_heap *heap, const struct core_place *place, size_t size);

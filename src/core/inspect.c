@@ -77,6 +77,7 @@ int core_walk(const struct section *section, uint32_t heap, core_span_fn *span_v
                 continue; /* it was taken just now */
         } else if (has_header(span.state) && !read_header(section, end, &span)) {
             span.units = 1; /* being changed just now, or damaged: core_check tells which */
+            span.header = NULL;
             span.blocks = span.blocks_live = 0;
             span.state = UNIT_TAKEN;
         }
@@ -105,9 +106,7 @@ struct check {
 
 static bool is_committed(const struct section *section, const void *address, uint64_t bytes)
 {
-    uint64_t offset = section_offset(section, address);
-    uint64_t run;
-    return bytes == 0 || (section_committed(section, offset, &run) && run >= bytes);
+    return section_range_committed(section, section_offset(section, address), bytes);
 }
 
 /* The bits of a word whose blocks exist and are ready. */
@@ -156,8 +155,16 @@ static void check_span(struct check *check, struct core_span *span, uint64_t wor
         span->units = 1;
         return;
     }
-    if (!read_header(section, check->end, span)) {
-        if (load_acquire(&section->unit_words[span->unit]) == word) /* it did not just change */
+    /* A header is complete before its word: one that is read again after the word and still impossible is no accident of
+     * a span that ended and another that began in the same place. */
+    bool possible = read_header(section, check->end, span);
+    for (uint32_t again = 0; !possible && again < 10; again++) {
+        if (load_acquire(&section->unit_words[span->unit]) != word)
+            break;
+        possible = read_header(section, check->end, span);
+    }
+    if (!possible) {
+        if (load_acquire(&section->unit_words[span->unit]) == word)
             FIND(check, "unit %u: impossible header: %u units, %u blocks of %llu bytes", span->unit, span->units,
                  span->blocks, (unsigned long long)span->block_bytes);
         span->units = 1;
@@ -180,8 +187,10 @@ static void check_span(struct check *check, struct core_span *span, uint64_t wor
     if (span->state != UNIT_LARGE) {
         struct slab_geometry geometry = {0};
         uint32_t size_class = load_relaxed(&span->header->size_class);
+        bool exact = heap != 0 && heap <= section->heaps_max &&
+                     (section_heap(section, heap)->options & HEAP_EXACT_SIZES) != 0;
         if (size_class < CLASS_COUNT)
-            geometry = slab_geometry_of(size_class, section->unit_shift);
+            geometry = slab_geometry_of(size_class, section->unit_shift, exact);
         if (geometry.block_bytes != span->block_bytes || geometry.blocks != span->blocks ||
             geometry.span_units != span->units)
             FIND(check, "unit %u: %u blocks of %llu bytes in %u units do not fit class %u", span->unit, span->blocks,
@@ -224,7 +233,7 @@ static void check_records(struct check *check)
     for (uint32_t i = 0; i < load_acquire(&section->image->roots_end) && i < section->roots_max; i++) {
         const struct root_image *root = &section->roots[i];
         uint64_t ref = load_acquire(&root->ref);
-        if (load_acquire(&root->word) >> RECORD_STATE_SHIFT == RECORD_LIVE &&
+        if (load_acquire(&root->word) >> RECORD_STATE_SHIFT == RECORD_LIVE && (ref & ROOT_IS_HEAP) == 0 &&
             (ref < section->units_offset || ref - section->units_offset >= section->units_bytes))
             FIND(check, "root %u: leads outside the units", i);
     }
@@ -270,13 +279,13 @@ uint32_t core_check(const struct section *section, bool exact, core_report_fn *r
             .heap = unit_heap_of(word),
             .owner = unit_owner_of(word),
         };
-        if (span.state > UNIT_FREEING || (span.state == UNIT_FREE && (word & ~UNIT_FREE_USED) != 0))
+        if (span.state > UNIT_KEPT || (span.state == UNIT_FREE && (word & ~(UNIT_FREE_USED | UNIT_FREE_RETURNED)) != 0))
             FIND(&check, "unit %u: impossible word %#llx", unit, (unsigned long long)word);
         else if (has_header(span.state))
             check_span(&check, &span, word);
         else if (span.state == UNIT_TAIL)
             check_tail(&check, unit, word);
-        else if (span.state != UNIT_FREE && exact)
+        else if (span.state != UNIT_FREE && span.state != UNIT_KEPT && exact)
             FIND(&check, "unit %u: being changed by owner %u, who is not at it", unit, span.owner);
         if (span.state != UNIT_FREE)
             bytes_in_spans += (uint64_t)span.units << section->unit_shift;

@@ -31,8 +31,8 @@ void slab_init(struct span_image *slab, uint32_t size_class, const struct slab_g
     store_relaxed(&slab->span_units, geometry->span_units);
     store_relaxed(&slab->large_bytes, 0);
     slab->claim_word = 0;
-    slab->frees_left = 1;
-    slab->listed = SPAN_UNLISTED;
+    store_relaxed(&slab->frees_left, 1);
+    store_relaxed(&slab->listed, SPAN_UNLISTED);
     slab->word_cursor = 0;
 }
 
@@ -74,6 +74,9 @@ uint32_t slab_drain(const struct section *section, uint32_t unit, struct span_im
     leave_named(section, unit, slab, gathered, count);
     uint32_t drained = 0;
     for (uint32_t k = 0; k < count; k++) {
+        /* Again: one who was found out freeing twice takes its bit back before it clears its hand. */
+        if (gathered[k] != 0)
+            gathered[k] &= load_acquire(&words[k].elsewhere);
         if (gathered[k] == 0)
             continue;
         store_relaxed(&words[k].free, load_relaxed(&words[k].free) | gathered[k]);
@@ -122,7 +125,8 @@ int slab_extend(struct section *section, uint32_t unit, struct span_image *slab)
     uint32_t end = (ready | 63) + 1 < blocks ? (ready | 63) + 1 : blocks;
     uint64_t span_offset = section_offset(section, section_unit(section, unit));
     uint64_t from = span_offset + (uint64_t)ready * block_bytes;
-    if (section->commit_bits != NULL && !section_committed(section, from + block_bytes - 1, NULL)) {
+    uint64_t last = span_offset + (uint64_t)end * block_bytes - 1;
+    if (section->commit_bits != NULL && !section_committed(section, last, NULL)) {
         uint64_t page_end = align_up(from + block_bytes, UINT64_C(1) << section->page_shift);
         uint32_t fitting = (uint32_t)((page_end - span_offset) / block_bytes);
         if (fitting < end)
@@ -169,8 +173,8 @@ void slab_normalise(struct span_image *slab)
         struct word_image *last = &words[ready / 64];
         store_relaxed(&last->free, load_relaxed(&last->free) & bits_below(ready % 64));
     }
-    slab->listed = SPAN_UNLISTED;
-    slab->frees_left = 1;
+    store_relaxed(&slab->listed, SPAN_UNLISTED);
+    store_relaxed(&slab->frees_left, 1);
     slab->word_cursor = 0;
     slab->claim_word = (uint32_t)(load_relaxed(&slab->claim_index) & CLAIM_WORD_MASK);
 }

@@ -8,6 +8,13 @@
 /* Makes the header of a span that is TAKEN into that of a slab without any block ready. */
 void slab_init(struct span_image *slab, uint32_t size_class, const struct slab_geometry *geometry);
 
+/* Where the slack of a block stands, in a slab of a heap with exact sizes. */
+ALWAYS_INLINE unsigned char *slab_slack(unsigned char *first_block, const struct span_image *slab, uint32_t index)
+{
+    uint32_t block_bytes = load_relaxed(&slab->block_bytes);
+    return first_block + (size_t)load_relaxed(&slab->blocks) * block_bytes + (size_t)index * slack_width(block_bytes);
+}
+
 /* How many words hold ready blocks. */
 ALWAYS_INLINE uint32_t slab_words_ready(const struct span_image *slab)
 {

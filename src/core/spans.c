@@ -19,7 +19,7 @@
 
 /* ---------------------------------------------------------------- the limit of a heap */
 
-static int charge(struct section *section, struct heap_image *image, uint64_t bytes)
+static int charge_one(struct heap_image *image, uint64_t bytes)
 {
     uint64_t charged = fetch_add_relaxed(&image->bytes_charged, bytes) + bytes;
     if (image->bytes_max != 0 && charged > image->bytes_max) {
@@ -28,6 +28,47 @@ static int charge(struct section *section, struct heap_image *image, uint64_t by
     }
     if (charged > load_relaxed(&image->bytes_peak))
         store_relaxed(&image->bytes_peak, charged);
+    return 0;
+}
+
+static uint32_t parent_of(const struct section *section, uint32_t heap)
+{
+    uint32_t parent = section_heap(section, heap)->parent;
+    return parent < heap ? parent : 0; /* a parent is older: a number that says otherwise is damage, not a loop */
+}
+
+static void uncharge_up_to(struct section *section, uint32_t heap, uint32_t last, uint64_t bytes)
+{
+    for (; heap != last; heap = parent_of(section, heap))
+        fetch_sub_relaxed(&section_heap(section, heap)->bytes_charged, bytes);
+}
+
+/*
+ * While a heap's counter and its units differ, the owner at work says so: what it is killed in is counted again. The count
+ * of charges tells a recount that somebody worked beside it.
+ */
+static void begin_charging(struct section *section, uint32_t by, uint32_t heap)
+{
+    store_relaxed(&section_owner(section, by)->charging, heap);
+    atomic_thread_fence(memory_order_seq_cst); /* with the fences in span_recount */
+}
+
+static void end_charging(struct section *section, uint32_t by)
+{
+    fetch_add_relaxed(&section->image->charges, 1);
+    store_release(&section_owner(section, by)->charging, 0);
+}
+
+/* Charges the heap and all that it is a part of, or none of them. */
+static int charge(struct section *section, uint32_t heap, uint64_t bytes)
+{
+    for (uint32_t h = heap; h != 0; h = parent_of(section, h)) {
+        int error = charge_one(section_heap(section, h), bytes);
+        if (error < 0) {
+            uncharge_up_to(section, heap, h, bytes);
+            return error;
+        }
+    }
     fetch_add_relaxed(&section->image->bytes_in_spans, bytes);
     return 0;
 }
@@ -37,7 +78,7 @@ static void uncharge(struct section *section, uint32_t heap, uint64_t bytes)
     if (heap == 0 || heap > section->heaps_max)
         return; /* units that were taken to be decommitted are charged to nobody */
     fetch_sub_relaxed(&section->image->bytes_in_spans, bytes);
-    fetch_sub_relaxed(&section_heap(section, heap)->bytes_charged, bytes);
+    uncharge_up_to(section, heap, 0, bytes);
 }
 
 /* ---------------------------------------------------------------- finding a run */
@@ -64,14 +105,20 @@ static uint32_t align_unit(const struct section *section, uint32_t unit, uint64_
     return unit + (uint32_t)((align_up(address, alignment_bytes) - address) >> section->unit_shift);
 }
 
-/* Looks for a run of FREE units in [from, end). Returns its first unit; or `end` when there is none, and then
+/* FREE, or KEPT for this heap in this life. */
+static bool is_available(uint64_t word, uint64_t kept_word)
+{
+    return unit_state_of(word) == UNIT_FREE || word == kept_word;
+}
+
+/* Looks for a run of available units in [from, end). Returns its first unit; or `end` when there is none, and then
  * *ret_tail is where the FREE units that reach up to end begin. */
 static uint32_t find_run(const struct section *section, uint32_t from, uint32_t end, uint32_t units,
-                         uint64_t alignment_bytes, uint32_t *ret_tail)
+                         uint64_t alignment_bytes, uint64_t kept_word, uint32_t *ret_tail)
 {
     uint32_t start = align_unit(section, from, alignment_bytes);
     for (uint32_t unit = start; unit < end; unit++) {
-        if (unit_state_of(load_relaxed(&section->unit_words[unit])) != UNIT_FREE) {
+        if (!is_available(load_relaxed(&section->unit_words[unit]), kept_word)) {
             start = align_unit(section, unit + 1, alignment_bytes);
             unit = start - 1;
             continue;
@@ -93,42 +140,60 @@ static int extend_units(struct section *section, uint32_t end)
                                  &section->image->units_end, end - 1);
 }
 
+/* Units that were set aside are charged as what they become: their own charge ends. */
+static void drop_kept(struct section *section, uint32_t heap, uint64_t bytes)
+{
+    uncharge(section, heap, bytes);
+    fetch_sub_relaxed(&section_heap(section, heap)->bytes_kept, bytes);
+}
+
 /* Takes each unit by a CAS that names the taker; false when somebody else was faster, and then none is taken. */
 static bool take_all(struct section *section, uint32_t unit, uint32_t units, uint64_t taken_word, bool *ret_is_zero)
 {
+    uint64_t kept_word = unit_word(UNIT_KEPT, 0, unit_heap_of(taken_word), unit_low_of(taken_word));
+    uint64_t kept_units = 0;
     bool is_zero = section->backing->starts_zero;
     for (uint32_t i = 0; i < units; i++) {
         uint64_t seen = load_relaxed(&section->unit_words[unit + i]);
-        if (unit_state_of(seen) == UNIT_FREE && cas_acq_rel(&section->unit_words[unit + i], &seen, taken_word)) {
-            is_zero = is_zero && (seen & UNIT_FREE_USED) == 0;
+        if (is_available(seen, kept_word) && cas_acq_rel(&section->unit_words[unit + i], &seen, taken_word)) {
+            is_zero = is_zero && unit_state_of(seen) == UNIT_FREE && (seen & UNIT_FREE_USED) == 0;
+            kept_units += seen == kept_word;
             continue;
         }
         while (i-- > 0)
             store_release(&section->unit_words[unit + i], UNIT_FREE_USED);
+        lower_hint(section, unit);
+        if (kept_units != 0)
+            drop_kept(section, unit_heap_of(taken_word), kept_units << section->unit_shift);
         return false;
     }
+    if (kept_units != 0)
+        drop_kept(section, unit_heap_of(taken_word), kept_units << section->unit_shift);
     *ret_is_zero = is_zero;
     return true;
 }
 
-int span_take(struct core_owner *owner, const struct core_heap *heap, uint32_t units, uint64_t alignment_bytes,
-              struct span_taken *ret_span)
+static int take_charged(struct core_owner *owner, const struct core_heap *heap, uint32_t units, uint64_t alignment_bytes,
+                        struct span_taken *ret_span)
 {
     struct section *section = owner->section;
     struct section_image *image = section->image;
     uint64_t bytes = (uint64_t)units << section->unit_shift;
-    int error = charge(section, heap->image, bytes);
+    int error = charge(section, heap->number, bytes);
     if (error < 0)
         return error;
 
-    uint64_t taken_word = unit_word(UNIT_TAKEN, owner->number, heap->number, load_relaxed(heap->life));
+    uint64_t taken_word = unit_word(UNIT_TAKEN, owner->number, heap->number, load_relaxed(&heap->life_made));
+    uint64_t kept_word = unit_word(UNIT_KEPT, 0, heap->number, load_relaxed(&heap->life_made));
     bool searched_all = false;
     for (;;) {
         uint32_t hint = load_relaxed(&image->unit_hint);
         uint32_t from = searched_all ? 0 : hint;
+        if (load_relaxed(&heap->image->bytes_kept) != 0 && from > ~load_relaxed(&heap->image->units_low))
+            from = ~load_relaxed(&heap->image->units_low); /* its own units come first, wherever the hint stands */
         uint32_t end = section_units_end(section);
         uint32_t tail = end;
-        uint32_t unit = find_run(section, from < end ? from : end, end, units, alignment_bytes, &tail);
+        uint32_t unit = find_run(section, from < end ? from : end, end, units, alignment_bytes, kept_word, &tail);
         if (unit == end) {
             /* The hint can be too high (it is only a hint): look everywhere now and then, and before giving up. */
             bool no_room = tail > section->units_max || units > section->units_max - tail;
@@ -151,21 +216,20 @@ int span_take(struct core_owner *owner, const struct core_heap *heap, uint32_t u
         bool is_zero;
         if (!take_all(section, unit, units, taken_word, &is_zero))
             continue;
-        if (units == 1 && alignment_bytes <= UINT64_C(1) << section->unit_shift && !searched_all)
+        if (units == 1 && !searched_all && alignment_bytes <= UINT64_C(1) << section->unit_shift)
             raise_hint(section, hint, unit + 1);
         *ret_span = (struct span_taken){.unit = unit, .units = units, .is_zero = is_zero};
         return 0;
     }
 }
 
-void span_put_back(struct core_owner *owner, const struct core_heap *heap, const struct span_taken *span)
+int span_take(struct core_owner *owner, const struct core_heap *heap, uint32_t units, uint64_t alignment_bytes,
+              struct span_taken *ret_span)
 {
-    struct section *section = owner->section;
-    uint64_t free_word = span->is_zero ? 0 : UNIT_FREE_USED;
-    for (uint32_t i = span->units; i-- > 0;)
-        store_release(&section->unit_words[span->unit + i], free_word);
-    lower_hint(section, span->unit);
-    uncharge(section, heap->number, (uint64_t)span->units << section->unit_shift);
+    begin_charging(owner->section, owner->number, heap->number);
+    int error = take_charged(owner, heap, units, alignment_bytes, ret_span);
+    end_charging(owner->section, owner->number);
+    return error;
 }
 
 static void note_extent(struct heap_image *image, uint32_t first, uint32_t end)
@@ -182,20 +246,53 @@ static void note_extent(struct heap_image *image, uint32_t first, uint32_t end)
         ;
 }
 
+void span_set_aside(struct core_owner *owner, const struct core_heap *heap, const struct span_taken *span)
+{
+    uint64_t kept_word = unit_word(UNIT_KEPT, 0, heap->number, load_relaxed(&heap->life_made));
+    note_extent(heap->image, span->unit, span->unit + span->units);
+    fetch_add_relaxed(&heap->image->bytes_kept, (uint64_t)span->units << owner->section->unit_shift);
+    for (uint32_t i = span->units; i-- > 0;)
+        store_release(&owner->section->unit_words[span->unit + i], kept_word);
+}
+
+void span_put_back(struct core_owner *owner, const struct core_heap *heap, const struct span_taken *span)
+{
+    struct section *section = owner->section;
+    uint64_t free_word = span->is_zero ? 0 : UNIT_FREE_USED;
+    begin_charging(section, owner->number, heap->number);
+    for (uint32_t i = span->units; i-- > 0;)
+        store_release(&section->unit_words[span->unit + i], free_word);
+    lower_hint(section, span->unit);
+    uncharge(section, heap->number, (uint64_t)span->units << section->unit_shift);
+    end_charging(section, owner->number);
+}
+
+/* Charges and takes the units behind a span. */
+static bool take_behind(struct core_owner *owner, const struct core_heap *heap, struct span_taken *span)
+{
+    struct section *section = owner->section;
+    uint64_t bytes = (uint64_t)span->units << section->unit_shift;
+    uint64_t taken_word = unit_word(UNIT_TAKEN, owner->number, heap->number, load_relaxed(&heap->life_made));
+    bool taken = false;
+    begin_charging(section, owner->number, heap->number);
+    if (charge(section, heap->number, bytes) == 0) {
+        taken = extend_units(section, span->unit + span->units) == 0 &&
+                take_all(section, span->unit, span->units, taken_word, &span->is_zero);
+        if (!taken)
+            uncharge(section, heap->number, bytes);
+    }
+    end_charging(section, owner->number);
+    return taken;
+}
+
 bool span_extend(struct core_owner *owner, const struct core_heap *heap, uint32_t head, uint32_t units, uint32_t units_new)
 {
     struct section *section = owner->section;
     struct span_image *span = section_span(section, head);
     uint32_t added = units_new - units;
-    if (units_new > section->units_max - head || charge(section, heap->image, (uint64_t)added << section->unit_shift) < 0)
-        return false;
     struct span_taken tail = {.unit = head + units, .units = added, .is_zero = false};
-    uint64_t taken_word = unit_word(UNIT_TAKEN, owner->number, heap->number, load_relaxed(heap->life));
-    if (extend_units(section, head + units_new) < 0 ||
-        !take_all(section, tail.unit, added, taken_word, &tail.is_zero)) {
-        uncharge(section, heap->number, (uint64_t)added << section->unit_shift);
+    if (units_new > section->units_max - head || !take_behind(owner, heap, &tail))
         return false;
-    }
     uint64_t offset = section_offset(section, section_unit(section, tail.unit));
     if (section_commit(section, offset, (uint64_t)added << section->unit_shift) < 0) {
         span_put_back(owner, heap, &tail);
@@ -224,25 +321,39 @@ void span_publish(struct core_owner *owner, const struct span_taken *span, uint6
 
 /* ---------------------------------------------------------------- giving back */
 
-static void free_units(struct section *section, uint32_t first, uint32_t end)
+void span_free(struct section *section, uint32_t by, uint32_t unit, uint32_t units, uint32_t heap)
 {
-    for (uint32_t unit = end; unit-- > first;) {
-        store_release(&section->unit_words[unit], UNIT_FREE_USED);
+    begin_charging(section, by, heap);
+    for (uint32_t u = unit + units; u-- > unit;) {
+        store_release(&section->unit_words[u], UNIT_FREE_USED);
         step();
     }
-    lower_hint(section, first);
-}
-
-void span_free(struct section *section, uint32_t unit, uint32_t units, uint32_t heap)
-{
+    /* Afterwards: killed in between, the heap is charged too much, never too little. */
+    lower_hint(section, unit);
     uncharge(section, heap, (uint64_t)units << section->unit_shift);
-    free_units(section, unit, unit + units);
+    end_charging(section, by);
 }
 
-void span_free_tails(struct section *section, uint32_t first, uint32_t end, uint32_t heap)
+bool span_free_unit(struct section *section, uint32_t by, uint32_t unit, uint64_t word)
 {
-    uncharge(section, heap, (uint64_t)(end - first) << section->unit_shift);
-    free_units(section, first, end);
+    begin_charging(section, by, unit_heap_of(word));
+    bool freed = cas_acq_rel(&section->unit_words[unit], &word, UNIT_FREE_USED);
+    if (freed) {
+        lower_hint(section, unit);
+        uncharge(section, unit_heap_of(word), UINT64_C(1) << section->unit_shift);
+    }
+    end_charging(section, by);
+    return freed;
+}
+
+void span_free_tails(struct section *section, uint32_t by, uint32_t head, uint32_t first, uint32_t end)
+{
+    for (uint32_t unit = end; unit-- > first;) {
+        uint64_t word = load_acquire(&section->unit_words[unit]);
+        if (unit_state_of(word) == UNIT_TAIL && unit_low_of(word) == head)
+            span_free_unit(section, by, unit, word);
+        step();
+    }
 }
 
 uint64_t span_decommit(struct core_owner *owner, uint32_t first, uint32_t end)
@@ -255,7 +366,7 @@ uint64_t span_decommit(struct core_owner *owner, uint32_t first, uint32_t end)
         uint32_t run_end = unit;
         while (run_end < end) {
             uint64_t seen = load_relaxed(&section->unit_words[run_end]);
-            if (seen != UNIT_FREE_USED || !cas_acq_rel(&section->unit_words[run_end], &seen, taken_word))
+            if (unit_state_of(seen) != UNIT_FREE || (seen & UNIT_FREE_USED) == 0 || !cas_acq_rel(&section->unit_words[run_end], &seen, taken_word))
                 break;
             run_end++;
         }
@@ -263,17 +374,93 @@ uint64_t span_decommit(struct core_owner *owner, uint32_t first, uint32_t end)
             unit++;
             continue;
         }
-        /* Units smaller than a page share it with neighbours: only whole pages go, and then not all of it is zero. */
+        /* Units smaller than a page share it with neighbours: only whole pages go, and then not all of it is zero. Nor is
+         * it where a page was not committed: somebody was killed giving it back. */
         uint64_t offset = section->units_offset + ((uint64_t)unit << section->unit_shift);
         uint64_t bytes = (uint64_t)(run_end - unit) << section->unit_shift;
         uint64_t page = UINT64_C(1) << section->page_shift;
-        bool whole = offset % page == 0 && bytes % page == 0;
+        bool whole = offset % page == 0 && bytes % page == 0 && section_range_committed(section, offset, bytes);
         bool gone = section_decommit(section, offset, bytes) == 0 && whole;
         for (uint32_t u = run_end; u-- > unit;)
-            store_release(&section->unit_words[u], gone ? 0 : UNIT_FREE_USED);
+            store_release(&section->unit_words[u], gone ? UNIT_FREE_RETURNED : UNIT_FREE_USED);
         lower_hint(section, unit);
         unit = run_end;
     }
     uint64_t after = load_relaxed(&section->image->bytes_committed);
     return before > after ? before - after : 0;
+}
+
+void span_shorten(struct core_owner *owner, uint32_t heap, uint32_t head, uint32_t units, uint32_t units_new)
+{
+    struct section *section = owner->section;
+    uint64_t tail_word = unit_word(UNIT_TAIL, owner->number, heap, head);
+    for (uint32_t i = units_new; i < units; i++)
+        store_release(&section->unit_words[head + i], tail_word);
+    step();
+    store_release(&section_span(section, head)->span_units, units_new);
+    step();
+    span_free_tails(section, owner->number, head, head + units_new, head + units);
+}
+
+/* ---------------------------------------------------------------- counting again */
+
+static bool is_part_of(const struct section *section, uint32_t heap, uint32_t whole)
+{
+    while (heap != 0 && heap <= section->heaps_max && heap != whole)
+        heap = parent_of(section, heap);
+    return heap == whole;
+}
+
+static bool somebody_is_charging(const struct section *section)
+{
+    uint32_t end = load_acquire(&section->image->owners_end);
+    for (uint32_t number = 1; number <= end && number <= section->owners_max; number++) {
+        if (load_acquire(&section_owner(section, number)->charging) != 0)
+            return true;
+    }
+    return false;
+}
+
+/* Counts the units of a heap, or (0) of all, in one pass. */
+static uint64_t count_units(const struct section *section, uint32_t heap)
+{
+    uint64_t units = 0;
+    uint32_t end = section_units_end(section);
+    for (uint32_t unit = 0; unit < end; unit++) {
+        uint64_t word = load_acquire(&section->unit_words[unit]);
+        if (unit_state_of(word) != UNIT_FREE && unit_heap_of(word) != 0 &&
+            (heap == 0 || is_part_of(section, unit_heap_of(word), heap)))
+            units++;
+    }
+    return units << section->unit_shift;
+}
+
+/* True when the counter was right or is now; false when somebody worked beside the count. */
+static bool recount_one(struct section *section, atomic_u64 *counter, uint32_t heap)
+{
+    uint64_t charges = load_acquire(&section->image->charges);
+    uint64_t counted = load_acquire(counter);
+    atomic_thread_fence(memory_order_seq_cst); /* with the fence in begin_charging */
+    if (somebody_is_charging(section))
+        return false;
+    uint64_t bytes = count_units(section, heap);
+    atomic_thread_fence(memory_order_seq_cst);
+    if (somebody_is_charging(section) || load_acquire(&section->image->charges) != charges)
+        return false;
+    return counted == bytes || cas_acq_rel(counter, &counted, bytes);
+}
+
+void span_recount(struct section *section, uint32_t heap)
+{
+    enum { ATTEMPTS = 16 };
+    if (heap > section->heaps_max)
+        return;
+    for (uint32_t h = heap; h != 0; h = parent_of(section, h)) {
+        uint32_t attempt = 0;
+        while (!recount_one(section, &section_heap(section, h)->bytes_charged, h) && ++attempt < ATTEMPTS)
+            ;
+    }
+    uint32_t attempt = 0;
+    while (!recount_one(section, &section->image->bytes_in_spans, 0) && ++attempt < ATTEMPTS)
+        ;
 }

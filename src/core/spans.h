@@ -13,11 +13,13 @@ struct span_taken {
 };
 
 /*
- * Charges the heap and takes `units` consecutive FREE units, the first a multiple of unit_alignment counted from
- * address 0. -EDQUOT: the heap's limit; -ENOSPC: the section has no such run; -ENOMEM: no memory for the unit words.
+ * Charges the heap and takes `units` consecutive FREE units, the first at a multiple of alignment_bytes. -EDQUOT: the heap's limit; -ENOSPC: the section has no such run; -ENOMEM: no memory for the unit words.
  */
 int span_take(struct core_owner *owner, const struct core_heap *heap, uint32_t units, uint64_t alignment_bytes,
               struct span_taken *ret_span);
+
+/* Makes a span that is TAKEN the heap's to take again: KEPT. */
+void span_set_aside(struct core_owner *owner, const struct core_heap *heap, const struct span_taken *span);
 
 /* Gives a span that is TAKEN back as it was. */
 void span_put_back(struct core_owner *owner, const struct core_heap *heap, const struct span_taken *span);
@@ -33,12 +35,28 @@ bool span_extend(struct core_owner *owner, const struct core_heap *heap, uint32_
                  uint32_t units_new);
 
 /*
- * Frees the units of a span whose head the owner has made FREEING: tails first, the head last. Uncharges the heap.
+ * Frees the units of a span whose head the owner has made FREEING: tails first, the head last. Uncharges the heap. by
+ * is the number of the owner in whose name it is done, here and below.
  */
-void span_free(struct section *section, uint32_t unit, uint32_t units, uint32_t heap);
+void span_free(struct section *section, uint32_t by, uint32_t unit, uint32_t units, uint32_t heap);
 
-/* Frees the units [first, end) of a live span whose header already says that it ends at first. */
-void span_free_tails(struct section *section, uint32_t first, uint32_t end, uint32_t heap);
+/*
+ * Shortens a live span in place: the units that are to go are renamed to this owner's TAILs, then the store of span_units
+ * commits, then they are freed. Killed in between, recovery finds TAILs of the dead that their head does not reach.
+ */
+void span_shorten(struct core_owner *owner, uint32_t heap, uint32_t head, uint32_t units, uint32_t units_new);
+
+/* Frees one unit from exactly that word, and uncharges its heap; false when it was another word by then. */
+bool span_free_unit(struct section *section, uint32_t by, uint32_t unit, uint64_t word);
+
+/* Frees the TAILs of head in [first, end), where its span does not reach any more; those of others are left alone. */
+void span_free_tails(struct section *section, uint32_t by, uint32_t head, uint32_t first, uint32_t end);
+
+/*
+ * Counts what a heap and its parents have, after an owner was killed while the counter and the units differed. When others
+ * work all the while the counters stay: too high, never too low.
+ */
+void span_recount(struct section *section, uint32_t heap);
 
 /* Gives the memory of free units in [first, end) back, when they can be taken meanwhile; returns the bytes. */
 uint64_t span_decommit(struct core_owner *owner, uint32_t first, uint32_t end);

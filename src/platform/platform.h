@@ -14,11 +14,17 @@
 /* The system's page size, asked, never assumed. */
 size_t platform_page_size(void);
 
-/* Reserves address space that cannot be touched yet. Costs no memory. -ENOMEM: no room, or a limit of the process. */
+/*
+ * Reserves address space that cannot be touched yet, at a multiple of 2 MiB: huge pages fit, and so does every alignment
+ * that a heap gives. Costs no memory. -ENOMEM: no room, or a limit of the process.
+ */
 int memory_reserve(void **ret_address, size_t bytes);
 
 /* Makes a part of reserved memory usable and zero. -ENOMEM: the system refuses to promise it. */
 int memory_commit(void *address, size_t bytes);
+
+/* Gets the memory behind a committed part now, so that no first touch can fail for lack of it. */
+int memory_populate(void *address, size_t bytes);
 
 /* Gives the memory of a committed part back; it stays usable and reads as zero. */
 int memory_decommit(void *address, size_t bytes);
@@ -134,6 +140,22 @@ void boot_id_get(uint8_t ret_id[16]);
 
 /* Lets other threads run; for loops that wait for another's few instructions. */
 void thread_yield(void);
+
+/*
+ * A barrier that passes through all running threads of this process: when it returns, each of them has done its earlier
+ * stores and will see ours. barrier_process_ready is called once before; -EOPNOTSUPP: the system has no such thing.
+ */
+int barrier_process_ready(void);
+void barrier_process(void);
+
+/* The same through every process that has called barrier_system_ready. Without such a thing in the system: a long wait
+ * is not needed where each call is short, so the caller must not depend on it alone. */
+int barrier_system_ready(void);
+void barrier_system(void);
+
+/* Waits until the 32 bits at word are other than `seen`, a wake, or the milliseconds are over. Works across processes. */
+void word_wait(const void *word, uint32_t seen, uint32_t milliseconds);
+void word_wake(const void *word);
 
 /* Sets what to call with `arg` when the calling thread ends; may be called again with another arg. */
 int thread_on_exit(void (*leave)(void *arg), void *arg);

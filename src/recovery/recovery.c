@@ -11,8 +11,24 @@
  */
 #include "recovery/recovery.h"
 
+#include "core/core.h"
 #include "core/slab.h"
 #include "core/spans.h"
+
+static bool is_of(uint64_t word, enum unit_state state, uint32_t owner)
+{
+    return unit_state_of(word) == state && unit_owner_of(word) == owner;
+}
+
+/* Whether the head that a TAIL names is the head of a span that reaches it. */
+static bool tail_is_covered(const struct section *section, uint32_t unit, uint32_t head)
+{
+    if (head >= unit)
+        return false;
+    enum unit_state state = unit_state_of(load_acquire(&section->unit_words[head]));
+    bool is_head = state == UNIT_SLAB || state == UNIT_ORPHAN || state == UNIT_LARGE || state == UNIT_FREEING;
+    return is_head && unit - head < load_acquire(&section_span(section, head)->span_units);
+}
 
 /* ---------------------------------------------------------------- the hand */
 
@@ -24,7 +40,10 @@ static bool unit_of_ref(const struct section *section, uint64_t ref, uint32_t *r
     return *ret_unit < section_units_end(section);
 }
 
-/* Where the hand's block lies; word is 0 when there is no live span any more. */
+/*
+ * Where the hand's block lies; word is 0 when there is no live span any more. A slab cannot go while a hand names a block
+ * of it, because drains leave that block. A large block can: its claim_index tells it from the next that begins there.
+ */
 struct hand_place {
     uint32_t unit;
     uint64_t word;
@@ -96,7 +115,12 @@ static void finish_hand(struct section *section, struct owner_image *image, uint
     uint64_t ref = hand & HAND_REF_MASK;
     if (hand == 0)
         return;
+    uint64_t hand_life = load_relaxed(&image->hand_life);
+    uint32_t heap = (uint32_t)(hand_life >> 32);
+    uint64_t life = hand_life & UNIT_LIFE_MASK;
     struct hand_place place = find_block(section, ref);
+    if (place.word != 0 && (unit_heap_of(place.word) != heap || unit_low_of(place.word) != life))
+        place.word = 0; /* the heap was destroyed or reset after the hand was set: this is somebody else's block */
     void **dest = dest_of(section, load_relaxed(&image->hand_dest));
     switch ((enum hand_op)(hand >> HAND_OP_SHIFT)) {
     case HAND_FREE:
@@ -106,6 +130,9 @@ static void finish_hand(struct section *section, struct owner_image *image, uint
         break;
     case HAND_ALLOC_TO:
         /* First the bits, then *dest: a block that was taken and not linked is given back. */
+        if (unit_state_of(place.word) == UNIT_LARGE &&
+            load_relaxed(&place.span->claim_index) != load_relaxed(&image->hand_count))
+            break;
         if (!is_free(&place) && dest != NULL && __atomic_load_n(dest, __ATOMIC_ACQUIRE) != section_at(section, ref))
             free_block(section, &place, dead);
         break;
@@ -115,16 +142,10 @@ static void finish_hand(struct section *section, struct owner_image *image, uint
         if (!is_free(&place))
             free_block(section, &place, dead);
         break;
-    case HAND_SHRINK: {
-        uint64_t units_before = load_relaxed(&image->hand_arg);
-        if (place.word == 0 || unit_state_of(place.word) != UNIT_LARGE || units_before > section->units_max)
-            break;
-        uint32_t end = section_units_end(section);
-        for (uint32_t i = load_relaxed(&place.span->span_units); i < units_before && place.unit + i < end; i++) {
-            uint64_t word = load_acquire(&section->unit_words[place.unit + i]);
-            if (unit_state_of(word) == UNIT_TAIL && unit_low_of(word) == place.unit)
-                span_free_tails(section, place.unit + i, place.unit + i + 1, unit_heap_of(word));
-        }
+    case HAND_RESET: {
+        uint64_t stopped = 0;
+        if (heap != 0 && heap <= section->heaps_max)
+            (void)cas_acq_rel(&section_heap(section, heap)->life, &stopped, life);
         break;
     }
     case HAND_NOTHING:
@@ -136,25 +157,17 @@ static void finish_hand(struct section *section, struct owner_image *image, uint
 
 /* ---------------------------------------------------------------- units */
 
-static bool is_of(uint64_t word, enum unit_state state, uint32_t owner)
-{
-    return unit_state_of(word) == state && unit_owner_of(word) == owner;
-}
-
 static void finish_freeing(struct section *section, uint32_t dead, uint32_t end)
 {
     for (uint32_t unit = 0; unit < end; unit++) {
         uint64_t word = load_acquire(&section->unit_words[unit]);
         if (!is_of(word, UNIT_FREEING, dead))
             continue;
-        uint32_t units = load_relaxed(&section_span(section, unit)->span_units);
         /* Tails that are FREE already may be somebody else's by now: only what still names this head is freed. */
-        for (uint32_t tail = unit + 1; tail < end && tail - unit < units; tail++) {
-            uint64_t tail_word = load_acquire(&section->unit_words[tail]);
-            if (unit_state_of(tail_word) == UNIT_TAIL && unit_low_of(tail_word) == unit)
-                span_free_tails(section, tail, tail + 1, unit_heap_of(word));
-        }
-        span_free_tails(section, unit, unit + 1, unit_heap_of(word));
+        uint32_t units = load_relaxed(&section_span(section, unit)->span_units);
+        if (units <= end - unit)
+            span_free_tails(section, dead, unit, unit + 1, unit + units);
+        span_free_unit(section, dead, unit, word);
     }
 }
 
@@ -165,12 +178,11 @@ static void orphan_slabs(struct section *section, uint32_t dead, uint32_t end)
         if (!is_of(word, UNIT_SLAB, dead))
             continue;
         slab_normalise(section_span(section, unit));
-        step();
-        store_release(&section->unit_words[unit],
-                      unit_word(UNIT_ORPHAN, 0, unit_heap_of(word), unit_low_of(word)));
         uint32_t heap = unit_heap_of(word);
         if (heap != 0 && heap <= section->heaps_max)
-            fetch_add_relaxed(&section_heap(section, heap)->orphans, 1);
+            fetch_add_relaxed(&section_heap(section, heap)->orphans, 1); /* rather too many than too few */
+        step();
+        store_release(&section->unit_words[unit], unit_word(UNIT_ORPHAN, 0, heap, unit_low_of(word)));
     }
 }
 
@@ -178,13 +190,8 @@ static void free_lost_tails(struct section *section, uint32_t dead, uint32_t end
 {
     for (uint32_t unit = 0; unit < end; unit++) {
         uint64_t word = load_acquire(&section->unit_words[unit]);
-        uint32_t head = unit_low_of(word);
-        if (!is_of(word, UNIT_TAIL, dead) || head >= unit)
-            continue;
-        uint64_t head_word = load_acquire(&section->unit_words[head]);
-        if (is_of(head_word, UNIT_TAKEN, dead) ||
-            unit - head >= load_relaxed(&section_span(section, head)->span_units))
-            span_free_tails(section, unit, unit + 1, unit_heap_of(word));
+        if (is_of(word, UNIT_TAIL, dead) && !tail_is_covered(section, unit, unit_low_of(word)))
+            span_free_unit(section, dead, unit, word);
     }
 }
 
@@ -193,48 +200,28 @@ static void free_taken(struct section *section, uint32_t dead, uint32_t end)
     for (uint32_t unit = 0; unit < end; unit++) {
         uint64_t word = load_acquire(&section->unit_words[unit]);
         if (is_of(word, UNIT_TAKEN, dead))
-            span_free_tails(section, unit, unit + 1, unit_heap_of(word));
+            span_free_unit(section, dead, unit, word);
     }
 }
 
 /* ---------------------------------------------------------------- owners and processes */
 
-/* Names itself in the record, so that no other recovers the same owner; takes over from a recoverer that is dead. */
-static bool begin(const struct recovery *recovery, struct owner_image *image)
+void recovery_of_owner(struct section *section, uint32_t number)
 {
-    struct section *section = recovery->section;
-    uint64_t word = load_acquire(&image->word);
-    if (record_state_of(word) == RECORD_RECOVERING && record_by_of(word) != recovery->by) {
-        uint32_t by = record_by_of(word);
-        if (by != 0 && by <= section->owners_max) {
-            uint64_t by_word = load_acquire(&section_owner(section, by)->word);
-            if (record_state_of(by_word) == RECORD_LIVE &&
-                recovery->process_is_alive(recovery->arg, record_process_of(by_word)))
-                return false;
-        }
-    } else if (record_state_of(word) != RECORD_LIVE && record_state_of(word) != RECORD_RECOVERING) {
-        return false;
-    }
-    return cas_acq_rel(&image->word, &word,
-                       record_word(RECORD_RECOVERING, record_process_of(word), recovery->by,
-                                   record_generation_of(word)));
-}
-
-bool recovery_of_owner(const struct recovery *recovery, uint32_t number)
-{
-    struct section *section = recovery->section;
     struct owner_image *image = section_owner(section, number);
-    if (!begin(recovery, image))
-        return false;
-
     uint32_t end = section_units_end(section);
+    uint32_t charging = (uint32_t)load_acquire(&image->charging);
     finish_hand(section, image, number);
     finish_freeing(section, number, end);
     orphan_slabs(section, number, end);
     free_lost_tails(section, number, end);
     free_taken(section, number, end);
+    store_release(&image->charging, 0);
+    if (charging != 0)
+        span_recount(section, charging);
 
-    /* A lock that it held protects single words only: nothing to mend behind it. */
+    /* The lock of the roots: each entry's states are valid by themselves, and whoever finds a PENDING one under the lock
+     * uses it anew. */
     uint64_t lock = load_acquire(&section->image->lock);
     if (lock >> 32 == number)
         (void)cas_acq_rel(&section->image->lock, &lock, 0);
@@ -242,34 +229,72 @@ bool recovery_of_owner(const struct recovery *recovery, uint32_t number)
     for (uint32_t w = 0; w < NEWS_WORDS; w++)
         store_relaxed(&image->news[w], 0);
     uint64_t generation = record_generation_of(load_relaxed(&image->word)) + 1;
-    store_release(&image->word, record_word(RECORD_FREE, 0, 0, generation));
+    store_release(&image->word, record_word(RECORD_FREE, 0, generation));
+}
+
+static void end_heap(const struct recovery *recovery, uint32_t number)
+{
+    heap_kill(recovery->section, 0, number);
+    recovery->barrier(recovery->arg);
+    heap_sweep(recovery->section, recovery->by, number);
+}
+
+/*
+ * Destroys the heaps that were to live no longer than the process that made them. False when there are some and the
+ * caller has no owner to sweep them with.
+ */
+static bool destroy_bound(const struct recovery *recovery, uint32_t process, uint64_t generation)
+{
+    struct section *section = recovery->section;
+    uint32_t end = load_acquire(&section->image->heaps_end);
+    for (uint32_t number = 1; number <= end && number <= section->heaps_max; number++) {
+        struct heap_image *heap = section_heap(section, number);
+        uint64_t word = load_acquire(&heap->word);
+        /* PENDING: the dead was making or destroying it. */
+        bool pending = record_state_of(word) == RECORD_PENDING;
+        bool bound = record_state_of(word) == RECORD_LIVE && (heap->options & HEAP_BOUND) != 0 &&
+                     heap->creator_generation == generation;
+        if (record_process_of(word) != process || !(pending || bound))
+            continue;
+        if (recovery->by == 0)
+            return false;
+        end_heap(recovery, number);
+    }
     return true;
+}
+
+/* All that a dead process left; its kernel lock is ours, so nobody else is at it and nobody can join in its place. */
+static uint32_t recover_process(const struct recovery *recovery, uint32_t process, uint64_t word)
+{
+    struct section *section = recovery->section;
+    uint32_t recovered = 0;
+    uint32_t end = load_acquire(&section->image->owners_end);
+    for (uint32_t number = 1; number <= end && number <= section->owners_max; number++) {
+        uint64_t owner_word = load_acquire(&section_owner(section, number)->word);
+        if (record_state_of(owner_word) == RECORD_FREE || record_process_of(owner_word) != process)
+            continue;
+        recovery_of_owner(section, number);
+        recovered++;
+    }
+    if (destroy_bound(recovery, process, record_generation_of(word)))
+        store_release(&section_process(section, process)->word,
+                      record_word(RECORD_FREE, 0, record_generation_of(word) + 1));
+    return recovered;
 }
 
 uint32_t recovery_of_dead(const struct recovery *recovery)
 {
     struct section *section = recovery->section;
     uint32_t recovered = 0;
-    uint32_t processes_end = load_acquire(&section->image->processes_end);
-    uint32_t owners_end = load_acquire(&section->image->owners_end);
-    for (uint32_t process = 1; process <= processes_end && process <= section->processes_max; process++) {
-        struct process_image *image = section_process(section, process);
-        uint64_t word = load_acquire(&image->word);
-        if (record_state_of(word) != RECORD_LIVE || recovery->process_is_alive(recovery->arg, process))
+    uint32_t end = load_acquire(&section->image->processes_end);
+    for (uint32_t process = 1; process <= end && process <= section->processes_max; process++) {
+        const struct process_image *image = section_process(section, process);
+        if (record_state_of(load_acquire(&image->word)) != RECORD_LIVE || !recovery->seize(recovery->arg, process))
             continue;
-        bool all = true;
-        for (uint32_t number = 1; number <= owners_end && number <= section->owners_max; number++) {
-            uint64_t owner_word = load_acquire(&section_owner(section, number)->word);
-            if (record_state_of(owner_word) == RECORD_FREE || record_process_of(owner_word) != process)
-                continue;
-            if (recovery_of_owner(recovery, number))
-                recovered++;
-            else
-                all = false;
-        }
-        /* Only when nothing names the process any more can its number be another's. */
-        if (all)
-            (void)cas_acq_rel(&image->word, &word, record_word(RECORD_FREE, 0, 0, record_generation_of(word) + 1));
+        uint64_t word = load_acquire(&image->word); /* again: now nobody else can change it */
+        if (record_state_of(word) == RECORD_LIVE)
+            recovered += recover_process(recovery, process, word);
+        recovery->let_go(recovery->arg);
     }
     return recovered;
 }

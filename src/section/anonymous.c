@@ -17,6 +17,11 @@ static int decommit(struct section *section, uint64_t offset, uint64_t bytes)
     return memory_decommit(section->base + offset, bytes);
 }
 
+static int populate(struct section *section, uint64_t offset, uint64_t bytes)
+{
+    return memory_populate(section->base + offset, bytes);
+}
+
 static void close_anonymous(struct section *section)
 {
     memory_release(section->base, section->bytes_max);
@@ -26,6 +31,7 @@ static const struct backing anonymous = {
     .commit = commit,
     .decommit = decommit,
     .close = close_anonymous,
+    .populate = populate,
     .starts_zero = true,
 };
 
@@ -40,7 +46,8 @@ int section_create_anonymous(struct section *ret_section, const struct section_p
     error = memory_reserve(&base, params->bytes_max);
     if (error < 0)
         return error;
-    struct section section = {.backing = &anonymous, .file = -1, .commit_step_shift = COMMIT_STEP_SHIFT};
+    struct section section = {.backing = &anonymous, .file = -1};
+    section.commit_step_shift = params->packed ? 0 : COMMIT_STEP_SHIFT;
     section_view_init(&section, base, &header);
 
     error = section_image_init(&section, &header);

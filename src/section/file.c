@@ -8,7 +8,7 @@
  * An application may have closed every descriptor (closefrom) and opened a file of its own under our number: then the
  * number is not ours to grow, and growth fails instead of damaging that file.
  */
-static bool file_is_ours(const struct section *section)
+bool section_file_is_ours(const struct section *section)
 {
     struct file_status status;
     return file_status_get(section->file, &status) == 0 && status.device == section->device &&
@@ -17,7 +17,7 @@ static bool file_is_ours(const struct section *section)
 
 static int commit(struct section *section, uint64_t offset, uint64_t bytes)
 {
-    if (!file_is_ours(section))
+    if (!section_file_is_ours(section))
         return -EBADF;
     return file_commit(section->file, offset, bytes);
 }
@@ -30,7 +30,7 @@ static int decommit(struct section *section, uint64_t offset, uint64_t bytes)
 static void close_file(struct section *section)
 {
     memory_release(section->base, section->bytes_max);
-    if (file_is_ours(section))
+    if (section_file_is_ours(section))
         file_close(section->file);
     section->file = -1;
 }
@@ -58,6 +58,7 @@ static int map(struct section *ret_section, int file, const struct section_image
         .device = status.device,
         .inode = status.inode,
         .read_only = read_only,
+        .commit_step_shift = COMMIT_STEP_GROWING,
     };
     section_view_init(ret_section, base, header);
     return 0;

@@ -49,7 +49,7 @@ enum {
  *     59..44  owner: the taker while TAKEN, FREEING or TAIL; the owning thread of a SLAB; 0 for LARGE and ORPHAN
  *     43..24  heap
  *     23..0   life of the heap (SLAB, ORPHAN, LARGE, TAKEN, FREEING); number of the head unit (TAIL);
- *             FREE: bit 0 is set when the unit's bytes may be other than zero
+ *             FREE: UNIT_FREE_USED, UNIT_FREE_RETURNED
  *
  *     FREE -> TAKEN     one CAS by the taker, unit by unit in ascending order
  *     TAKEN -> TAIL     plain stores by the taker, all but the head
@@ -57,8 +57,9 @@ enum {
  *     SLAB -> ORPHAN    the owner leaves, or recovery; ORPHAN -> SLAB by the adopter's CAS
  *     LARGE, SLAB -> FREEING   one CAS: commits the end of the span; a second free of a large block fails here
  *     TAIL -> FREE      then the head, last: FREEING -> FREE
+ *     KEPT -> TAKEN     as FREE -> TAKEN, by an owner of that heap
  *
- * A word equals SLAB|me|my heap in its upper 40 bits exactly when the block is mine, local, and in the right heap:
+ * A word equals SLAB|me|my heap|its life exactly when the block is mine, local, and in the right heap as it lives now:
  * one comparison decides the fast path of free.
  */
 enum unit_state {
@@ -69,15 +70,18 @@ enum unit_state {
     UNIT_LARGE = 4,
     UNIT_TAIL = 5,
     UNIT_FREEING = 6,
+    UNIT_KEPT = 7, /* free, committed, and only this heap's to take: its bytes_start; charged to it already */
 };
 
 #define UNIT_LIFE_MASK UINT64_C(0xffffff)
 #define UNIT_HEAP_SHIFT 24
+#define UNIT_HEAP_BITS 20
 #define UNIT_HEAP_MASK UINT64_C(0xfffff)
 #define UNIT_OWNER_SHIFT 44
 #define UNIT_OWNER_MASK UINT64_C(0xffff)
 #define UNIT_STATE_SHIFT 60
-#define UNIT_FREE_USED UINT64_C(1) /* FREE only: the bytes may be other than zero */
+#define UNIT_FREE_USED UINT64_C(1)     /* FREE only: the bytes may be other than zero */
+#define UNIT_FREE_RETURNED UINT64_C(2) /* FREE only: there were blocks here once; the memory was given back */
 
 ALWAYS_INLINE uint64_t unit_word(enum unit_state state, uint32_t owner, uint32_t heap, uint64_t life_or_head)
 {
@@ -115,19 +119,20 @@ ALWAYS_INLINE uint32_t unit_low_of(uint64_t word)
  */
 struct span_image {
     atomic_u64 claim;        /* the free bits that the owner allocates from; written by the owner only */
-    atomic_u64 claim_index;  /* count << 16 | word; changes only while claim is 0 */
+    atomic_u64 claim_index;  /* count << 16 | word; changes only while claim is 0. LARGE: the count tells one block that
+                                began here from the next */
     atomic_u32 block_bytes;  /* constant while the span lives, as are the next two */
     atomic_u32 reciprocal;     /* (2^32 + block_bytes - 1) / block_bytes: offset * reciprocal >> 32 is the index */
     atomic_u32 blocks;
     atomic_u32 ready;        /* blocks [ready, blocks) were never put into free: their bits mean nothing */
-    uint32_t frees_left;     /* hint of the owner: local frees until it must look at this slab */
-    uint8_t listed;          /* hint of the owner: where the slab stands in its bin, enum span_listed */
+    atomic_u32 frees_left;   /* hint of the owner: local frees until it must look at this slab */
+    atomic_u8 listed;        /* hint of the owner: where the slab stands in its bin, enum span_listed */
     atomic_u8 size_class;    /* constant while the span lives */
     uint16_t word_cursor;    /* hint of the owner: where the last search for a free word ended */
     atomic_u32 span_units;   /* how many units the span has */
     uint32_t claim_word;     /* of the owner: the word number in claim_index */
     atomic_u64 large_bytes;  /* LARGE: usable bytes; written before the head's word */
-    uint64_t reserved2;
+    atomic_u64 exact_bytes;  /* LARGE in a heap with exact sizes: the bytes that were asked for */
 };
 
 struct word_image {
@@ -141,17 +146,18 @@ struct word_image {
 /*
  * Owner record: one thread of one process. Written by that thread, by those that send it news, and by its recoverer.
  *
- * word: bits 63..60 state, 59..44 process, 43..28 recoverer (RECOVERING), 27..0 generation. The generation grows when
- * the record becomes FREE again, which is after everything that named it is gone.
+ * word: bits 63..60 state, 59..44 process, 27..0 generation. The generation grows when the record becomes FREE again,
+ * which is after everything that named it is gone. The dead are recovered under the kernel's lock on their process's
+ * byte, so no state of the record says who is at it.
  *
  * hand: bits 63..60 what the owner is doing, 59..0 the ref of the block it does it to; 0 for nothing. It is stored before
- * the first and cleared after the last store of the change; the operands are stored before it.
+ * the first store of the change, the operands before it, and cleared after the store that commits and before the block's
+ * memory can be another's.
  */
 enum record_state {
     RECORD_FREE = 0,
     RECORD_LIVE = 1,
-    RECORD_RECOVERING = 2,
-    RECORD_PENDING = 3,
+    RECORD_PENDING = 2,
 };
 
 enum hand_op {
@@ -159,7 +165,7 @@ enum hand_op {
     HAND_FREE = 1,      /* sets the block's bit in elsewhere */
     HAND_ALLOC_TO = 2,  /* claims the block, zeroes it, stores it at hand_dest */
     HAND_FREE_FROM = 3, /* clears hand_dest, then frees the block */
-    HAND_SHRINK = 4,    /* a large block gives back the units from span_units up to hand_arg */
+    HAND_RESET = 4,     /* a heap is stopped: hand_life is what to restore */
 };
 
 #define HAND_OP_SHIFT 60
@@ -169,23 +175,24 @@ struct owner_image {
     atomic_u64 word;
     uint32_t thread_id;   /* for people; never used to decide anything */
     uint32_t reserved;
-    uint64_t reserved2[6];
+    atomic_u64 charging;  /* heap whose counter and units are being changed; not 0: one may be ahead of the other */
+    uint64_t reserved2[5];
     atomic_u64 hand;      /* a line of its own: others read it in their drains */
     atomic_u64 hand_dest; /* ref of the pointer to store (shared), or its address (private) */
-    atomic_u64 hand_arg;
-    uint64_t reserved3[5];
+    atomic_u64 hand_count; /* ALLOC_TO of a large block: its claim_index */
+    atomic_u64 hand_life;  /* heap << 32 | the life in which the hand names something: a hand of an earlier life is void */
+    uint64_t reserved3[4];
     atomic_u64 news[NEWS_WORDS]; /* hint: slabs of this owner that got frees from elsewhere */
 };
 
 #define RECORD_STATE_SHIFT 60
 #define RECORD_PROCESS_SHIFT 44
-#define RECORD_BY_SHIFT 28
 #define RECORD_GENERATION_MASK UINT64_C(0xfffffff)
 
-ALWAYS_INLINE uint64_t record_word(enum record_state state, uint32_t process, uint32_t by, uint64_t generation)
+ALWAYS_INLINE uint64_t record_word(enum record_state state, uint32_t process, uint64_t generation)
 {
     return (uint64_t)state << RECORD_STATE_SHIFT | (uint64_t)process << RECORD_PROCESS_SHIFT |
-           (uint64_t)by << RECORD_BY_SHIFT | (generation & RECORD_GENERATION_MASK);
+           (generation & RECORD_GENERATION_MASK);
 }
 
 ALWAYS_INLINE enum record_state record_state_of(uint64_t word)
@@ -196,11 +203,6 @@ ALWAYS_INLINE enum record_state record_state_of(uint64_t word)
 ALWAYS_INLINE uint32_t record_process_of(uint64_t word)
 {
     return (uint32_t)(word >> RECORD_PROCESS_SHIFT & 0xffff);
-}
-
-ALWAYS_INLINE uint32_t record_by_of(uint64_t word)
-{
-    return (uint32_t)(word >> RECORD_BY_SHIFT & 0xffff);
 }
 
 ALWAYS_INLINE uint64_t record_generation_of(uint64_t word)
@@ -234,15 +236,19 @@ struct heap_image {
     uint64_t bytes_max;       /* limit of bytes_charged; 0: none */
     uint64_t bytes_start;
     uint64_t creator_generation;
-    uint64_t reserved[2];
-    atomic_u64 bytes_charged; /* bytes of the heap's spans; set right by recovery */
+    uint32_t parent;          /* number of the heap that it is charged to as well; 0: none */
+    uint32_t reserved;
+    uint64_t reserved2;
+    atomic_u64 bytes_charged; /* bytes of the heap's spans; charged before they are taken, uncharged after
+                                 they are FREE: a kill leaves it too high, and recovery counts again */
     atomic_u64 bytes_peak;    /* hint: the largest bytes_charged so far */
     atomic_u64 lock;          /* futex word of the heap's own lock: owner, generation */
-    atomic_u32 parent;        /* number of the heap it is limited by; 0: none */
+    atomic_u32 children;      /* heaps whose parent this is */
     atomic_u32 orphans;       /* hint: how many slabs of the heap are ORPHAN */
     atomic_u32 units_low;     /* hint: no unit of the heap is below; ~0 when never used (stored inverted, so 0) */
     atomic_u32 units_high;    /* hint: no unit of the heap is at or above */
-    uint64_t reserved2[3];
+    atomic_u64 bytes_kept;    /* hint: in its KEPT units */
+    uint64_t reserved3[2];
 };
 
 enum heap_option {
@@ -264,6 +270,7 @@ struct root_image {
 
 #define ROOT_HEAP_SHIFT 40
 #define ROOT_OWNER_SHIFT 24
+#define ROOT_IS_HEAP (UINT64_C(1) << 63) /* in ref: the root names a child heap, see api/heap.c */
 #define ROOT_COUNT_MASK UINT64_C(0xffffff)
 
 /*
@@ -295,13 +302,13 @@ struct section_image {
     uint64_t unit_words_offset;
     uint64_t spans_offset;
     uint64_t created_at;    /* seconds since 1970, for people */
-    uint8_t boot_id[16];    /* of the system that last had it open: another one and no clean mark is a power loss */
-    uint64_t reserved[10];
+    uint64_t reserved[12];
     uint64_t checksum;      /* of everything above */
 
-    atomic_u64 bytes_committed; /* counted from the commit bits by recovery */
+    atomic_u64 bytes_committed; /* hint: what the commit bits count */
     atomic_u64 bytes_peak;      /* hint */
-    atomic_u64 bytes_in_spans;  /* hint: in units that are not FREE */
+    atomic_u64 bytes_in_spans;  /* in units that are not FREE; counted as bytes_charged is */
+    atomic_u64 charges;         /* grows with every change of such a count */
     atomic_u64 growths;         /* hint: how often memory was committed */
     atomic_u64 attaches;        /* hint */
     atomic_u64 damaged;         /* not 0: the line of code that found the damage; the section is refused */
@@ -314,8 +321,9 @@ struct section_image {
     atomic_u32 heaps_end;
     atomic_u32 roots_end;
     atomic_u32 heap_hint;       /* hint: no FREE heap record has a lower number */
-    uint32_t reserved3;
-    uint64_t reserved4[20];
+    atomic_u32 destroys;        /* how often a heap of the section was destroyed: owners look for what is left of it */
+    atomic_u64 boot_id[2];      /* of the system that last had it open: another one and no clean mark is a power loss */
+    uint64_t reserved2[17];
 };
 
 _Static_assert(sizeof(struct span_image) == 64, "a span header is one cache line");
@@ -330,7 +338,7 @@ _Static_assert(sizeof(struct root_image) == 64, "a line");
 _Static_assert(offsetof(struct section_image, checksum) == 248, "the constant part");
 _Static_assert(offsetof(struct section_image, bytes_committed) == 256, "what changes follows the constant part");
 _Static_assert(sizeof(struct section_image) == 512, "the header");
-_Static_assert(HAND_FREE_FROM < 16 && RECORD_PENDING < 16 && UNIT_FREEING < 16, "states have 4 bits");
+_Static_assert(HAND_RESET < 16 && RECORD_PENDING < 16 && UNIT_KEPT < 16, "states have 4 bits");
 
 /* Mixes the sizes and offsets above; a change of any of them changes it without a change of IMAGE_VERSION. */
 #define FINGERPRINT_MIX(hash, value) (((hash) ^ (uint64_t)(value)) * UINT64_C(0x100000001b3))

@@ -31,10 +31,11 @@ static const struct backing lent = {
 
 int section_create_lent(struct section *ret_section, void *memory, const struct section_params *params)
 {
-    struct section_params tight = *params;
-    tight.tight = true;
+    struct section_params packed = *params;
+    packed.packed = true;
+    packed.committed = true;
     struct section_image header;
-    int error = section_plan(&header, &tight);
+    int error = section_plan(&header, &packed);
     if (error < 0)
         return error;
     if ((uintptr_t)memory % 64 != 0)

@@ -11,6 +11,9 @@
  * table sized for the largest section costs address space and nothing else.
  */
 
+/* The bits of the pages that hold the bits lie in the first of those pages: so much a section may have at most. */
+#define BYTES_LIMIT (UINT64_C(1) << 42)
+
 static uint32_t unit_shift_for(uint64_t bytes_max)
 {
     uint32_t log2 = bit_highest(bytes_max);
@@ -79,13 +82,12 @@ int section_plan(struct section_image *ret_header, const struct section_params *
     };
     if (header.unit_shift < UNIT_SHIFT_MIN || header.unit_shift > UNIT_SHIFT_MAX || header.page_shift < 12 ||
         header.page_shift > 16 || header.processes_max > PROCESSES_LIMIT || header.heaps_max > HEAPS_LIMIT ||
-        header.roots_max > ROOTS_LIMIT || params->owners_max > OWNERS_LIMIT || params->bytes_max > UINT64_C(1) << 46)
+        header.roots_max > ROOTS_LIMIT || params->owners_max > OWNERS_LIMIT || params->bytes_max > BYTES_LIMIT)
         return -EINVAL;
     header.span_stride = span_stride_for(header.unit_shift);
-    memcpy(header.boot_id, params->boot_id, sizeof header.boot_id);
 
-    uint64_t alignment = params->tight ? 64 : UINT64_C(1) << header.page_shift;
-    uint64_t commit_bytes = params->tight ? 0 : (params->bytes_max >> header.page_shift) / 8 + 8;
+    uint64_t alignment = params->packed ? 64 : UINT64_C(1) << header.page_shift;
+    uint64_t commit_bytes = params->committed ? 0 : (params->bytes_max >> header.page_shift) / 8 + 8;
     uint64_t units = min_u64(params->bytes_max >> header.unit_shift, UNITS_LIMIT);
     header.owners_max = params->owners_max != 0 ? params->owners_max
                                                 : (uint32_t)max_u64(64, min_u64(units, OWNERS_LIMIT));
@@ -107,12 +109,6 @@ int section_plan(struct section_image *ret_header, const struct section_params *
 }
 
 /* ---------------------------------------------------------------- checking what another could have written */
-
-static bool table_fits(const struct section_image *header, uint64_t offset, uint64_t records, uint64_t record_bytes)
-{
-    return offset % 64 == 0 && offset >= sizeof(struct section_image) && offset <= header->units_offset &&
-           records * record_bytes <= header->units_offset - offset;
-}
 
 int section_header_check(const struct section_image *header, uint64_t bytes, const char **ret_reason)
 {
@@ -146,19 +142,26 @@ int section_header_check(const struct section_image *header, uint64_t bytes, con
         header->page_shift > 16 || header->units_max == 0 || header->units_max > UNITS_LIMIT ||
         header->processes_max > PROCESSES_LIMIT || header->owners_max == 0 || header->owners_max > OWNERS_LIMIT ||
         header->heaps_max == 0 || header->heaps_max > HEAPS_LIMIT || header->roots_max > ROOTS_LIMIT ||
-        header->span_stride != span_stride_for(header->unit_shift) || header->bytes_max > UINT64_C(1) << 46)
+        header->span_stride != span_stride_for(header->unit_shift) || header->bytes_max > BYTES_LIMIT)
         return -EUCLEAN;
-    if (header->units_offset > header->bytes_max ||
-        (uint64_t)header->units_max << header->unit_shift > header->bytes_max - header->units_offset)
-        return -EUCLEAN;
-    uint64_t commit_bytes = header->commit_offset != 0 ? (header->bytes_max >> header->page_shift) / 8 + 8 : 0;
-    if ((commit_bytes != 0 && !table_fits(header, header->commit_offset, commit_bytes, 1)) ||
-        !table_fits(header, header->processes_offset, header->processes_max, sizeof(struct process_image)) ||
-        !table_fits(header, header->owners_offset, header->owners_max, sizeof(struct owner_image)) ||
-        !table_fits(header, header->heaps_offset, header->heaps_max, sizeof(struct heap_image)) ||
-        !table_fits(header, header->roots_offset, header->roots_max, sizeof(struct root_image)) ||
-        !table_fits(header, header->unit_words_offset, header->units_max, sizeof(uint64_t)) ||
-        !table_fits(header, header->spans_offset, header->units_max, header->span_stride))
+    /* Where the tables lie follows from the counts: nothing else is believed. */
+    bool has_bits = header->commit_offset != 0;
+    uint64_t commit_bytes = has_bits ? (header->bytes_max >> header->page_shift) / 8 + 8 : 0;
+    bool laid_out = false;
+    for (uint32_t packed = 0; packed < 2 && !laid_out; packed++) {
+        struct section_image again = *header;
+        uint64_t end = lay_out(&again, packed != 0 ? 64 : UINT64_C(1) << header->page_shift, commit_bytes);
+        struct section_image more = *header;
+        more.units_max++;
+        bool full = more.units_max > UNITS_LIMIT ||
+                    lay_out(&more, packed != 0 ? 64 : UINT64_C(1) << header->page_shift, commit_bytes) >
+                        header->bytes_max;
+        laid_out = full && end <= header->bytes_max &&
+                   memcmp(&again, header, offsetof(struct section_image, checksum)) == 0;
+    }
+    uint64_t last = UINT64_C(1) << 47;
+    if (!laid_out || header->address % (UINT64_C(1) << header->page_shift) != 0 || header->address > last ||
+        header->bytes_max > last - header->address)
         return -EUCLEAN;
     *reason = "damaged: the file is shorter than its header says";
     if (bytes < sizeof(struct section_image) || (commit_bytes != 0 && bytes <= header->commit_offset))
@@ -201,7 +204,7 @@ int section_image_init(struct section *section, const struct section_image *head
     uint64_t page = UINT64_C(1) << section->page_shift;
     if (section->commit_bits != NULL) {
         /* The header's page and the first page of bits, which covers itself: the two that the bits cannot help with. */
-        uint64_t first = header->commit_offset + page;
+        uint64_t first = align_up(header->commit_offset + 1, page);
         int error = section->backing->commit(section, 0, first);
         if (error < 0)
             return error;
@@ -282,17 +285,37 @@ static int commit_pages(struct section *section, uint64_t first, uint64_t end)
     return 0;
 }
 
+/*
+ * A section whose memory is really taken by committing it grows by a sixteenth of what it has, from a page to 1 MiB: a
+ * small one stays small, and a large one is not made of single pages.
+ */
+static uint32_t commit_step_shift(const struct section *section)
+{
+    if (section->commit_step_shift != COMMIT_STEP_GROWING)
+        return section->commit_step_shift;
+    uint32_t sixteenth = bit_highest(load_relaxed(&section->image->bytes_committed) | 1);
+    return sixteenth < 24 ? sixteenth - min_u64(sixteenth, 4) : 20;
+}
+
 /* Widens a range to the commit step, within its part of the section. */
 static void widen(const struct section *section, uint64_t *offset, uint64_t *end)
 {
-    if (section->commit_step_shift <= section->page_shift)
+    uint32_t shift = commit_step_shift(section);
+    if (shift <= section->page_shift)
         return;
-    uint64_t step_bytes = UINT64_C(1) << section->commit_step_shift;
+    uint64_t step_bytes = UINT64_C(1) << shift;
     bool in_units = *offset >= section->units_offset;
     uint64_t low = in_units ? section->units_offset : 0;
     uint64_t high = in_units ? section->units_offset + section->units_bytes : section->units_offset;
     *offset = max_u64(align_down(*offset, step_bytes), low);
-    *end = min_u64(align_up(*end, step_bytes), high);
+    *end = max_u64(*end, min_u64(align_up(*end, step_bytes), high));
+}
+
+/* First the pages of the bits; the bits of those lie in the first page of bits, committed at creation. */
+static int commit_with_bits(struct section *section, uint64_t first, uint64_t end)
+{
+    int error = commit_pages(section, bits_page_of(section, first), bits_page_of(section, end - 1) + 1);
+    return error < 0 ? error : commit_pages(section, first, end);
 }
 
 int section_commit(struct section *section, uint64_t offset, uint64_t bytes)
@@ -315,14 +338,29 @@ int section_commit(struct section *section, uint64_t offset, uint64_t bytes)
     uint64_t from = page << section->page_shift;
     uint64_t to = end << section->page_shift;
     widen(section, &from, &to);
-    first = from >> section->page_shift;
-    end = (to + page_bytes - 1) >> section->page_shift;
+    uint64_t wide_first = from >> section->page_shift;
+    uint64_t wide_end = (to + page_bytes - 1) >> section->page_shift;
+    int error = commit_with_bits(section, wide_first, wide_end);
+    if (error == -ENOMEM && (wide_first != page || wide_end != end))
+        error = commit_with_bits(section, page, end); /* near the end there is room for what is needed alone */
+    return error;
+}
 
-    /* First the pages of the bits; the bits of those lie in the first page of bits, committed at creation. */
-    int error = commit_pages(section, bits_page_of(section, first), bits_page_of(section, end - 1) + 1);
+/* Clears the bits of pages [first, end), all of which are set, and gives their memory back. */
+static int decommit_run(struct section *section, uint64_t first, uint64_t end)
+{
+    for (uint64_t page = first; page < end;) {
+        uint64_t count = min_u64(64 - page % 64, end - page);
+        fetch_and_acq_rel(&section->commit_bits[page / 64], ~(bits_below((uint32_t)count) << page % 64));
+        page += count;
+    }
+    fetch_sub_relaxed(&section->image->bytes_committed, (end - first) << section->page_shift);
+    step();
+    int error =
+        section->backing->decommit(section, first << section->page_shift, (end - first) << section->page_shift);
     if (error < 0)
-        return error;
-    return commit_pages(section, first, end);
+        mark_committed(section, first, end);
+    return error;
 }
 
 int section_decommit(struct section *section, uint64_t offset, uint64_t bytes)
@@ -330,28 +368,42 @@ int section_decommit(struct section *section, uint64_t offset, uint64_t bytes)
     if (section->commit_bits == NULL)
         return -EOPNOTSUPP;
     uint64_t page_bytes = UINT64_C(1) << section->page_shift;
-    uint64_t first = (offset + page_bytes - 1) >> section->page_shift;
+    uint64_t page = (offset + page_bytes - 1) >> section->page_shift;
     uint64_t end = (offset + bytes) >> section->page_shift;
-    if (first >= end)
-        return 0;
 
-    /* Not marked before it is gone: killed in between, the memory is still there and is found by the next commit. */
-    uint64_t removed = 0;
-    for (uint64_t page = first; page < end;) {
-        uint64_t in_word = page % 64;
-        uint64_t count = min_u64(64 - in_word, end - page);
-        uint64_t bits = bits_below((uint32_t)count) << in_word;
-        if (page_bit(section, bits_page_of(section, page)))
-            removed += bit_count(bits & fetch_and_acq_rel(&section->commit_bits[page / 64], ~bits));
-        page += count;
+    /* Run by run: not marked before it is gone, so that a kill in between leaves memory that the next commit finds. */
+    while (page < end) {
+        uint64_t run_end = page;
+        while (run_end < end && page_is_committed(section, run_end))
+            run_end++;
+        if (run_end == page) {
+            page++;
+            continue;
+        }
+        int error = decommit_run(section, page, run_end);
+        if (error < 0)
+            return error;
+        page = run_end;
     }
-    fetch_sub_relaxed(&section->image->bytes_committed, removed << section->page_shift);
-    if (removed == 0)
-        return 0;
-    int error = section->backing->decommit(section, first << section->page_shift, (end - first) << section->page_shift);
-    if (error < 0)
-        mark_committed(section, first, end);
-    return error;
+    return 0;
+}
+
+bool section_range_committed(const struct section *section, uint64_t offset, uint64_t bytes)
+{
+    if (offset > section->bytes_max || bytes > section->bytes_max - offset)
+        return false;
+    uint64_t page_bytes = UINT64_C(1) << section->page_shift;
+    uint64_t end = (offset + bytes + page_bytes - 1) >> section->page_shift;
+    for (uint64_t page = offset >> section->page_shift; section->commit_bits != NULL && page < end; page++) {
+        if (!page_is_committed(section, page))
+            return false;
+    }
+    return true;
+}
+
+int section_populate(struct section *section, uint64_t offset, uint64_t bytes)
+{
+    return section->backing->populate != NULL ? section->backing->populate(section, offset, bytes) : 0;
 }
 
 bool section_committed(const struct section *section, uint64_t offset, uint64_t *ret_run)
@@ -362,9 +414,11 @@ bool section_committed(const struct section *section, uint64_t offset, uint64_t 
     if (ret_run == NULL)
         return committed;
 
+    if (section->commit_bits == NULL) {
+        *ret_run = section->bytes_max - offset;
+        return true;
+    }
     uint64_t end = page + 1;
-    if (section->commit_bits == NULL)
-        end = pages;
     while (end < pages && page_is_committed(section, end) == committed)
         end++;
     *ret_run = min_u64(end << section->page_shift, section->bytes_max) - offset;

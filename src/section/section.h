@@ -16,12 +16,15 @@
 
 struct section;
 
+enum { COMMIT_STEP_GROWING = 255 };
+
 /* Where a section's memory comes from. commit and decommit get page-aligned ranges inside the section. */
 struct backing {
     int (*commit)(struct section *section, uint64_t offset, uint64_t bytes);
     /* May answer -EOPNOTSUPP: the memory stays committed. Afterwards the range must be committed again before use. */
     int (*decommit)(struct section *section, uint64_t offset, uint64_t bytes);
     void (*close)(struct section *section);
+    int (*populate)(struct section *section, uint64_t offset, uint64_t bytes); /* NULL: commit does it already */
     bool starts_zero; /* memory reads as zero when it is first committed, and again after a decommit */
 };
 
@@ -52,7 +55,14 @@ struct section {
 
     const struct backing *backing;
     bool read_only;
-    uint32_t commit_step_shift; /* commits are widened to this many bytes (a power of two) within their part */
+    uint32_t commit_step_shift; /* commits are widened to this many bytes (a power of two) within their part, or as
+                                   the section grows */
+
+    /* Of the backing over a caller's calls. */
+    int (*call_commit)(void *arg, void *address, size_t bytes);
+    int (*call_decommit)(void *arg, void *address, size_t bytes);
+    void (*call_release)(void *arg, void *address, size_t bytes);
+    void *call_arg;
 
     /* Of the file backing. */
     int file; /* -1: none */
@@ -72,8 +82,8 @@ struct section_params {
     uint32_t roots_max;   /* 0: ROOTS_LIMIT; UINT32_MAX: none */
     uint64_t instance;    /* recorded as they are, as are the next two */
     uint64_t created_at;
-    uint8_t boot_id[16];
-    bool tight;           /* tables packed by cache lines, not by pages, and no commit bits: all is committed (lent) */
+    bool packed;          /* tables follow each other by cache lines, not by pages: for small sections */
+    bool committed;       /* all is committed for ever: no commit bits */
 };
 
 /*
@@ -96,6 +106,16 @@ int section_create_lent(struct section *ret_section, void *memory, const struct 
 int section_open_lent(struct section *ret_section, void *memory, uint64_t bytes);
 
 /*
+ * Creates a section over the caller's calls, which get the address to work on; reserve is called here, release at the end.
+ * -EINVAL: what reserve returned is not aligned to a page.
+ */
+int section_create_calls(struct section *ret_section, void *(*reserve)(void *arg, size_t bytes),
+                         int (*commit)(void *arg, void *address, size_t bytes),
+                         int (*decommit)(void *arg, void *address, size_t bytes),
+                         void (*release)(void *arg, void *address, size_t bytes), void *arg,
+                         const struct section_params *params);
+
+/*
  * Creates a section in an empty file (named, unnamed or memfd), mapped at params->address. The section closes the file.
  * On failure the file stays the caller's, empty or not.
  */
@@ -103,6 +123,9 @@ int section_create_file(struct section *ret_section, int file, const struct sect
 
 /* Maps the section in a file whose header the caller has read and checked. The section closes the file. */
 int section_open_file(struct section *ret_section, int file, const struct section_image *header, bool read_only);
+
+/* Whether the section's descriptor is still its file: the application may have closed it and opened another. */
+bool section_file_is_ours(const struct section *section);
 
 /* Ends this process's view; the memory of a lent section and the file of a named one stay. */
 void section_close(struct section *section);
@@ -112,7 +135,16 @@ void section_close(struct section *section);
 /* Makes a range usable; any alignment. All or nothing. -ENOMEM: the system refuses. */
 int section_commit(struct section *section, uint64_t offset, uint64_t bytes);
 
-/* Gives the pages that lie wholly in the range back. -EOPNOTSUPP: the memory cannot be given back, and is not. */
+/* Makes sure that a committed range has memory behind it now, not at its first touch. */
+int section_populate(struct section *section, uint64_t offset, uint64_t bytes);
+
+/* Whether all of a range is committed. */
+bool section_range_committed(const struct section *section, uint64_t offset, uint64_t bytes);
+
+/*
+ * Gives the pages that lie wholly in the range back. -EOPNOTSUPP: the memory cannot be given back, and is not. What was
+ * not committed before need not read as zero when it is again: somebody may have been killed giving it back.
+ */
 int section_decommit(struct section *section, uint64_t offset, uint64_t bytes);
 
 /*

@@ -9,10 +9,8 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -51,7 +49,6 @@ struct demo {
     struct member *readers[CREW_MAX];
     struct screen screen;
     int heap_list_fd, walk_list_fd;
-    bool write_ordered;
     uint64_t complete_ns; /* when the index was complete; 0: not yet */
     char trouble[512];    /* why the demo cannot go on; "": it can */
 
@@ -65,6 +62,7 @@ struct demo {
     uint64_t changed;
     int findings;
     int files_left;
+    unsigned claims, claims_held; /* rows of the table so far */
 };
 
 static volatile sig_atomic_t interrupted;
@@ -159,25 +157,19 @@ static bool await(struct demo *demo, bool (*is_so)(const struct demo *), const c
     uint64_t began_ns = demo_now_ns();
 
     demo->screen.now = now;
-    screen_draw(&demo->screen, demo->screen.live);
+    screen_draw(&demo->screen, true);
     for (;;) {
+        if (interrupted) /* asked first: Ctrl-C also ends the others */
+            return fail(demo, "interrupted");
         crew_trouble(&demo->crew, trouble, sizeof trouble);
         if (*trouble)
             return fail(demo, "%s", trouble);
-        if (interrupted)
-            return fail(demo, "interrupted");
         if (is_so(demo))
             return true;
         if (is_so != index_is_complete && demo_now_ns() - began_ns > ACT_MAX_NS)
             return fail(demo, "%s: this takes too long", now);
         crew_listen(&demo->crew, 50);
         screen_draw(&demo->screen, false);
-
-        /* The attempt to write comes as soon as there is something to damage, while the index is being built. */
-        if (demo->indexer && demo->indexer->report.kind != 0 && !demo->write_ordered) {
-            crew_order(demo->readers[0], ORDER_WRITE);
-            demo->write_ordered = true;
-        }
     }
 }
 
@@ -227,7 +219,10 @@ static bool index_and_search(struct demo *demo)
         return false;
 
     demo->screen.indexer = demo->indexer = start(demo, "indexer", 0, -1);
-    if (!demo->indexer || !await(demo, index_is_complete, "indexing, while the readers search"))
+    if (!demo->indexer)
+        return false;
+    crew_order(demo->readers[0], ORDER_WRITE); /* carried out as soon as there is something to damage */
+    if (!await(demo, index_is_complete, "indexing, while the readers search"))
         return false;
     demo->complete_ns = demo_now_ns();
     return await(demo, readers_have_searched_it, "searching the whole index");
@@ -376,9 +371,11 @@ static void clean_up(struct demo *demo, bool keep_heap)
 
 /* ---------------------------------------------------------------- the table */
 
-static bool row(bool holds, const char *subject, const char *format, ...) __attribute__((format(printf, 3, 4)));
+static void row(struct demo *demo, bool holds, const char *subject, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
 
-static bool row(bool holds, const char *subject, const char *format, ...)
+/* Prints one claim of the table, and counts it. */
+static void row(struct demo *demo, bool holds, const char *subject, const char *format, ...)
 {
     bool colour = text_has_colour();
     va_list args;
@@ -389,7 +386,8 @@ static bool row(bool holds, const char *subject, const char *format, ...)
     vprintf(format, args);
     va_end(args);
     putchar('\n');
-    return holds;
+    demo->claims++;
+    demo->claims_held += holds;
 }
 
 static const char *yes(bool holds)
@@ -449,13 +447,12 @@ static uint32_t reset_median(const struct demo *demo)
     return median;
 }
 
-static bool print_readers(const struct demo *demo)
+static void print_readers(struct demo *demo)
 {
     uint64_t pointers = 0, errors = 0, queries = 0, temporaries = 0, resets = 0, opens = 0;
     unsigned readers = demo->args->readers;
     int written = demo->readers[0]->report.write_status;
     bool refused = WIFSIGNALED(written) && WTERMSIG(written) == SIGSEGV;
-    bool held = true;
 
     for (unsigned i = 0; i < readers; i++) {
         const struct report *report = &demo->readers[i]->report;
@@ -469,59 +466,56 @@ static bool print_readers(const struct demo *demo)
         if (report->read_errors > 0)
             printf("     reader %u: %s\n", i + 1, report->text);
     }
-    held &= row(opens == readers, "attached", "re-attachments %" PRId64 ", while the heap grew under %u reader%s",
-                (int64_t)opens - (int64_t)readers, readers, text_plural(readers));
-    held &= row(addresses_are_equal(demo) && texts_differ(demo), "address",
-                "same heap address in all %u processes: %s; text addresses differ: %s", demo->crew.count + 1,
-                yes(addresses_are_equal(demo)), yes(texts_differ(demo)));
-    held &= row(errors == 0 && pointers > 0, "pointers", "%s followed, read errors %s", text_count(pointers).text,
-                text_count(errors).text);
-    held &= row(refused, "write", "%s",
-                refused ? "refused by the MMU: the reader's child ended by SIGSEGV" : "NOT refused");
-    held &= row(resets == queries + 1, "private", "%s queries left %s temporaries; %s heap resets, median %s",
-                text_count(queries).text, text_count(temporaries).text, text_count(resets).text,
-                text_nanoseconds(reset_median(demo)).text);
-    return held;
+    row(demo, opens == readers, "attached", "re-attachments %" PRId64 ", while the heap grew under %u reader%s",
+        (int64_t)opens - (int64_t)readers, readers, text_plural(readers));
+    row(demo, addresses_are_equal(demo) && texts_differ(demo), "address",
+        "same heap address in all %u processes: %s; text addresses differ: %s", demo->crew.count + 1,
+        yes(addresses_are_equal(demo)), yes(texts_differ(demo)));
+    row(demo, errors == 0 && pointers > 0, "pointers", "%s followed, read errors %s", text_count(pointers).text,
+        text_count(errors).text);
+    row(demo, refused, "write", "%s",
+        refused ? "refused by the MMU: the reader's child ended by SIGSEGV" : "NOT refused");
+    row(demo, resets == queries + 1, "private", "%s queries left %s temporaries; %s heap resets, median %s",
+        text_count(queries).text, text_count(temporaries).text, text_count(resets).text,
+        text_nanoseconds(reset_median(demo)).text);
 }
 
-static bool print_names(const struct demo *demo)
+static void print_names(struct demo *demo)
 {
     const char *walked_by = demo->walker->report.text;
     bool equal = names_are_equal(demo);
-    bool held =
-        row(equal, "names", "%s, equal to %s: %s%s (sha256 %.12s%s%.12s)", text_count(demo->indexer->report.names).text,
-            walked_by, yes(equal), demo->walks > 1 ? ", at the second walk" : "", demo->heap_digest.hex,
-            equal ? ", both " : ", not ", demo->walk_digest.hex);
 
+    row(demo, equal, "names", "%s, equal to %s: %s%s (sha256 %.16s%s%.16s)",
+        text_count(demo->indexer->report.names).text, walked_by, yes(equal),
+        demo->walks > 1 && equal ? ", at the second walk" : "", demo->heap_digest.hex, equal ? "" : ", not ",
+        equal ? "" : demo->walk_digest.hex);
     if (demo->walks > 1)
-        printf("     the first walk differed; %s director%s had changed after being indexed\n",
-               text_count(demo->changed).text, demo->changed == 1 ? "y" : "ies");
+        printf("     the %s differed; %s director%s had changed after being indexed\n",
+               equal ? "first walk" : "walk was done twice and", text_count(demo->changed).text,
+               demo->changed == 1 ? "y" : "ies");
     if (!equal)
         names_print_difference(demo->heap_list_fd, demo->walk_list_fd, walked_by);
     if (demo->indexer->report.unreadable > 0)
-        printf("     %s director%s could not be read, and stands as a name only\n",
+        printf("     %s director%s could not be read: only the name is there\n",
                text_count(demo->indexer->report.unreadable).text, demo->indexer->report.unreadable == 1 ? "y" : "ies");
-    return held;
 }
 
-static bool print_table(const struct demo *demo)
+static void print_table(struct demo *demo)
 {
     uint64_t copy = demo->copier->report.private_bytes, copies = copy * demo->args->readers;
     bool worth_comparing = copy >= COPY_WORTH_COMPARING && demo->args->readers > 1;
-    bool held = true;
 
-    held &= print_names(demo);
-    held &= row(demo->first.bytes_committed <= SMALLEST_HEAP_MAX, "heap", "%s -> %s in %s growth step%s, at most %s",
-                text_bytes(demo->first.bytes_committed).text, text_bytes(demo->last.bytes_committed).text,
-                text_count(demo->last.growths - demo->first.growths).text,
-                text_plural(demo->last.growths - demo->first.growths), text_bytes(demo->last.bytes_max).text);
-    held &= print_readers(demo);
-    held &= row(!worth_comparing || demo->pss_sum < copies, "memory",
-                "sum of PSS of the heap in %u processes %s; one private copy %s, times %u reader%s %s",
-                demo->pss_processes, text_bytes(demo->pss_sum).text, text_bytes(copy).text, demo->args->readers,
-                text_plural(demo->args->readers), text_bytes(copies).text);
-    held &= row(demo->findings == 0, "check", "findings %d", demo->findings);
-    return held;
+    print_names(demo);
+    row(demo, demo->first.bytes_committed <= SMALLEST_HEAP_MAX, "heap", "%s -> %s in %s growth step%s, at most %s",
+        text_bytes(demo->first.bytes_committed).text, text_bytes(demo->last.bytes_committed).text,
+        text_count(demo->last.growths - demo->first.growths).text,
+        text_plural(demo->last.growths - demo->first.growths), text_bytes(demo->last.bytes_max).text);
+    print_readers(demo);
+    row(demo, !worth_comparing || demo->pss_sum < copies, "memory",
+        "sum of PSS in %u processes %s; one private copy %s, times %u reader%s %s", demo->pss_processes,
+        text_bytes(demo->pss_sum).text, text_bytes(copy).text, demo->args->readers, text_plural(demo->args->readers),
+        text_bytes(copies).text);
+    row(demo, demo->findings == 0, "check", "findings %d", demo->findings);
 }
 
 /* ---------------------------------------------------------------- one performance */
@@ -529,7 +523,7 @@ static bool print_table(const struct demo *demo)
 static enum outcome perform(struct demo *demo)
 {
     enum outcome outcome = NOT_ALL_HELD;
-    bool played, keep, held = false;
+    bool played, keep;
 
     snprintf(demo->heap_name, sizeof demo->heap_name, "demo-%ld", (long)getpid());
     demo->heap_list_fd = demo->walk_list_fd = -1;
@@ -542,22 +536,30 @@ static enum outcome perform(struct demo *demo)
     if (played)
         played = check_heap(demo);
     if (played)
-        held = print_table(demo);
+        print_table(demo);
 
     keep = demo->args->keep && !*demo->trouble && outcome != DIRECTORY_CHANGED;
     clean_up(demo, keep);
     if (*demo->trouble) {
-        tool_fail("demo: %s; the heap %s", demo->trouble,
-                  demo->files_left == 0 ? "is removed" : "could not be removed");
+        tool_fail("demo: %s%s", demo->trouble,
+                  !demo->heap             ? ""
+                  : demo->files_left == 0 ? "; the heap is removed"
+                                          : "; the heap could not be removed");
         return NOT_ALL_HELD;
     }
     if (keep)
         printf("     the heap is kept: try 'cairn map %s', then 'cairn rm %s'\n", demo->heap_name, demo->heap_name);
     else
-        held &= row(demo->files_left == 0, "files", "left %d after unlink", demo->files_left);
-    if (held)
-        return ALL_HELD;
-    return outcome;
+        row(demo, demo->files_left == 0, "files", "left %d after unlink", demo->files_left);
+    if (outcome == DIRECTORY_CHANGED)
+        return outcome;
+    if (demo->claims_held < demo->claims) {
+        printf("%u of %u claims did not hold\n", demo->claims - demo->claims_held, demo->claims);
+        return NOT_ALL_HELD;
+    }
+    printf("all %u claims held, in %.1f seconds\n", demo->claims,
+           (double)(demo_now_ns() - demo->screen.began_ns) / 1e9);
+    return ALL_HELD;
 }
 
 /* Forgets one performance before the next. */

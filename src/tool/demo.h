@@ -133,7 +133,7 @@ uint64_t demo_text_address(void);
 
 /* ---------------------------------------------------------------- the stage's view of them: demo_crew.c */
 
-#define CREW_MAX (64 + 3)
+#define CREW_MAX (64 + 4) /* readers, indexer, copier, and a walker for each of two walks */
 
 struct member {
     const char *role;

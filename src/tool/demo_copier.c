@@ -9,23 +9,37 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Returns NULL when there is no memory. Nothing is freed: the process ends when it has been weighed. */
 static struct node *copy_node(struct player *player, const struct node *from, struct node *parent);
 
-static bool copy_children(struct player *player, const struct folder *from, struct folder *to, struct node *parent)
+/* Takes a copy down node by node, as such a process would have to: a shared heap ends as one. */
+static void free_node(struct node *node)
+{
+    struct node *child = node->folder ? atomic_load_explicit(&node->folder->first, memory_order_relaxed) : NULL;
+
+    while (child) {
+        struct node *next = child->next;
+
+        free_node(child);
+        child = next;
+    }
+    free(node->folder);
+    free(node);
+}
+
+static bool copy_children(struct player *player, const struct folder *from, struct node *to)
 {
     struct node *last = NULL;
 
     for (const struct node *child = atomic_load_explicit(&from->first, memory_order_acquire); child;
          child = child->next) {
-        struct node *copy = copy_node(player, child, parent);
+        struct node *copy = copy_node(player, child, to);
 
         if (!copy)
             return false;
         if (last)
             last->next = copy;
         else
-            atomic_store_explicit(&to->first, copy, memory_order_relaxed);
+            atomic_store_explicit(&to->folder->first, copy, memory_order_relaxed);
         last = copy;
         if (++player->report.names % 4096 == 0)
             player_progress(player);
@@ -33,10 +47,10 @@ static bool copy_children(struct player *player, const struct folder *from, stru
     return true;
 }
 
+/* Returns NULL when there is no memory. */
 static struct node *copy_node(struct player *player, const struct node *from, struct node *parent)
 {
-    size_t bytes = node_bytes(from->name_bytes);
-    struct node *node = malloc(bytes);
+    struct node *node = malloc(node_bytes(from->name_bytes));
 
     if (!node)
         return NULL;
@@ -45,18 +59,23 @@ static struct node *copy_node(struct player *player, const struct node *from, st
     node->next = NULL;
     if (!from->folder)
         return node;
+
     node->folder = calloc(1, sizeof *node->folder);
-    if (!node->folder)
+    if (!node->folder || !copy_children(player, from->folder, node)) {
+        free_node(node);
         return NULL;
+    }
     node->folder->changed_ns = from->folder->changed_ns;
-    return copy_children(player, from->folder, node->folder, node) ? node : NULL;
+    return node;
 }
 
 int command_demo_copier(const struct tool_args *args)
 {
     struct player player;
     const struct index *index;
-    uint64_t before, after;
+    struct node *copy;
+    uint64_t before = 0, after = 0;
+    bool measured;
 
     if (!player_enter(&player, args, CAIRN_READ_ONLY))
         return TOOL_FAILED;
@@ -64,11 +83,13 @@ int command_demo_copier(const struct tool_args *args)
     if (!index)
         return player_fail(&player, "the heap has no root '%s'", DEMO_ROOT);
 
-    if (!kernel_anonymous(&before))
-        return player_fail(&player, "/proc/self/smaps does not tell how much memory is private");
-    if (!copy_node(&player, index->root, NULL))
+    measured = kernel_anonymous(&before);
+    copy = copy_node(&player, index->root, NULL);
+    if (!copy)
         return player_fail(&player, "no memory for a private copy");
-    if (!kernel_anonymous(&after))
+    measured = measured && kernel_anonymous(&after);
+    free_node(copy);
+    if (!measured)
         return player_fail(&player, "/proc/self/smaps does not tell how much memory is private");
 
     player.report.private_bytes = after > before ? after - before : 0;

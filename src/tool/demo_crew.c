@@ -75,6 +75,10 @@ struct member *crew_start(struct crew *crew, const struct tool_args *args, const
     unsigned count = 2;
     int fds[2], error;
 
+    if (crew->count == CREW_MAX) {
+        errno = EAGAIN;
+        return NULL;
+    }
     snprintf(command, sizeof command, "demo-%s", role);
     if (args->dir) {
         arguments[count++] = "--dir";

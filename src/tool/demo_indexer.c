@@ -31,7 +31,7 @@ static bool push(struct nodes *list, struct node *node)
 {
     if (list->count == list->room) {
         size_t room = list->room ? 2 * list->room : 256;
-        struct node **nodes = realloc(list->nodes, room * sizeof *nodes);
+        struct node **nodes = realloc(list->nodes, room * sizeof(struct node *));
 
         if (!nodes)
             return false;
@@ -130,7 +130,7 @@ static void publish(struct indexer *indexer, struct folder *folder)
 
     if (children->count == 0)
         return;
-    qsort(children->nodes, children->count, sizeof *children->nodes, by_name);
+    qsort(children->nodes, children->count, sizeof(struct node *), by_name);
     for (size_t i = children->count; i-- > 0; first = children->nodes[i])
         children->nodes[i]->next = first;
 

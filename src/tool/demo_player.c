@@ -26,7 +26,7 @@ uint64_t demo_text_address(void)
     return (uint64_t)(uintptr_t)demo_text_address;
 }
 
-/* Names the heap in the options' directory; counts the call, for the demo claims that there is one of them. */
+/* Counts the call: the demo claims that there is one in each process, however much the heap grows. */
 static int open_heap(struct player *player, const struct tool_args *args, uint64_t open_flags)
 {
     cairn_options options = {.directory = args->dir, .flags = open_flags};

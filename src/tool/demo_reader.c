@@ -290,9 +290,7 @@ int command_demo_reader(const struct tool_args *args)
     enum demo_order received, order = 0;
     int r = 0;
 
-    if (nice(10) < 0) {
-        /* As it was, then: it is a courtesy to the indexer, no more. */
-    }
+    (void)!nice(10); /* a courtesy to the indexer */
     if (!player_enter(&reader.player, args, CAIRN_READ_ONLY))
         return TOOL_FAILED;
     if (cairn_stats_get(reader.player.heap, &stats) < 0 || cairn_heap_create(&reader.scratch, NULL) < 0)

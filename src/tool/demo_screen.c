@@ -17,7 +17,10 @@
 #define FRAME_EVERY_NS UINT64_C(100000000)
 #define LINE_EVERY_NS UINT64_C(2000000000)
 #define RATE_EVERY_NS UINT64_C(500000000)
-#define MAP_LINES 8
+#define MAP_LINES_MAX 8
+
+/* The lines of a frame besides the map's rows and the readers', with one to spare for "and N more". */
+#define OTHER_LINES 9
 
 static double seconds(uint64_t nanoseconds)
 {
@@ -121,13 +124,15 @@ static int draw_map(FILE *file, const struct screen *screen, int columns, int li
 /* Writes a frame over the one before it, in one piece, with long lines cut by the terminal. */
 static void draw_frame(struct screen *screen, const cairn_stats *stats, uint64_t now)
 {
-    int columns, rows, lines = 0, readers_max;
+    int columns, rows, lines = 0, map_lines, readers_max;
     char *text = NULL;
     size_t bytes = 0;
     FILE *file;
 
     text_terminal_size(&columns, &rows);
-    readers_max = rows - MAP_LINES - 9;
+    map_lines = rows - OTHER_LINES - 2;
+    map_lines = map_lines < 1 ? 1 : map_lines > MAP_LINES_MAX ? MAP_LINES_MAX : map_lines;
+    readers_max = rows - OTHER_LINES - map_lines;
     readers_max = readers_max < 1 ? 1 : readers_max;
     file = open_memstream(&text, &bytes);
     if (!file)
@@ -141,8 +146,10 @@ static void draw_frame(struct screen *screen, const cairn_stats *stats, uint64_t
     fprintf(file, " as a tree of plain pointers in heap %s at 0x%" PRIx64 "\033[K\n\033[K\n", screen->heap_name,
             stats->address);
     lines += 2;
-    fprintf(file, "names      %s, %s a second\033[K\n", text_count(names_now(screen)).text,
-            text_rate(screen->names_per_s).text);
+    fprintf(file, "names      %s", text_count(names_now(screen)).text);
+    if (screen->names_per_s >= 1)
+        fprintf(file, ", %s a second", text_rate(screen->names_per_s).text);
+    fputs("\033[K\n", file);
     fprintf(file,
             "heap       %s committed, %s live, %" PRIu64 " growth step%s:", text_bytes(stats->bytes_committed).text,
             text_bytes(stats->bytes_live).text, stats->growths - screen->first.growths,
@@ -151,7 +158,7 @@ static void draw_frame(struct screen *screen, const cairn_stats *stats, uint64_t
         fprintf(file, " %s%s", i > 0 ? "> " : "", text_bytes(screen->steps[i]).text);
     fputs("\033[K\n", file);
     lines += 2;
-    lines += draw_map(file, screen, columns, MAP_LINES);
+    lines += draw_map(file, screen, columns, map_lines);
     lines += draw_readers(file, screen, readers_max);
     fprintf(file, "all        %s pointers a second; %s\033[K\n", text_rate(screen->pointers_per_s).text,
             write_result(screen->crew));

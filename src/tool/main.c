@@ -130,9 +130,9 @@ static bool parse_readers(const char *text, unsigned *ret_readers)
 static int parse(const struct command *command, int argc, char **argv, struct tool_args *ret_args)
 {
     struct tool_args args = {.readers = READERS_DEFAULT};
-    struct option accepted[OPTION_COUNT + 1] = {0};
-    char letters[3 * OPTION_COUNT + 2] = ":"; /* ':' first: a missing argument is told from an unknown option */
-    size_t count = 0;
+    struct option accepted[OPTION_COUNT + 1] = {{0}};
+    char letters[2 * OPTION_COUNT + 2] = ":"; /* ':' first: a missing argument is told from an unknown option */
+    size_t count = 0, letter_count = 1;
     int letter;
 
     for (size_t i = 0; i < OPTION_COUNT; i++) {
@@ -141,9 +141,9 @@ static int parse(const struct command *command, int argc, char **argv, struct to
         accepted[count++] = option_table[i].option;
         if (option_table[i].option.has_arg == optional_argument)
             continue; /* --svg: has no letter, for "-s FILE" would not mean what it says */
-        strncat(letters, &(char){(char)option_table[i].option.val}, 1);
+        letters[letter_count++] = (char)option_table[i].option.val;
         if (option_table[i].option.has_arg == required_argument)
-            strcat(letters, ":");
+            letters[letter_count++] = ':';
     }
 
     opterr = 0;

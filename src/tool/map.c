@@ -45,7 +45,7 @@ static void print_terminal(const char *name, const struct picture *picture)
            text_bytes(picture->free_run_largest).text, picture_fragmentation(picture));
     map_draw_rows(stdout, picture, columns, lines > 16 ? lines - 8 : 8);
     putchar('\n');
-    map_draw_legend(stdout);
+    map_draw_legend(stdout, columns);
 }
 
 static int write_svg(const struct tool_args *args, const char *name, const struct picture *picture)
@@ -78,9 +78,11 @@ int command_map(const struct tool_args *args)
     if (!heap)
         return TOOL_FAILED;
     r = picture_take(heap, &picture);
-    cairn_heap_close(heap);
-    if (r < 0)
-        return r == -ENOMEM ? tool_fail("no memory for the picture") : tool_fail_heap();
+    if (r < 0) {
+        code = r == -ENOMEM ? tool_fail("no memory for the picture") : tool_fail_heap();
+        cairn_heap_close(heap);
+        return code;
+    }
 
     if (args->json)
         print_json(name, &picture);
@@ -89,5 +91,6 @@ int command_map(const struct tool_args *args)
     else
         print_terminal(name, &picture);
     picture_release(&picture);
+    cairn_heap_close(heap);
     return code;
 }

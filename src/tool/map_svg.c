@@ -11,6 +11,7 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define COLUMNS 64
 #define ROWS_MAX 32
@@ -30,13 +31,15 @@ static const char style[] =
     ".title{font-size:22px;font-weight:600}.soft{fill:#59636e}.small{font-size:11px}\n"
     ".axis{font-family:ui-monospace,\"DejaVu Sans Mono\",monospace;font-size:11px;fill:#59636e;text-anchor:end}\n"
     ".mid{text-anchor:middle}.page{fill:#fff}.line{stroke:#d1d9e0}\n"
-    ".t1{fill:#e6eaef}.t2{fill:#c3e6e1}.t3{fill:#86cbc2}.t4{fill:#3fa397}.t5{fill:#14756a}\n"
-    ".t6{fill:#ef9f36}.t7{fill:#a07ad6}.t8{fill:#e9cf3a}.t9{fill:#dd8aac}\n"
+    ".t1{fill:#e6eaef}.t2{fill:#d3ece8}.t3{fill:#86cbc2}.t4{fill:#3fa397}.t5{fill:#14756a}\n"
+    ".t6{fill:#e6dcf3}.t7{fill:#c4aee4}.t8{fill:#9d78d3}.t9{fill:#6b43a6}\n"
+    ".t10{fill:#ef9f36}.t11{fill:#e9cf3a}.t12{fill:#dd8aac}\n"
     ".cell:hover{stroke:#1f2328;stroke-width:1.5}\n"
     "@media "
     "(prefers-color-scheme:dark){text{fill:#e6edf3}.soft,.axis{fill:#9198a1}.page{fill:#0d1117}.line{stroke:#3d444d}\n"
-    ".t1{fill:#21262d}.t2{fill:#134741}.t3{fill:#1c6b62}.t4{fill:#2c9a8d}.t5{fill:#56d6c6}\n"
-    ".t6{fill:#e08e25}.t7{fill:#9a76cf}.t8{fill:#d9c035}.t9{fill:#c9769a}.cell:hover{stroke:#e6edf3}}\n"
+    ".t1{fill:#21262d}.t2{fill:#123a36}.t3{fill:#1c6b62}.t4{fill:#2c9a8d}.t5{fill:#56d6c6}\n"
+    ".t6{fill:#2f2344}.t7{fill:#553b7f}.t8{fill:#8560bd}.t9{fill:#b999ea}\n"
+    ".t10{fill:#e08e25}.t11{fill:#d9c035}.t12{fill:#c9769a}.cell:hover{stroke:#e6edf3}}\n"
     "</style>\n";
 
 static void draw_header(FILE *file, const char *name, const struct picture *picture)
@@ -58,19 +61,17 @@ static void draw_header(FILE *file, const char *name, const struct picture *pict
 
 static void draw_legend(FILE *file, uint64_t address, uint64_t cell_bytes)
 {
-    /* Where each entry ends depends on the reader's font: leave room by the number of letters. */
-    static const int widths[TONE_COUNT] = {
-        [TONE_FREE] = 62,      [TONE_SLAB_QUARTER] = 160, [TONE_SLAB_HALF] = 70,
-        [TONE_SLAB_MOST] = 70, [TONE_SLAB_FULL] = 80,     [TONE_LARGE] = 106,
-        [TONE_ORPHAN] = 156,   [TONE_BUSY] = 128,         [TONE_OTHER] = 100,
-    };
     int x = MARGIN;
 
-    for (enum tone tone = TONE_FREE; tone < TONE_COUNT; tone++) {
-        fprintf(file, "<rect class=\"t%d\" x=\"%d\" y=\"94\" width=\"%d\" height=\"%d\" rx=\"2\"/>", (int)tone, x, CELL,
-                CELL);
-        fprintf(file, "<text class=\"soft\" x=\"%d\" y=\"106\">%s</text>\n", x + CELL + 6, picture_tone_name(tone));
-        x += widths[tone] + CELL;
+    for (size_t i = 0; i < picture_legend_count; i++) {
+        const struct legend_entry *entry = &picture_legend[i];
+
+        for (int n = 0; n < entry->shades; n++, x += CELL + 1)
+            fprintf(file, "<rect class=\"t%d\" x=\"%d\" y=\"94\" width=\"%d\" height=\"%d\" rx=\"2\"/>",
+                    (int)entry->first + n, x, CELL, CELL);
+        fprintf(file, "<text class=\"soft\" x=\"%d\" y=\"106\">%s</text>\n", x + 6, entry->text);
+        /* How wide the text is depends on the reader's font: leave room by the number of its letters. */
+        x += 30 + 7 * (int)strlen(entry->text);
     }
     if (cell_bytes)
         fprintf(file,
@@ -87,9 +88,10 @@ static void draw_tooltip(FILE *file, const struct cell *cell)
         fputs("</title>", file);
         return;
     }
+    if (cell->bytes_slab > 0)
+        fprintf(file, "\n%s of it in live blocks of slabs", text_bytes(cell->bytes_live).text);
     if (cell->spans > 1)
-        fprintf(file, "\n%" PRIu32 " spans, %s free, %s of %s blocks live; the largest:", cell->spans,
-                text_bytes(cell->bytes_free).text, text_count(cell->blocks_live).text, text_count(cell->blocks).text);
+        fprintf(file, "\n%" PRIu32 " spans, %s free; the largest:", cell->spans, text_bytes(cell->bytes_free).text);
     fprintf(file, "\n%s at 0x%" PRIxPTR ", %s", picture_kind_name(span->kind), (uintptr_t)span->address,
             text_bytes(span->bytes).text);
     if (span->kind == CAIRN_SPAN_SLAB || span->kind == CAIRN_SPAN_ORPHAN)
@@ -204,7 +206,7 @@ static void draw_classes_chart(FILE *file, const struct picture *picture, int x,
                 text_count(class->blocks_live).text, text_count(class->blocks).text, text_count(class->slabs).text,
                 text_plural(class->slabs));
         draw_bar(file, left + 1, axis, pitch > 4 ? pitch - 2 : pitch, room / (double)most,
-                 class->blocks ? (double)class->blocks_live / (double)class->blocks : 0, TONE_SLAB_QUARTER,
+                 class->blocks ? (double)class->blocks_live / (double)class->blocks : 0, TONE_SLAB_EMPTY,
                  TONE_SLAB_FULL);
         if (i % (size_t)label_every == 0)
             fprintf(file, "<text class=\"small soft mid\" x=\"%d\" y=\"%d\">%s</text>", left + pitch / 2, axis + 15,

@@ -8,6 +8,7 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define AXIS_COLUMNS 15 /* "0x400000000000 " */
 
@@ -18,12 +19,15 @@ static const struct {
 } looks[TONE_COUNT] = {
     [TONE_NONE] = {-1, " ", ' '},
     [TONE_FREE] = {240, "\xc2\xb7", '.'},            /* middle dot */
-    [TONE_SLAB_QUARTER] = {23, "\xe2\x96\x91", '1'}, /* light shade */
-    [TONE_SLAB_HALF] = {30, "\xe2\x96\x92", '2'},    /* medium shade */
-    [TONE_SLAB_MOST] = {37, "\xe2\x96\x93", '3'},    /* dark shade */
-    [TONE_SLAB_FULL] = {80, "\xe2\x96\x88", '4'},    /* full block */
+    [TONE_SLAB_EMPTY] = {23, "\xe2\x96\x91", '0'},   /* light shade */
+    [TONE_SLAB_THIRD] = {30, "\xe2\x96\x92", '1'},   /* medium shade */
+    [TONE_SLAB_MOST] = {37, "\xe2\x96\x93", '2'},    /* dark shade */
+    [TONE_SLAB_FULL] = {80, "\xe2\x96\x88", '3'},    /* full block */
+    [TONE_ORPHAN_EMPTY] = {54, "\xe2\x96\x91", '0'}, /* without colour, how full it is matters more than whose */
+    [TONE_ORPHAN_THIRD] = {97, "\xe2\x96\x92", '1'},
+    [TONE_ORPHAN_MOST] = {140, "\xe2\x96\x93", '2'},
+    [TONE_ORPHAN_FULL] = {183, "\xe2\x96\x88", '3'},
     [TONE_LARGE] = {214, "L", 'L'},
-    [TONE_ORPHAN] = {141, "o", 'o'},
     [TONE_BUSY] = {228, "?", '?'},
     [TONE_OTHER] = {175, "x", 'x'},
 };
@@ -105,20 +109,44 @@ int map_draw_rows(FILE *file, const struct picture *picture, int columns, int li
     return lines + 1;
 }
 
-void map_draw_legend(FILE *file)
+/* Draws an entry of the legend; returns how many columns it took. */
+static int draw_entry(FILE *file, const struct legend_entry *entry, bool colour)
 {
-    bool colour = text_has_colour() && text_has_blocks();
+    int shades = entry->shades > 1 || !colour ? entry->shades : 2; /* one colour needs more room to be seen */
 
-    for (enum tone tone = TONE_FREE; tone < TONE_COUNT; tone++) {
+    for (int n = 0; n < shades; n++) {
+        enum tone tone = entry->shades > 1 ? entry->first + (enum tone)n : entry->first;
+
         if (colour) {
             set_colour(file, false, looks[tone].colour);
-            fputs("\xe2\x96\x88\xe2\x96\x88\033[0m", file);
+            fputs("\xe2\x96\x88", file); /* full block */
         } else if (text_has_blocks()) {
             fputs(looks[tone].block, file);
         } else {
             fputc(looks[tone].letter, file);
         }
-        fprintf(file, " %s%s", picture_tone_name(tone),
-                tone == TONE_SLAB_FULL || tone + 1 == TONE_COUNT ? "\n" : "   ");
     }
+    fprintf(file, "%s %s", colour ? "\033[0m" : "", entry->text);
+    return shades + 1 + (int)strlen(entry->text);
+}
+
+void map_draw_legend(FILE *file, int columns)
+{
+    bool colour = text_has_colour() && text_has_blocks();
+    int column = 0;
+
+    for (size_t i = 0; i < picture_legend_count; i++) {
+        const struct legend_entry *entry = &picture_legend[i];
+
+        if (!colour && entry->first == TONE_ORPHAN_EMPTY)
+            continue; /* looks like any other slab */
+        if (column > 0 && column + 3 + entry->shades + 2 + (int)strlen(entry->text) > columns) {
+            fputc('\n', file);
+            column = 0;
+        } else if (column > 0) {
+            column += fprintf(file, "   ");
+        }
+        column += draw_entry(file, entry, colour);
+    }
+    fputc('\n', file);
 }

@@ -112,7 +112,7 @@ static int measure_classes(struct picture *picture)
 
 int picture_take(cairn_heap *heap, struct picture *ret_picture)
 {
-    struct picture picture = {.stats.size = sizeof picture.stats};
+    struct picture picture = {.heap = heap, .stats.size = sizeof picture.stats};
     struct collection collection = {0};
     int r;
 
@@ -154,90 +154,147 @@ double picture_fragmentation(const struct picture *picture)
     return picture->free_bytes ? 1 - (double)picture->free_run_largest / (double)picture->free_bytes : 0;
 }
 
+/* The smallest cell: finer than the smallest blocks that are common shows nothing more. */
+#define CELL_BYTES_MIN 64
+
+/* A slab's tone begins as empty; what is live in it is known when all spans and blocks have been added. */
 static enum tone tone_of_span(const cairn_span *span)
 {
-    static const enum tone tones[] = {
-        [CAIRN_SPAN_FREE] = TONE_FREE, [CAIRN_SPAN_ORPHAN] = TONE_ORPHAN, [CAIRN_SPAN_LARGE] = TONE_LARGE,
-        [CAIRN_SPAN_BUSY] = TONE_BUSY, [CAIRN_SPAN_OTHER] = TONE_OTHER,   [CAIRN_SPAN_SLAB] = TONE_SLAB_FULL,
-    };
-
-    return (size_t)span->kind < sizeof tones / sizeof tones[0] ? tones[span->kind] : TONE_OTHER;
-}
-
-static enum tone slab_tone(uint64_t blocks, uint64_t blocks_live)
-{
-    double fill = blocks ? (double)blocks_live / (double)blocks : 0;
-
-    return fill <= 0.25   ? TONE_SLAB_QUARTER
-           : fill <= 0.5  ? TONE_SLAB_HALF
-           : fill <= 0.75 ? TONE_SLAB_MOST
-                          : TONE_SLAB_FULL;
-}
-
-/*
- * Adds the spans to the cells that they touch. bytes[cell * TONE_COUNT + tone] gathers how much of a cell has which
- * tone; the largest wins, so that a cell of a hundred slabs and one free unit looks like slabs.
- */
-static void fill_cells(const struct picture *picture, uint64_t cell_bytes, struct cell *cells, size_t count,
-                       uint64_t *bytes)
-{
-    for (size_t i = 0; i < picture->span_count; i++) {
-        const cairn_span *span = &picture->spans[i];
-        uint64_t start = (uint64_t)(uintptr_t)span->address - picture->address, end = start + span->bytes;
-
-        for (uint64_t c = start / cell_bytes; c < count && c * cell_bytes < end; c++) {
-            struct cell *cell = &cells[c];
-            uint64_t from = start > c * cell_bytes ? start : c * cell_bytes;
-            uint64_t to = end < (c + 1) * cell_bytes ? end : (c + 1) * cell_bytes;
-            uint64_t *of_tone = &bytes[c * TONE_COUNT + tone_of_span(span)];
-
-            *of_tone += to - from;
-            if (span->kind == CAIRN_SPAN_FREE)
-                cell->bytes_free += to - from;
-            if (span->kind != CAIRN_SPAN_FREE && span->kind != CAIRN_SPAN_BUSY) {
-                cell->blocks += span->blocks;
-                cell->blocks_live += span->blocks_live;
-            }
-            cell->spans++;
-            if (*of_tone >= bytes[c * TONE_COUNT + cell->tone]) {
-                cell->tone = tone_of_span(span);
-                cell->span = span;
-            }
-        }
+    switch (span->kind) {
+    case CAIRN_SPAN_FREE:
+        return TONE_FREE;
+    case CAIRN_SPAN_SLAB:
+        return TONE_SLAB_EMPTY;
+    case CAIRN_SPAN_ORPHAN:
+        return TONE_ORPHAN_EMPTY;
+    case CAIRN_SPAN_LARGE:
+        return TONE_LARGE;
+    case CAIRN_SPAN_BUSY:
+        return TONE_BUSY;
+    case CAIRN_SPAN_OTHER:
+        break;
     }
+    return TONE_OTHER;
+}
+
+static enum tone shade(enum tone empty, uint64_t bytes_slab, uint64_t bytes_live)
+{
+    if (bytes_live == 0)
+        return empty;
+    if (3 * bytes_live <= bytes_slab)
+        return empty + 1;
+    return 3 * bytes_live <= 2 * bytes_slab ? empty + 2 : empty + 3;
+}
+
+struct cutting {
+    const struct picture *picture;
+    struct cell *cells;
+    size_t count;
+    uint64_t cell_bytes;
+    uint64_t *bytes; /* [cell * TONE_COUNT + tone]: how much of a cell has which tone */
+    bool by_blocks;  /* cells are smaller than units: what is live is told block by block */
+};
+
+/* Calls of add_... for each cell that a range of addresses touches, with the bytes of it that lie in the cell. */
+typedef void add_fn(struct cutting *cutting, size_t cell, uint64_t bytes, const cairn_span *span);
+
+static void add_range(struct cutting *cutting, const void *address, uint64_t bytes, add_fn *add, const cairn_span *span)
+{
+    uint64_t begin = (uint64_t)(uintptr_t)address - cutting->picture->address, end = begin + bytes;
+
+    /* The heap may have changed since its extent was read: what lies outside is not drawn. */
+    for (uint64_t c = begin / cutting->cell_bytes; c < cutting->count && c * cutting->cell_bytes < end; c++) {
+        uint64_t cell_begin = c * cutting->cell_bytes, cell_end = cell_begin + cutting->cell_bytes;
+        uint64_t from = begin > cell_begin ? begin : cell_begin, to = end < cell_end ? end : cell_end;
+
+        add(cutting, (size_t)c, to - from, span);
+    }
+}
+
+/* The tone with the most bytes wins, so that a cell of a hundred slabs and one free unit looks like slabs. */
+static void add_span(struct cutting *cutting, size_t c, uint64_t bytes, const cairn_span *span)
+{
+    struct cell *cell = &cutting->cells[c];
+    uint64_t *of_tone = &cutting->bytes[c * TONE_COUNT + tone_of_span(span)];
+
+    cell->spans++;
+    if (span->kind == CAIRN_SPAN_FREE)
+        cell->bytes_free += bytes;
+    if (is_slab(span)) {
+        cell->bytes_slab += bytes;
+        if (!cutting->by_blocks && span->bytes > 0)
+            cell->bytes_live += span->blocks_live * span->block_bytes * bytes / span->bytes;
+    }
+    *of_tone += bytes;
+    if (*of_tone >= cutting->bytes[c * TONE_COUNT + cell->tone]) {
+        cell->tone = tone_of_span(span);
+        cell->span = span;
+    }
+}
+
+static void add_live(struct cutting *cutting, size_t c, uint64_t bytes, const cairn_span *span)
+{
+    (void)span;
+    cutting->cells[c].bytes_live += bytes;
+}
+
+static int add_block(void *block, size_t bytes, void *arg)
+{
+    add_range(arg, block, bytes, add_live, NULL);
+    return 0;
+}
+
+static int pass_span(const cairn_span *span, void *arg)
+{
+    (void)span;
+    (void)arg;
+    return 0;
+}
+
+static bool fill_cells(struct cutting *cutting)
+{
+    const struct picture *picture = cutting->picture;
+
+    for (size_t i = 0; i < picture->span_count; i++)
+        add_range(cutting, picture->spans[i].address, picture->spans[i].bytes, add_span, &picture->spans[i]);
+    if (cutting->by_blocks && cairn_walk(picture->heap, pass_span, add_block, cutting) < 0)
+        return false;
+
+    for (size_t c = 0; c < cutting->count; c++) {
+        struct cell *cell = &cutting->cells[c];
+
+        cell->address = picture->address + c * cutting->cell_bytes;
+        cell->bytes = c + 1 < cutting->count ? cutting->cell_bytes : picture->bytes - c * cutting->cell_bytes;
+        if (cell->tone == TONE_SLAB_EMPTY || cell->tone == TONE_ORPHAN_EMPTY)
+            cell->tone = shade(cell->tone, cell->bytes_slab, cell->bytes_live);
+    }
+    return true;
 }
 
 size_t picture_cells(const struct picture *picture, size_t cells_max, uint64_t *ret_cell_bytes, struct cell **ret_cells)
 {
-    uint64_t cell_bytes = picture->stats.unit_bytes ? picture->stats.unit_bytes : 1, *bytes;
-    struct cell *cells;
-    size_t count;
+    struct cutting cutting = {.picture = picture, .cell_bytes = CELL_BYTES_MIN};
+    bool filled = false;
 
     if (picture->bytes == 0 || cells_max == 0)
         return 0;
-    while ((picture->bytes + cell_bytes - 1) / cell_bytes > cells_max)
-        cell_bytes *= 2;
-    count = (size_t)((picture->bytes + cell_bytes - 1) / cell_bytes);
+    while ((picture->bytes + cutting.cell_bytes - 1) / cutting.cell_bytes > cells_max)
+        cutting.cell_bytes *= 2;
+    cutting.count = (size_t)((picture->bytes + cutting.cell_bytes - 1) / cutting.cell_bytes);
+    cutting.by_blocks = cutting.cell_bytes < picture->stats.unit_bytes;
 
-    cells = calloc(count, sizeof *cells);
-    bytes = calloc(count * TONE_COUNT, sizeof *bytes);
-    if (!cells || !bytes) {
-        free(cells);
-        free(bytes);
+    cutting.cells = calloc(cutting.count, sizeof *cutting.cells);
+    cutting.bytes = calloc(cutting.count * TONE_COUNT, sizeof *cutting.bytes);
+    if (cutting.cells && cutting.bytes)
+        filled = fill_cells(&cutting);
+    free(cutting.bytes);
+    if (!filled) {
+        free(cutting.cells);
         return 0;
     }
-    fill_cells(picture, cell_bytes, cells, count, bytes);
-    free(bytes);
-
-    for (size_t c = 0; c < count; c++) {
-        cells[c].address = picture->address + c * cell_bytes;
-        cells[c].bytes = c + 1 < count ? cell_bytes : picture->bytes - c * cell_bytes;
-        if (cells[c].tone == TONE_SLAB_FULL)
-            cells[c].tone = slab_tone(cells[c].blocks, cells[c].blocks_live);
-    }
-    *ret_cell_bytes = cell_bytes;
-    *ret_cells = cells;
-    return count;
+    *ret_cell_bytes = cutting.cell_bytes;
+    *ret_cells = cutting.cells;
+    return cutting.count;
 }
 
 const char *picture_kind_name(cairn_span_kind kind)
@@ -259,20 +316,12 @@ const char *picture_kind_name(cairn_span_kind kind)
     return "other";
 }
 
-const char *picture_tone_name(enum tone tone)
-{
-    static const char *const names[TONE_COUNT] = {
-        [TONE_NONE] = "",
-        [TONE_FREE] = "free",
-        [TONE_SLAB_QUARTER] = "slab, up to 25 % live",
-        [TONE_SLAB_HALF] = "50 %",
-        [TONE_SLAB_MOST] = "75 %",
-        [TONE_SLAB_FULL] = "100 %",
-        [TONE_LARGE] = "large block",
-        [TONE_ORPHAN] = "slab without owner",
-        [TONE_BUSY] = "changing hands",
-        [TONE_OTHER] = "other heap",
-    };
-
-    return names[tone];
-}
+const struct legend_entry picture_legend[] = {
+    {"free", TONE_FREE, 1},
+    {"slab, from empty to full", TONE_SLAB_EMPTY, 4},
+    {"slab without an owner", TONE_ORPHAN_EMPTY, 4},
+    {"large block", TONE_LARGE, 1},
+    {"changing hands", TONE_BUSY, 1},
+    {"other heap", TONE_OTHER, 1},
+};
+const size_t picture_legend_count = sizeof picture_legend / sizeof picture_legend[0];

@@ -14,16 +14,22 @@
 #include <stdint.h>
 #include <stdio.h>
 
-/* How a cell is painted: by what most of its bytes are; a slab's also by how many of its blocks are live. */
+/*
+ * How a cell is painted: by what most of its bytes are, and where they are slabs, by how much of them is live. A slab
+ * without an owner has colours of its own: in a heap that nobody is attached to, every slab is one.
+ */
 enum tone {
     TONE_NONE, /* past the end: not painted */
     TONE_FREE,
-    TONE_SLAB_QUARTER, /* up to a quarter of the blocks are live */
-    TONE_SLAB_HALF,
+    TONE_SLAB_EMPTY,
+    TONE_SLAB_THIRD, /* up to a third is live */
     TONE_SLAB_MOST,
-    TONE_SLAB_FULL,
+    TONE_SLAB_FULL, /* more than two thirds */
+    TONE_ORPHAN_EMPTY,
+    TONE_ORPHAN_THIRD,
+    TONE_ORPHAN_MOST,
+    TONE_ORPHAN_FULL,
     TONE_LARGE,
-    TONE_ORPHAN,
     TONE_BUSY,
     TONE_OTHER,
     TONE_COUNT
@@ -31,12 +37,12 @@ enum tone {
 
 struct cell {
     enum tone tone;
-    uint64_t address;
-    uint64_t bytes; /* as the others, but for the last */
-    uint64_t bytes_free;
-    uint64_t blocks, blocks_live; /* of the spans that begin in it or reach into it */
     uint32_t spans;
-    const cairn_span *span; /* the one with the most bytes in it */
+    uint64_t address, bytes; /* all have equal bytes, but for the last */
+    uint64_t bytes_free;     /* in free spans */
+    uint64_t bytes_slab;     /* in slabs, owned or not */
+    uint64_t bytes_live;     /* of those, in live blocks */
+    const cairn_span *span;  /* the one with the most bytes in it */
 };
 
 /* The slabs of one block size. */
@@ -48,6 +54,7 @@ struct picture_class {
 #define PICTURE_RUN_SIZES 48 /* counts of free runs by power of two; a run is below 2^48 bytes */
 
 struct picture {
+    cairn_heap *heap; /* the caller's: to be open while cells are cut */
     cairn_stats stats;
     cairn_span *spans;
     size_t span_count;
@@ -65,18 +72,27 @@ void picture_release(struct picture *picture);
 double picture_fragmentation(const struct picture *picture);
 
 /*
- * Cuts the picture into at most cells_max cells of a power of two bytes, not below a unit. Returns how many cells there
- * are; *ret_cells belongs to the caller. Returns 0 for an empty heap, or when there is no memory.
+ * Cuts the picture into at most cells_max cells of a power of two bytes. A cell may be smaller than a unit: then the
+ * heap is asked where its live blocks lie. Returns how many cells there are; *ret_cells belongs to the caller. Returns
+ * 0 for an empty heap, or when there is no memory.
  */
 size_t picture_cells(const struct picture *picture, size_t cells_max, uint64_t *ret_cell_bytes,
                      struct cell **ret_cells);
 
 const char *picture_kind_name(cairn_span_kind kind); /* one word, as in the JSON */
-const char *picture_tone_name(enum tone tone);       /* as in the legend */
+
+/* The legend has an entry per kind; a kind that has shades shows them in order, from empty to full. */
+struct legend_entry {
+    const char *text;
+    enum tone first;
+    int shades;
+};
+extern const struct legend_entry picture_legend[];
+extern const size_t picture_legend_count;
 
 /* Draws rows of cells on a terminal, each with the address it begins at; returns how many lines it took. */
 int map_draw_rows(FILE *file, const struct picture *picture, int columns, int lines_max);
-void map_draw_legend(FILE *file);
+void map_draw_legend(FILE *file, int columns);
 
 /* Writes a whole SVG document. */
 void map_draw_svg(FILE *file, const char *name, const struct picture *picture);

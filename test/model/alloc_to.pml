@@ -30,9 +30,9 @@
  * Negative controls, each with the assertion it makes fail:
  *   USED_BEFORE_RECOVERY    the other unlinks and frees what the dead one linked, before recovery:
  *                           bits first, then *dest, takes that for a block never linked             block_freed_twice
- *   DEST_HANDS_BITS         the same, with a recovery that asks *dest, then the hands of all others, then
- *                           the bits: cured while only the other unlinks, but the slab's owner may
- *                           free such a block and hand it out again, for it asks no hand            place_dangles
+ *   DEST_HANDS_BITS         the same, with a recovery that asks *dest, then all other hands, then the
+ *                           bits: no cure, for the slab's owner may free what a dead one names
+ *                           and hand it out again without asking any hand                           place_dangles
  *   HAND_LATE               alloc_to takes the bit before it fills its hand                         block_lost
  *   LINK_FIRST              alloc_to stores *dest before it takes the bit                           place_dangles
  *   ZERO_LAST               alloc_to links the block, then zeroes it                             place_not_zeroed

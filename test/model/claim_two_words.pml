@@ -28,6 +28,13 @@
  * Variant, without error:
  *   LAZY                     a refill takes a word that has free bits without draining it, and drains only when there is none.
  *                            Sound, because recovery finishes a drain that the dead owner began.
+ *   FREES_TWICE              the program is in error: the freer frees its block a second time. It is accused unless the block
+ *                            was handed out again first, and an accused free leaves no trace. That takes two things more: the
+ *                            check reads index, free, claim, free, index and begins again when the index has changed (an
+ *                            owner's leaving, or recovery, moves bits from the claim back to free); and the drain reads
+ *                            elsewhere once more after the hands (the accused takes its bit back, then clears its hand, and
+ *                            the drain may have read that bit before). No unit is given back in this variant, and the second
+ *                            free is not killed.
  *
  * Negative controls, each with the assertion it makes fail:
  *   LAZY_UNFINISHED          LAZY, and recovery does not finish the drain: a block
@@ -37,6 +44,8 @@
  *   INDEX_ONCE               the freer reads the index only before the claim           valid_program_accused
  *   ELSEWHERE_IS_FREE        a unit is given back when each block is free or stands in
  *                            elsewhere, drained or not                                 strangers_unit_touched
+ *   FREE_READ_ONCE           FREES_TWICE, and the check reads free only before the claim  crime_missed
+ *   NOT_READ_AGAIN           FREES_TWICE, and the drain reads elsewhere only once       block_handed_out_twice
  *   ORPHAN_FIRST             recovery stores ORPHAN before the rest                    block_lost
  */
 
@@ -45,6 +54,16 @@
 #endif
 #ifdef LAZY_UNFINISHED
 #define LAZY
+#endif
+#ifdef FREES_TWICE
+#define READ_AGAIN
+#endif
+#ifdef FREE_READ_ONCE
+#define FREES_TWICE
+#define READ_AGAIN
+#endif
+#ifdef NOT_READ_AGAIN
+#define FREES_TWICE
 #endif
 #define WORDS 2
 #define BLOCKS 3
@@ -66,13 +85,15 @@ byte live;
 
 bool owner_dead[3], owner_done[3];
 bool freer_dead, freer_done;
+byte freed_once;        /* ghost of FREES_TWICE: the block that the freer freed last, plus one, until it is handed out again */
+bool undefined;         /* ghost of FREES_TWICE: the program has freed a block of somebody else's; nothing holds after that */
 
 /* The names of what must never happen. */
 bool block_handed_out_twice, block_freed_twice, valid_program_accused, strangers_unit_touched;
-bool held_block_given_back, block_lost, block_live_and_free;
+bool crime_missed, held_block_given_back, block_lost, block_live_and_free;
 
 /* A bool keeps only the lowest bit of what is stored in it: hence the comparison. */
-inline forbid(crime, condition) { crime = ((condition) != 0); assert(!crime) }
+inline forbid(crime, condition) { crime = ((condition) && !undefined); assert(!crime) }
 #define TOUCH forbid(strangers_unit_touched, unit == STRANGER)
 
 /* Where one of these stands at the end of an atomic step, the process may be killed right after the store before it. */
@@ -95,6 +116,9 @@ inline any_of(bits, ret_block) { ret_block = 0; do :: bits & BIT(ret_block) -> b
 inline drain(word) {
 	drained = elsewhere[word];
 	drained = drained & ~NAMED(word);
+#ifdef READ_AGAIN
+	drained = drained & elsewhere[word];       /* without what an accused freer has taken back in between */
+#endif
 	if
 	:: drained != 0 ->
 		atomic { free_bits[word] = free_bits[word] | drained; owner_may_die() }
@@ -150,6 +174,7 @@ proctype Owner(byte me) {
 		forbid(block_handed_out_twice, live & BIT(block));
 		live = live | BIT(block);
 		held = held | BIT(block);
+		freed_once = (freed_once == block + 1 -> 0 : freed_once);
 		block = 0;
 		owner_may_die() }
 
@@ -169,6 +194,7 @@ proctype Owner(byte me) {
 		mail = block + 1;
 		block = 0 }
 
+#ifndef FREES_TWICE
 	:: ops < OPS && claim == 0 ->                                                   /* give the unit back */
 		ops++;
 		drain(0);
@@ -185,6 +211,7 @@ proctype Owner(byte me) {
 			fi
 		:: else
 		fi
+#endif
 
 	:: true -> break
 	od;
@@ -201,11 +228,46 @@ killed:
 inline commit_free(block) {
 	forbid(block_freed_twice, !(live & BIT(block)));
 	elsewhere[WORD_OF(block)] = elsewhere[WORD_OF(block)] | BIT_OF(block);
-	live = live & ~BIT(block)
+	live = live & ~BIT(block);
+#ifdef FREES_TWICE
+	freed_once = block + 1
+#endif
+}
+
+/* The second free of a block, by a program in error: the same steps, but here the check ought to find something. */
+inline free_again() {
+	hand = block + 1;
+	atomic {
+		mine = !(elsewhere[WORD_OF(block)] & BIT_OF(block));
+		elsewhere[WORD_OF(block)] = elsewhere[WORD_OF(block)] | BIT_OF(block);
+		accused = !mine
+	}
+check_again:
+	index = claim_index;
+	accused = accused || (free_bits[WORD_OF(block)] & BIT_OF(block));
+	seen = (INDEX_WORD(index) == WORD_OF(block) -> claim & BIT_OF(block) : 0);
+#ifndef FREE_READ_ONCE
+	accused = accused || (free_bits[WORD_OF(block)] & BIT_OF(block));
+#endif
+	if
+	:: claim_index == index -> accused = accused || seen != 0
+	:: claim_index != index -> goto check_again
+	fi;
+	/* It takes back its own bit, not the one of the first free. */
+	if
+	:: accused && mine -> atomic { elsewhere[WORD_OF(block)] = elsewhere[WORD_OF(block)] & ~BIT_OF(block) }
+	:: else
+	fi;
+	atomic {
+		forbid(crime_missed, !accused && freed_once == block + 1);
+		undefined = !accused;
+		hand = 0; index = 0; seen = 0; block = 0; accused = false; mine = false
+	}
 }
 
 proctype Freer() {
 	byte block, index, seen, frees;
+	bool accused, mine;
 
 	do
 	:: frees == 2 -> break
@@ -227,8 +289,17 @@ proctype Freer() {
 #ifdef HAND_EARLY
 		TOUCH;
 #endif
+#ifdef FREES_TWICE
+		atomic { block = 0; break }
+#endif
 		block = 0
 	od;
+#ifdef FREES_TWICE
+	if
+	:: atomic { freed_once != 0 -> block = freed_once - 1 } free_again()
+	:: freed_once == 0
+	fi;
+#endif
 	freer_done = true;
 killed:
 	skip

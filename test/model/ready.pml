@@ -22,7 +22,7 @@
  *   RECOVERY_KEEPS         recovery leaves the free bits beyond ready where they are             block_not_ready_handed_out
  *   KEEPS_AND_ALLOWS       the same, with what names `ready` not asserted: the adopter extends over a block
  *                          that it has already handed out                                        block_handed_out_twice
- *   ORPHAN_FIRST           recovery makes the slab an orphan, then clears what is beyond ready    block_lost
+ *   ORPHAN_FIRST           recovery makes the slab an orphan, then clears what is beyond ready    block_not_ready_handed_out
  */
 
 #ifndef OPS

@@ -38,7 +38,10 @@
  */
 
 #ifndef OPS
-#define OPS 2           /* calls of each owner */
+#define OPS 2           /* calls of the first owner, and of the second */
+#endif
+#ifndef OPS_SECOND
+#define OPS_SECOND 2
 #endif
 #ifndef UNITS
 #define UNITS 3
@@ -91,12 +94,13 @@ proctype Owner(byte me) {
 	byte ops, head, n, i;
 	bool failed;
 
+	ops = (me == 0 -> OPS : OPS_SECOND);
 	do
-	:: ops == OPS -> break
+	:: ops == 0 -> break
 
-	:: ops < OPS ->                                                    /* take a span of n units at head */
+	:: ops > 0 ->                                                    /* take a span of n units at head */
 		atomic {
-			ops++;
+			ops--;
 			n = 1; do :: n < UNITS -> n++ :: break od;
 			head = 0; do :: head < UNITS - n -> head++ :: break od
 		}
@@ -142,8 +146,8 @@ proctype Owner(byte me) {
 		fi;
 		atomic { head = 0; n = 0; i = 0; failed = false }
 
-	:: atomic { ops < OPS && idle != 0 ->                               /* free */
-		ops++;
+	:: atomic { ops > 0 && idle != 0 ->                               /* free */
+		ops--;
 		pick_block();
 		expect_whole();
 		n = length[head];
@@ -165,8 +169,8 @@ proctype Owner(byte me) {
 #endif
 		atomic { head = 0; n = 0; i = 0 }
 
-	:: atomic { ops < OPS && idle != 0 ->                               /* lengthen by one unit */
-		ops++;
+	:: atomic { ops > 0 && idle != 0 ->                               /* lengthen by one unit */
+		ops--;
 		pick_block();
 		expect_whole();
 		n = length[head];
@@ -187,8 +191,8 @@ proctype Owner(byte me) {
 		}
 		goto resized
 
-	:: atomic { ops < OPS && idle != 0 ->                               /* shorten by one unit */
-		ops++;
+	:: atomic { ops > 0 && idle != 0 ->                               /* shorten by one unit */
+		ops--;
 		pick_block();
 		expect_whole();
 		n = length[head];

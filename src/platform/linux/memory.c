@@ -13,6 +13,13 @@
 #define MADV_DONTNEED_LOCKED 24
 #endif
 
+/* Since Linux 5.14. */
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+
+#define RESERVE_ALIGNMENT ((size_t)2 << 20)
+
 size_t platform_page_size(void)
 {
     return (size_t)sysconf(_SC_PAGESIZE);
@@ -30,12 +37,40 @@ static int map_private(void **ret_address, size_t bytes, int protection, int fla
 /* Without access and not read-write: where the system counts every promise, only memory that can be written counts. */
 int memory_reserve(void **ret_address, size_t bytes)
 {
-    return map_private(ret_address, bytes, PROT_NONE, MAP_NORESERVE);
+    /* More than needed, so that an aligned part is in it; what is before and behind goes back. */
+    size_t wanted = bytes + RESERVE_ALIGNMENT;
+    void *address = NULL;
+    if (wanted < bytes || map_private(&address, wanted, PROT_NONE, MAP_NORESERVE) < 0)
+        return -ENOMEM; /* valgrind says EINVAL to what it has no room for */
+    unsigned char *first = address;
+    unsigned char *aligned = first + (align_up((uintptr_t)first, RESERVE_ALIGNMENT) - (uintptr_t)first);
+    size_t before = (size_t)(aligned - first);
+    if (before != 0)
+        (void)munmap(first, before);
+    if (RESERVE_ALIGNMENT - before != 0)
+        (void)munmap(aligned + bytes, RESERVE_ALIGNMENT - before);
+    *ret_address = aligned;
+    return 0;
 }
 
 int memory_commit(void *address, size_t bytes)
 {
     return mprotect(address, bytes, PROT_READ | PROT_WRITE) == 0 ? 0 : -errno;
+}
+
+/* MADV_POPULATE_WRITE is of Linux 5.14; before, each page is touched, which may end in the OOM killer like any touch. */
+int memory_populate(void *address, size_t bytes)
+{
+    if (madvise(address, bytes, MADV_POPULATE_WRITE) == 0)
+        return 0;
+    if (errno != EINVAL && errno != ENOSYS)
+        return -ENOMEM;
+    size_t page = platform_page_size();
+    for (size_t offset = 0; offset < bytes; offset += page) {
+        volatile unsigned char *byte = (unsigned char *)address + offset;
+        *byte = *byte; /* a write of what is there already: the range may be in use */
+    }
+    return 0;
 }
 
 int memory_decommit(void *address, size_t bytes)

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT */
+/* A section whose memory the caller gets: from a file, a device, another heap. */
+#include <errno.h>
+
+#include "section/backing.h"
+
+static int commit(struct section *section, uint64_t offset, uint64_t bytes)
+{
+    return section->call_commit(section->call_arg, section->base + offset, bytes);
+}
+
+static int decommit(struct section *section, uint64_t offset, uint64_t bytes)
+{
+    if (section->call_decommit == NULL)
+        return -EOPNOTSUPP;
+    return section->call_decommit(section->call_arg, section->base + offset, bytes);
+}
+
+static void close_calls(struct section *section)
+{
+    if (section->call_release != NULL)
+        section->call_release(section->call_arg, section->base, section->bytes_max);
+}
+
+/* What a caller's commit returns is promised to be zero, but a promise is no proof: zalloc clears it itself. */
+static const struct backing calls = {
+    .commit = commit,
+    .decommit = decommit,
+    .close = close_calls,
+    .starts_zero = false,
+};
+
+int section_create_calls(struct section *ret_section, void *(*reserve)(void *arg, size_t bytes),
+                         int (*call_commit)(void *arg, void *address, size_t bytes),
+                         int (*call_decommit)(void *arg, void *address, size_t bytes),
+                         void (*call_release)(void *arg, void *address, size_t bytes), void *arg,
+                         const struct section_params *params)
+{
+    struct section_image header;
+    if (reserve == NULL || call_commit == NULL)
+        return -EINVAL;
+    int error = section_plan(&header, params);
+    if (error < 0)
+        return error;
+    void *base = reserve(arg, params->bytes_max);
+    if (base == NULL)
+        return -ENOMEM;
+
+    struct section section = {
+        .backing = &calls,
+        .file = -1,
+        .call_commit = call_commit,
+        .call_decommit = call_decommit,
+        .call_release = call_release,
+        .call_arg = arg,
+    };
+    section_view_init(&section, base, &header);
+    error = (uintptr_t)base % (UINT64_C(1) << header.page_shift) != 0 ? -EINVAL : 0;
+    if (error == 0)
+        error = section_image_init(&section, &header);
+    if (error < 0) {
+        close_calls(&section);
+        return error > 0 ? -EINVAL : error;
+    }
+    *ret_section = section;
+    return 0;
+}

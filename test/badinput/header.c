@@ -1,0 +1,381 @@
+/* SPDX-License-Identifier: MIT */
+/* Headers that are wrong: by damage, by another version or build, or by someone who means it and sums them up again. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "section/layout.h"
+#include "support/workspace.h"
+
+static const char name[] = "heap";
+static struct section_image good;
+
+static void read_header(struct section_image *ret_header)
+{
+    int file = open(workspace_path(name), O_RDONLY | O_CLOEXEC);
+    REQUIRE_EQUAL(pread(file, ret_header, sizeof *ret_header, 0), sizeof *ret_header);
+    close(file);
+}
+
+static void write_header(const struct section_image *header)
+{
+    int file = open(workspace_path(name), O_WRONLY | O_CLOEXEC);
+    REQUIRE_EQUAL(pwrite(file, header, sizeof *header, 0), sizeof *header);
+    close(file);
+}
+
+static void sum_up(struct section_image *header)
+{
+    const unsigned char *bytes = (const unsigned char *)header;
+    uint64_t hash = UINT64_C(0xcbf29ce484222325);
+    for (size_t i = 0; i < offsetof(struct section_image, checksum); i++)
+        hash = (hash ^ bytes[i]) * UINT64_C(0x100000001b3);
+    header->checksum = hash;
+}
+
+static void make_heap(void)
+{
+    cairn_heap *heap = create_shared(name, 0);
+    char *block = cairn_alloc(heap, 100);
+    REQUIRE_CALL(block != NULL && cairn_alloc(heap, 300000) != NULL);
+    strcpy(block, "something");
+    REQUIRE_CALL(cairn_root_set(heap, "root", block) == 0);
+    cairn_heap_close(heap);
+    read_header(&good);
+    struct section_image summed = good;
+    sum_up(&summed);
+    REQUIRE(summed.checksum == good.checksum); /* the sum that this test computes is the library's */
+}
+
+static int open_it(uint64_t flags)
+{
+    cairn_options options = {.size = sizeof options, .flags = flags};
+    cairn_heap *heap = untouched;
+    int error = cairn_heap_open(&heap, name, &options);
+    REQUIRE(error == 0 || heap == untouched);
+    if (error == 0)
+        cairn_heap_close(heap);
+    return error;
+}
+
+static void refused(int error)
+{
+    REFUSED(error, open_it(0));
+    REFUSED(error, open_it(CAIRN_READ_ONLY));
+}
+
+static void refused_with(const struct section_image *header, int error)
+{
+    write_header(header);
+    refused(error);
+    write_header(&good);
+    REQUIRE_CALL(open_it(0) == 0); /* as it was; opening changes the counts behind the sum */
+    read_header(&good);
+}
+
+/* ---------------------------------------------------------------- the fields */
+
+enum field_kind {
+    IDENTITY,  /* another value is another format */
+    STRUCTURE, /* a value that contradicts the others is damage */
+    FREE_TEXT, /* any value is legal */
+};
+
+static const struct field {
+    const char *name;
+    size_t offset;
+    size_t bytes;
+    enum field_kind kind;
+} fields[] = {
+#define FIELD(member, kind)                                                                                            \
+    {                                                                                                                  \
+#member, offsetof(struct section_image, member), sizeof good.member, kind                                      \
+    }
+    FIELD(magic, IDENTITY),          FIELD(byte_order, IDENTITY),
+    FIELD(version, IDENTITY),        FIELD(fingerprint, IDENTITY),
+    FIELD(instance, FREE_TEXT),      FIELD(address, STRUCTURE),
+    FIELD(bytes_max, STRUCTURE),     FIELD(units_offset, STRUCTURE),
+    FIELD(unit_shift, STRUCTURE),    FIELD(page_shift, STRUCTURE),
+    FIELD(units_max, STRUCTURE),     FIELD(span_stride, STRUCTURE),
+    FIELD(processes_max, STRUCTURE), FIELD(owners_max, STRUCTURE),
+    FIELD(heaps_max, STRUCTURE),     FIELD(roots_max, STRUCTURE),
+    FIELD(commit_offset, STRUCTURE), FIELD(processes_offset, STRUCTURE),
+    FIELD(owners_offset, STRUCTURE), FIELD(heaps_offset, STRUCTURE),
+    FIELD(roots_offset, STRUCTURE),  FIELD(unit_words_offset, STRUCTURE),
+    FIELD(spans_offset, STRUCTURE),  FIELD(created_at, FREE_TEXT),
+    FIELD(reserved, FREE_TEXT),
+};
+
+static void every_field_is_covered(void)
+{
+    size_t end = 0;
+    for (size_t i = 0; i < COUNT(fields); i++) {
+        REQUIRE_EQUAL(fields[i].offset, end);
+        end += fields[i].bytes;
+    }
+    REQUIRE_EQUAL(end, offsetof(struct section_image, checksum));
+}
+
+/* Any bit of the constant part, with the sum as it was. */
+static void a_changed_bit_is_damage(void)
+{
+    make_heap();
+    for (size_t i = 0; i < COUNT(fields); i++) {
+        for (size_t byte = 0; byte<fields[i].bytes; byte += fields[i].bytes> 16 ? 9 : 1) {
+            struct section_image bad = good;
+            ((unsigned char *)&bad)[fields[i].offset + byte] ^= (unsigned char)(1u << (i + byte) % 8);
+            refused_with(&bad, fields[i].kind == IDENTITY ? -EPROTO : -EUCLEAN);
+        }
+    }
+    for (size_t byte = 0; byte < sizeof good.checksum; byte++) {
+        struct section_image bad = good;
+        bad.checksum ^= UINT64_C(1) << byte * 9;
+        refused_with(&bad, -EUCLEAN);
+    }
+}
+
+static void another_format_is_told_by_name(void)
+{
+    static const struct {
+        const char *what;
+        const char *told;
+    } rows[] = {{"order", "byte order"}, {"swapped", "byte order"}, {"version", "version"}, {"build", "build"}};
+    make_heap();
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        struct section_image bad = good;
+        switch (i) {
+        case 0:
+            bad.byte_order = 0x04030201;
+            break;
+        case 1:
+            bad.magic = __builtin_bswap64(bad.magic);
+            bad.byte_order = __builtin_bswap32(bad.byte_order);
+            break;
+        case 2:
+            bad.version++;
+            break;
+        default:
+            bad.fingerprint++;
+            break;
+        }
+        sum_up(&bad);
+        refused_with(&bad, -EPROTO);
+        write_header(&bad);
+        REQUIRE_EQUAL(open_it(0), -EPROTO);
+        if (strstr(cairn_last_error(), rows[i].told) == NULL)
+            broken(__FILE__, __LINE__, "%s: the reason does not name it: %s", rows[i].what, cairn_last_error());
+        write_header(&good);
+    }
+}
+
+static void set_field(struct section_image *header, const struct field *field, uint64_t value)
+{
+    unsigned char *to = (unsigned char *)header + field->offset;
+    if (field->bytes == 4)
+        *(uint32_t *)(void *)to = (uint32_t)value;
+    else
+        *(uint64_t *)(void *)to = value;
+}
+
+static uint64_t get_field(const struct section_image *header, const struct field *field)
+{
+    const unsigned char *from = (const unsigned char *)header + field->offset;
+    return field->bytes == 4 ? *(const uint32_t *)(const void *)from : *(const uint64_t *)(const void *)from;
+}
+
+/* Tells of each header that is not refused as it should be, so that one run shows them all. */
+static bool is_refused(const struct field *field, const struct section_image *bad, int wanted)
+{
+    write_header(bad);
+    int error = open_it(CAIRN_READ_ONLY);
+    if (error != wanted)
+        fprintf(stderr, "%s = %#llx (was %#llx) with a right sum: %d (%s)\n", field->name,
+                (unsigned long long)get_field(bad, field), (unsigned long long)get_field(&good, field), error,
+                error < 0 ? cairn_last_error() : "opened");
+    else
+        refused_with(bad, wanted);
+    write_header(&good);
+    return error == wanted;
+}
+
+/* With a right sum: what is impossible by itself or beside the other fields is still seen. */
+static void an_impossible_value_is_damage_even_with_a_right_sum(void)
+{
+    int accepted = 0;
+    make_heap();
+    for (size_t i = 0; i < COUNT(fields); i++) {
+        const struct field *field = &fields[i];
+        if (field->kind == FREE_TEXT)
+            continue;
+        bool may_be_none = field->offset == offsetof(struct section_image, processes_max) ||
+                           field->offset == offsetof(struct section_image, roots_max);
+        uint64_t was = get_field(&good, field);
+        uint64_t all = field->bytes == 4 ? UINT32_MAX : UINT64_MAX;
+        uint64_t values[] = {0, 1, all, all / 2, all / 2 + 1, was ^ (all / 2 + 1)};
+        for (size_t v = may_be_none; v < COUNT(values); v++) {
+            bool is_count = strstr(field->name, "_max") != NULL && field->bytes == 4;
+            if (values[v] == was || (is_count && values[v] == 1))
+                continue;
+            struct section_image bad = good;
+            set_field(&bad, field, values[v]);
+            sum_up(&bad);
+            accepted += !is_refused(field, &bad, field->kind == IDENTITY ? -EPROTO : -EUCLEAN);
+        }
+    }
+    REQUIRE_EQUAL(accepted, 0);
+}
+
+/* The tables lie one behind the other; one that was moved onto its neighbour, or out of its place, is damage. */
+static void tables_that_overlap_are_damage(void)
+{
+    static const struct field tables[] = {
+        FIELD(commit_offset, STRUCTURE), FIELD(processes_offset, STRUCTURE), FIELD(owners_offset, STRUCTURE),
+        FIELD(heaps_offset, STRUCTURE),  FIELD(roots_offset, STRUCTURE),     FIELD(unit_words_offset, STRUCTURE),
+        FIELD(spans_offset, STRUCTURE),  FIELD(units_offset, STRUCTURE),
+    };
+    int accepted = 0;
+    make_heap();
+    for (size_t i = 0; i < COUNT(tables); i++) {
+        uint64_t was = get_field(&good, &tables[i]);
+        uint64_t neighbour = get_field(&good, &tables[i == 0 ? 1 : i - 1]);
+        uint64_t values[] = {was + 1, was + 64, was - 64, was + 4096, was - 4096, neighbour};
+        for (size_t v = 0; v < COUNT(values); v++) {
+            struct section_image bad = good;
+            set_field(&bad, &tables[i], values[v]);
+            sum_up(&bad);
+            accepted += !is_refused(&tables[i], &bad, -EUCLEAN);
+        }
+    }
+    REQUIRE_EQUAL(accepted, 0);
+}
+
+static void what_is_for_people_may_be_anything(void)
+{
+    make_heap();
+    for (size_t i = 0; i < COUNT(fields); i++) {
+        if (fields[i].kind != FREE_TEXT)
+            continue;
+        struct section_image other = good;
+        memset((unsigned char *)&other + fields[i].offset, 0xa5, fields[i].bytes);
+        sum_up(&other);
+        write_header(&other);
+        if (open_it(0) != 0 && fields[i].offset != offsetof(struct section_image, reserved))
+            broken(__FILE__, __LINE__, "%s: %s", fields[i].name, cairn_last_error());
+        write_header(&good);
+    }
+}
+
+/* What changes has no sum, but it has limits. */
+static void counts_beyond_their_tables_are_damage(void)
+{
+    make_heap();
+    for (int i = 0; i < 6; i++) {
+        struct section_image bad = good;
+        switch (i) {
+        case 0:
+            atomic_store(&bad.units_end, bad.units_max + 1);
+            break;
+        case 1:
+            atomic_store(&bad.owners_end, bad.owners_max + 1);
+            break;
+        case 2:
+            atomic_store(&bad.processes_end, UINT32_MAX);
+            break;
+        case 3:
+            atomic_store(&bad.heaps_end, bad.heaps_max + 1);
+            break;
+        case 4:
+            atomic_store(&bad.roots_end, bad.roots_max + 1);
+            break;
+        default:
+            atomic_store(&bad.damaged, 1);
+            break;
+        }
+        refused_with(&bad, -EUCLEAN);
+    }
+}
+
+/* A count that is possible, but leads behind the end of the file: what is there cannot be read without SIGBUS. */
+static void counts_beyond_the_file_are_damage(void)
+{
+    make_heap();
+    struct stat status;
+    REQUIRE(stat(workspace_path(name), &status) == 0);
+    struct section_image bad = good;
+    atomic_store(&bad.units_end, bad.units_max);
+    if ((uint64_t)status.st_size < bad.unit_words_offset + (uint64_t)bad.units_max * 8)
+        refused_with(&bad, -EUCLEAN);
+    REQUIRE(truncate(workspace_path(name), (off_t)(good.unit_words_offset + 1)) == 0);
+    REFUSED(-EUCLEAN, open_it(0));
+    REFUSED(-EUCLEAN, open_it(CAIRN_READ_ONLY));
+}
+
+static int count_root(const char *root, void *block, void *arg)
+{
+    (void)root;
+    (void)block;
+    ++*(int *)arg;
+    return 0;
+}
+
+static int see_span(const cairn_span *span, void *arg)
+{
+    *(uint64_t *)arg += span->bytes;
+    return 0;
+}
+
+static int see_block(void *block, size_t bytes, void *arg)
+{
+    (void)block;
+    *(uint64_t *)arg += bytes;
+    return 0;
+}
+
+static void look_at_it(void *arg)
+{
+    (void)arg;
+    cairn_options options = {.size = sizeof options, .flags = CAIRN_READ_ONLY};
+    cairn_heap *heap;
+    if (cairn_heap_open(&heap, name, &options) < 0)
+        return;
+    int roots = 0;
+    uint64_t bytes = 0;
+    stats_of(heap);
+    cairn_root_walk(heap, count_root, &roots);
+    cairn_walk(heap, see_span, see_block, &bytes);
+    cairn_check(heap, NULL, NULL);
+    cairn_heap_close(heap);
+}
+
+/* The file is shorter than it was: a header that is right is no promise for what follows. */
+static void a_shortened_file_never_kills_its_reader(void)
+{
+    make_heap();
+    struct stat status;
+    REQUIRE(stat(workspace_path(name), &status) == 0);
+    for (int i = 0; i < 40; i++) {
+        off_t bytes = status.st_size - (off_t)(status.st_size / 40) * i;
+        REQUIRE(truncate(workspace_path(name), bytes) == 0);
+        finish(start(look_at_it, NULL));
+    }
+}
+
+int main(void)
+{
+    static const struct claim claims[] = {
+        CLAIM(every_field_is_covered),
+        CLAIM(a_changed_bit_is_damage),
+        CLAIM(another_format_is_told_by_name),
+        CLAIM(an_impossible_value_is_damage_even_with_a_right_sum),
+        CLAIM(tables_that_overlap_are_damage),
+        CLAIM(what_is_for_people_may_be_anything),
+        CLAIM(counts_beyond_their_tables_are_damage),
+        CLAIM(counts_beyond_the_file_are_damage),
+        CLAIM(a_shortened_file_never_kills_its_reader),
+    };
+    return run_claims(claims, COUNT(claims), 20);
+}

@@ -1,0 +1,13 @@
+/* expect: ^cairn: close with the handle 0x[0-9a-f]* of a closed heap$ */
+/* SPDX-License-Identifier: MIT */
+#include "support/workspace.h"
+
+int main(void)
+{
+    cairn_heap *heap = create_nameless("crime");
+    void *block = cairn_alloc(heap, 100);
+    REQUIRE_CALL(block != NULL);
+    cairn_heap_close(heap);
+    cairn_heap_close(heap);
+    return 0;
+}

@@ -1,0 +1,13 @@
+/* expect: ^cairn: private heap [0-9]+: double free of 0x[0-9a-f]*: a block  */
+/* SPDX-License-Identifier: MIT */
+#include "support/workspace.h"
+
+int main(void)
+{
+    cairn_heap *heap = create_private(0);
+    void *block = cairn_alloc(heap, 200000);
+    REQUIRE_CALL(block != NULL);
+    cairn_free(heap, block);
+    cairn_free(heap, block);
+    return 0;
+}

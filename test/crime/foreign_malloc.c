@@ -1,0 +1,14 @@
+/* expect: ^cairn: private heap [0-9]+: free of 0x[0-9a-f]*: a foreign pointer, not memory of this heap$ */
+/* SPDX-License-Identifier: MIT */
+#include <stdlib.h>
+
+#include "support/workspace.h"
+
+int main(void)
+{
+    cairn_heap *heap = create_private(0);
+    void *block = malloc(100);
+    REQUIRE(block != NULL);
+    cairn_free(heap, block);
+    return 0;
+}

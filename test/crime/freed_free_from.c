@@ -1,0 +1,14 @@
+/* expect: ^cairn: heap "crime": double free of 0x[0-9a-f]* */
+/* SPDX-License-Identifier: MIT */
+#include "support/workspace.h"
+
+int main(void)
+{
+    cairn_heap *heap = create_nameless("crime");
+    void **dest = cairn_zalloc(heap, sizeof *dest);
+    REQUIRE_CALL(dest != NULL && cairn_alloc_to(heap, 100, dest) == 0);
+    void *block = *dest;
+    REQUIRE_CALL(cairn_free_from(heap, dest) == 0 && *dest == NULL);
+    *dest = block;
+    return cairn_free_from(heap, dest);
+}

@@ -1,0 +1,12 @@
+/* expect: ^cairn: private heap [0-9]+: realloc of 0x[0-9a-f]*: a block that is free already$ */
+/* SPDX-License-Identifier: MIT */
+#include "support/workspace.h"
+
+int main(void)
+{
+    cairn_heap *heap = create_private(0);
+    void *block = cairn_alloc(heap, 300000);
+    REQUIRE_CALL(block != NULL);
+    cairn_free(heap, block);
+    return cairn_realloc(heap, block, 1000000) == NULL;
+}

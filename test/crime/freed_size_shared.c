@@ -1,0 +1,12 @@
+/* expect: ^cairn: heap "crime": size of 0x[0-9a-f]*: a block of [0-9]+ bytes that is free already$ */
+/* SPDX-License-Identifier: MIT */
+#include "support/workspace.h"
+
+int main(void)
+{
+    cairn_heap *heap = create_nameless("crime");
+    void *block = cairn_alloc(heap, 100);
+    REQUIRE_CALL(block != NULL);
+    cairn_free(heap, block);
+    return cairn_size(heap, block) == 0;
+}

@@ -1,0 +1,12 @@
+/* expect: ^cairn: heap "crime": free of 0x[0-9a-f]*: an interior pointer, 70000 bytes into the block */
+/* SPDX-License-Identifier: MIT */
+#include "support/workspace.h"
+
+int main(void)
+{
+    cairn_heap *heap = create_nameless("crime");
+    unsigned char *block = cairn_alloc(heap, 500000);
+    REQUIRE_CALL(block != NULL);
+    cairn_free(heap, block + 70000);
+    return 0;
+}

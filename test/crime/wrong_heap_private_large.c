@@ -1,0 +1,13 @@
+/* expect: ^cairn: private heap [0-9]+: free of 0x[0-9a-f]*: wrong heap, the block belongs to  */
+/* SPDX-License-Identifier: MIT */
+#include "support/workspace.h"
+
+int main(void)
+{
+    cairn_heap *heap = create_private(0);
+    cairn_heap *other = create_private(0);
+    void *block = cairn_alloc(other, 500000);
+    REQUIRE_CALL(block != NULL);
+    cairn_free(heap, block);
+    return 0;
+}

@@ -1,0 +1,465 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The tool's commands on real heaps: what they print, that their JSON is JSON and their SVG is well-formed XML, and the
+ * three exit codes. The tool is a program of its own here, as it is for its users.
+ */
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "support/workspace.h"
+
+#define FINE 0
+#define FAILED 1
+#define USAGE 2
+
+static char tool[PATH_MAX];
+static char *output; /* of the last run, both kinds */
+
+/* As REQUIRE, and what the tool has said is told. */
+#define EXPECT(condition)                                                                                              \
+    do {                                                                                                               \
+        if (!(condition))                                                                                              \
+            broken(__FILE__, __LINE__, "not true: %s; the tool said:\n%s", #condition, output ? output : "");          \
+    } while (0)
+
+/* The tool stands in the environment, else where the build puts it: ../../cairn from this program. */
+static bool find_tool(void)
+{
+    const char *given = getenv("CAIRN_TOOL");
+    char build[PATH_MAX - 8];
+    ssize_t length;
+
+    if (given) {
+        snprintf(tool, sizeof tool, "%s", given);
+        return access(tool, X_OK) == 0;
+    }
+    length = readlink("/proc/self/exe", build, sizeof build - 1);
+    if (length < 0)
+        return false;
+    build[length] = '\0';
+    for (int i = 0; i < 3; i++)
+        *strrchr(build, '/') = '\0';
+    snprintf(tool, sizeof tool, "%s/cairn", build);
+    return access(tool, X_OK) == 0;
+}
+
+/* Runs the tool with up to four arguments, keeps its output, returns its exit code. */
+static int run(const char *a, const char *b, const char *c, const char *d)
+{
+    const char *arguments[] = {"cairn", a, b, c, d, NULL};
+    int fds[2], status;
+    size_t room = 1 << 16, got = 0;
+    ssize_t bytes;
+    pid_t pid;
+
+    EXPECT(pipe(fds) == 0);
+    pid = fork();
+    EXPECT(pid >= 0);
+    if (pid == 0) {
+        dup2(fds[1], STDOUT_FILENO);
+        dup2(fds[1], STDERR_FILENO);
+        close(fds[0]);
+        close(fds[1]);
+        execv(tool, (char *const *)(uintptr_t)arguments);
+        _exit(127);
+    }
+    close(fds[1]);
+    output = realloc(output, room);
+    EXPECT(output);
+    while ((bytes = read(fds[0], output + got, room - 1 - got)) > 0) {
+        got += (size_t)bytes;
+        if (got + 1 == room)
+            output = realloc(output, room *= 2);
+        EXPECT(output);
+    }
+    output[got] = '\0';
+    close(fds[0]);
+    EXPECT(waitpid(pid, &status, 0) == pid);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+static bool says(const char *text)
+{
+    return strstr(output, text) != NULL;
+}
+
+/* ---------------------------------------------------------------- JSON: just enough to tell that it is */
+
+static const char *json_value(const char *at);
+
+static const char *skip_space(const char *at)
+{
+    while (*at == ' ' || *at == '\n' || *at == '\t' || *at == '\r')
+        at++;
+    return at;
+}
+
+static const char *json_string(const char *at)
+{
+    if (*at++ != '"')
+        return NULL;
+    for (; *at != '"'; at++) {
+        if ((unsigned char)*at < 0x20)
+            return NULL; /* the terminator, too */
+        if (*at != '\\')
+            continue;
+        at++;
+        if (*at == 'u') {
+            for (int i = 0; i < 4; i++)
+                if (!isxdigit((unsigned char)*++at))
+                    return NULL;
+        } else if (!*at || !strchr("\"\\/bfnrt", *at)) {
+            return NULL;
+        }
+    }
+    return at + 1;
+}
+
+static const char *json_number(const char *at)
+{
+    char *end;
+
+    if (!isdigit((unsigned char)*at) && !(*at == '-' && isdigit((unsigned char)at[1])))
+        return NULL;
+    (void)strtod(at, &end);
+    return end;
+}
+
+/* An array or an object: both are values, or pairs, between brackets. */
+static const char *json_group(const char *at, char close)
+{
+    at = skip_space(at + 1);
+    if (*at == close)
+        return at + 1;
+    for (;;) {
+        if (close == '}') {
+            at = json_string(skip_space(at));
+            if (!at || *(at = skip_space(at)) != ':')
+                return NULL;
+            at++;
+        }
+        at = json_value(at);
+        if (!at)
+            return NULL;
+        at = skip_space(at);
+        if (*at == close)
+            return at + 1;
+        if (*at++ != ',')
+            return NULL;
+    }
+}
+
+/* Returns what follows a value, NULL when it is none. */
+static const char *json_value(const char *at)
+{
+    at = skip_space(at);
+    if (*at == '{')
+        return json_group(at, '}');
+    if (*at == '[')
+        return json_group(at, ']');
+    if (*at == '"')
+        return json_string(at);
+    if (strncmp(at, "true", 4) == 0 || strncmp(at, "null", 4) == 0)
+        return at + 4;
+    if (strncmp(at, "false", 5) == 0)
+        return at + 5;
+    return json_number(at);
+}
+
+/* One object and nothing else, which begins with the schema. */
+static bool is_json(const char *schema)
+{
+    char begin[64];
+    const char *end = json_value(output);
+
+    snprintf(begin, sizeof begin, "{\"schema\":\"%s\"", schema);
+    return strncmp(output, begin, strlen(begin)) == 0 && end && *skip_space(end) == '\0';
+}
+
+/* ---------------------------------------------------------------- XML: tags that close, and text that is escaped */
+
+static bool is_svg(const char *text)
+{
+    char open[64][16];
+    int depth = 0;
+    const char *at = text;
+
+    if (strncmp(text, "<svg xmlns=\"http://www.w3.org/2000/svg\"", 39) != 0)
+        return false;
+    while (*at) {
+        char name[16] = "";
+        const char *end;
+        bool closes;
+
+        if (*at == '&' && at[1] != '#')
+            return false;
+        if (*at != '<') {
+            if (depth == 0 && *at != '\n')
+                return false;
+            at++;
+            continue;
+        }
+        closes = at[1] == '/';
+        if (sscanf(at + 1 + closes, "%15[a-z]", name) != 1)
+            return false;
+        for (end = at; *end && *end != '>'; end++)
+            if (*end == '"' && !(end = strchr(end + 1, '"')))
+                return false;
+        if (*end != '>')
+            return false;
+        if (closes && (depth == 0 || strcmp(open[--depth], name) != 0))
+            return false;
+        if (!closes && end[-1] != '/') {
+            if (depth == 64)
+                return false;
+            memcpy(open[depth++], name, sizeof name);
+        }
+        at = end + 1;
+    }
+    return depth == 0;
+}
+
+/* ---------------------------------------------------------------- the heaps that are looked at */
+
+/* Small and large blocks with holes between them, and a root. */
+static cairn_heap *make_heap(const char *name)
+{
+    cairn_heap *heap = create_shared(name, 0);
+    void *blocks[200], *large[6];
+
+    for (int i = 0; i < 200; i++)
+        REQUIRE_CALL((blocks[i] = cairn_alloc(heap, 20 + (size_t)i)));
+    for (int i = 0; i < 6; i++)
+        REQUIRE_CALL((large[i] = cairn_alloc(heap, 300000)));
+    for (int i = 0; i < 200; i += 2)
+        cairn_free(heap, blocks[i]);
+    cairn_free(heap, large[1]);
+    cairn_free(heap, large[3]);
+    REQUIRE_CALL(cairn_root_set(heap, "the \"table\"", blocks[1]) == 0);
+    return heap;
+}
+
+/* One that nobody is attached to. */
+static void leave_heap(const char *name)
+{
+    cairn_heap_close(make_heap(name));
+}
+
+static void write_file(const char *name, const void *bytes, size_t count)
+{
+    int fd = open(workspace_path(name), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+
+    REQUIRE(fd >= 0 && write(fd, bytes, count) == (ssize_t)count);
+    close(fd);
+}
+
+/* ---------------------------------------------------------------- the claims */
+
+static void an_empty_directory_lists_nothing(void)
+{
+    EXPECT(run("ls", NULL, NULL, NULL) == FINE);
+    EXPECT(*output == '\0');
+    EXPECT(run("ls", "--json", NULL, NULL) == FINE);
+    EXPECT(is_json("cairn.ls/1"));
+}
+
+static void ls_tells_who_is_attached(void)
+{
+    cairn_heap *heap = make_heap("orders");
+
+    EXPECT(run("ls", NULL, NULL, NULL) == FINE);
+    EXPECT(says("orders") && says("active"));
+    cairn_heap_close(heap);
+    EXPECT(run("ls", "--dir", workspace_directory(), NULL) == FINE);
+    EXPECT(says("orders") && says("idle"));
+    EXPECT(run("ls", "--json", NULL, NULL) == FINE);
+    EXPECT(is_json("cairn.ls/1"));
+    EXPECT(says("{\"name\":\"orders\",\"state\":\"idle\",\"bytes_committed\":"));
+}
+
+static void stat_tells_numbers_and_roots(void)
+{
+    leave_heap("orders");
+    EXPECT(run("stat", "orders", NULL, NULL) == FINE);
+    EXPECT(says("in 104 blocks") && says("4 large blocks") && says("the \"table\" -> 0x"));
+    EXPECT(run("stat", "orders", "--json", NULL) == FINE);
+    EXPECT(is_json("cairn.stat/1"));
+    EXPECT(says("\"blocks_live\":104") && says("{\"name\":\"the \\\"table\\\"\",\"address\":\"0x"));
+}
+
+static void map_draws_on_a_pipe_without_colours(void)
+{
+    leave_heap("orders");
+    EXPECT(run("map", "orders", NULL, NULL) == FINE);
+    EXPECT(says("in 104 blocks") && says("fragmentation 0.") && says("1 cell = "));
+    EXPECT(!says("\033"));
+    EXPECT(run("map", "--json", "orders", NULL) == FINE);
+    EXPECT(is_json("cairn.map/1"));
+    EXPECT(says("\"kind\":\"large\"") && says("\"kind\":\"free\""));
+}
+
+static void map_writes_an_svg(void)
+{
+    char option[PATH_MAX + 8], *path = option + 6;
+    FILE *file;
+    size_t bytes;
+
+    leave_heap("orders");
+    EXPECT(run("map", "--svg", "orders", NULL) == FINE);
+    EXPECT(is_svg(output) && says("<title>") && says("large"));
+
+    snprintf(option, sizeof option, "--svg=%s/picture.svg", workspace_directory());
+    EXPECT(run("map", option, "orders", NULL) == FINE);
+    EXPECT(*output == '\0');
+    file = fopen(path, "r");
+    EXPECT(file);
+    output = realloc(output, 1 << 22);
+    EXPECT(output);
+    bytes = fread(output, 1, (1 << 22) - 1, file);
+    output[bytes] = '\0';
+    fclose(file);
+    EXPECT(is_svg(output));
+
+    EXPECT(run("map", "--svg=/no/such/folder/picture.svg", "orders", NULL) == FAILED);
+}
+
+static void a_name_may_hold_anything(void)
+{
+    cairn_heap *heap = make_heap("\033[31m<&\"\\\xff");
+
+    EXPECT(run("ls", NULL, NULL, NULL) == FINE);
+    EXPECT(!says("\033") && says("\\x1b[31m<&\"\\\\xff"));
+    EXPECT(run("ls", "--json", NULL, NULL) == FINE);
+    EXPECT(is_json("cairn.ls/1"));
+    EXPECT(run("map", "--svg", "\033[31m<&\"\\\xff", NULL) == FINE);
+    EXPECT(is_svg(output));
+    cairn_heap_close(heap);
+    EXPECT(run("rm", "\033[31m<&\"\\\xff", NULL, NULL) == FINE);
+}
+
+static void check_finds_nothing_in_a_sound_heap(void)
+{
+    leave_heap("orders");
+    EXPECT(run("check", "orders", NULL, NULL) == FINE);
+    EXPECT(strcmp(output, "orders: sound\n") == 0);
+    EXPECT(run("check", "--json", "orders", NULL) == FINE);
+    EXPECT(is_json("cairn.check/1"));
+    EXPECT(says("\"findings\":[],\"count\":0"));
+}
+
+static void a_damaged_heap_is_told_from_other_files(void)
+{
+    leave_heap("orders");
+    leave_heap("broken");
+    REQUIRE(truncate(workspace_path("broken"), 4096) == 0); /* its header promises more */
+    write_file("letter", "not a heap\n", 11);
+
+    EXPECT(run("check", "broken", NULL, NULL) == FAILED);
+    EXPECT(says("broken: 1 finding"));
+    EXPECT(run("check", "-j", "broken", NULL) == FAILED);
+    EXPECT(is_json("cairn.check/1") && says("\"count\":1"));
+    EXPECT(run("stat", "broken", NULL, NULL) == FAILED);
+    EXPECT(run("map", "broken", NULL, NULL) == FAILED);
+    EXPECT(run("ls", NULL, NULL, NULL) == FAILED);
+    EXPECT(says("damaged") && says("idle") && !says("letter"));
+    EXPECT(run("check", "letter", NULL, NULL) == FAILED);
+    EXPECT(run("rm", "letter", NULL, NULL) == FAILED);
+}
+
+static void rm_removes_each_name_it_can(void)
+{
+    leave_heap("orders");
+    EXPECT(run("rm", "nothing", "orders", NULL) == FAILED);
+    EXPECT(says("nothing"));
+    EXPECT(run("stat", "orders", NULL, NULL) == FAILED);
+    EXPECT(says("orders"));
+}
+
+static void wrong_usage_is_2_and_says_what_is_wrong(void)
+{
+    EXPECT(run(NULL, NULL, NULL, NULL) == USAGE);
+    EXPECT(run("paint", NULL, NULL, NULL) == USAGE);
+    EXPECT(says("unknown command 'paint'") && says("cairn --help"));
+    EXPECT(run("stat", NULL, NULL, NULL) == USAGE);
+    EXPECT(run("stat", "one", "two", NULL) == USAGE);
+    EXPECT(says("'two'"));
+    EXPECT(run("ls", "--wrong", NULL, NULL) == USAGE);
+    EXPECT(says("'--wrong'"));
+    EXPECT(run("ls", "-x", NULL, NULL) == USAGE);
+    EXPECT(run("ls", "--dir", NULL, NULL) == USAGE);
+    EXPECT(run("rm", "--json", "orders", NULL) == USAGE);
+    EXPECT(run("map", "--svg", "--json", "orders") == USAGE);
+    EXPECT(run("demo", "--readers", "0", NULL) == USAGE);
+    EXPECT(run("demo", "--readers", "4x", NULL) == USAGE);
+    EXPECT(run("demo-reader", "name", "/", NULL) == FAILED);
+}
+
+static void help_and_version_are_fine(void)
+{
+    static const char *const commands[] = {"ls", "stat", "map", "check", "rm", "demo"};
+    char version[64];
+
+    EXPECT(run("--help", NULL, NULL, NULL) == FINE);
+    EXPECT(!says("demo-reader"));
+    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
+        EXPECT(says(commands[i]));
+        EXPECT(run(commands[i], "--help", NULL, NULL) == FINE);
+        EXPECT(says("usage: cairn ") && says("--dir"));
+        EXPECT(run("--help", NULL, NULL, NULL) == FINE);
+    }
+    snprintf(version, sizeof version, "cairn %s\n", cairn_version());
+    EXPECT(run("--version", NULL, NULL, NULL) == FINE);
+    EXPECT(strcmp(output, version) == 0);
+}
+
+static void a_full_disk_is_not_taken_for_success(void)
+{
+    int full = open("/dev/full", O_WRONLY), status;
+    pid_t pid = fork();
+
+    EXPECT(pid >= 0 && full >= 0);
+    if (pid == 0) {
+        dup2(full, STDOUT_FILENO);
+        dup2(full, STDERR_FILENO);
+        execl(tool, "cairn", "--help", (char *)NULL);
+        _exit(127);
+    }
+    EXPECT(waitpid(pid, &status, 0) == pid);
+    EXPECT(WIFEXITED(status) && WEXITSTATUS(status) == FAILED);
+    close(full);
+}
+
+static const struct claim claims[] = {
+    CLAIM(an_empty_directory_lists_nothing),
+    CLAIM(ls_tells_who_is_attached),
+    CLAIM(stat_tells_numbers_and_roots),
+    CLAIM(map_draws_on_a_pipe_without_colours),
+    CLAIM(map_writes_an_svg),
+    CLAIM(a_name_may_hold_anything),
+    CLAIM(check_finds_nothing_in_a_sound_heap),
+    CLAIM(a_damaged_heap_is_told_from_other_files),
+    CLAIM(rm_removes_each_name_it_can),
+    CLAIM(wrong_usage_is_2_and_says_what_is_wrong),
+    CLAIM(help_and_version_are_fine),
+    CLAIM(a_full_disk_is_not_taken_for_success),
+};
+
+int main(void)
+{
+    if (!find_tool()) {
+        printf("SKIPPED: the tool is not built (%s)\n", tool);
+        return 77;
+    }
+    setenv("LC_ALL", "C", 1);
+    return run_claims(claims, COUNT(claims), 30);
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * steps: runs a call one machine instruction at a time and keeps every state of some memory that it goes through: what
+ * others find when the caller is killed there. Needs a processor that can single-step itself (x86-64).
+ */
+#ifndef CAIRN_TEST_STEPS_H
+#define CAIRN_TEST_STEPS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct steps {
+    unsigned char *states; /* count + 1 of them: the first is from before the call */
+    size_t bytes;          /* of a state */
+    size_t count;
+    size_t instructions;
+    size_t mapped;
+};
+
+bool steps_are_possible(void);
+
+/*
+ * Calls call(arg). A state is all of memory's `bytes`; a new one is kept when the first `watched` bytes or the word at
+ * `also` (NULL: none) have changed.
+ */
+void steps_run(struct steps *ret_steps, void *memory, size_t bytes, size_t watched, void *const *also,
+               void (*call)(void *arg), void *arg);
+
+/* Puts state number `index` back. */
+void steps_restore(const struct steps *steps, size_t index, void *memory);
+
+void steps_end(struct steps *steps);
+
+#endif
