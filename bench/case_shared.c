@@ -37,7 +37,7 @@ static void fill_named(void *unused)
     (void)unused;
     void *heap = heap_create_named();
     if (!heap)
-        fail("no named heap is to be had");
+        fail("no named heap is to be had: %s", HEAP_ERROR);
     heap_publish(heap, fill(heap));
     heap_close_named(heap);
 }
@@ -50,7 +50,7 @@ static void attach_once(void *work)
     void *heap = heap_open_named(read_only);
     watch = stop(watch);
     if (!heap)
-        fail("the heap cannot be opened");
+        fail("the heap cannot be opened: %s", HEAP_ERROR);
     char *block = heap_find(heap);
     if (!block || block[BLOCK - 1] != 1)
         fail("the heap has not the block that was left in it");

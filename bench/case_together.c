@@ -17,7 +17,7 @@ static void *join_heap(enum team_kind kind, void *heap)
         return heap;
     heap = heap_open_named(false);
     if (!heap)
-        fail("the heap cannot be opened");
+        fail("the heap cannot be opened: %s", HEAP_ERROR);
     return heap;
 }
 
@@ -33,7 +33,7 @@ static void *prepare_heap(enum team_kind kind)
         return new_heap();
     void *heap = heap_create_named();
     if (!heap)
-        fail("no named heap is to be had");
+        fail("no named heap is to be had: %s", HEAP_ERROR);
     heap_close_named(heap);
     return NULL;
 }

@@ -50,6 +50,10 @@
 
 #include ALLOCATOR_HEADER
 
+#ifndef HEAP_ERROR
+#define HEAP_ERROR "" /* or an expression that tells why the last call has failed */
+#endif
+
 #define HEAP_HAS(bits) ((HEAP_CAN & (bits)) == (bits))
 
 #if !HEAP_HAS(HEAP_REALLOCATES)
@@ -101,7 +105,7 @@ static inline void *new_heap(void)
 {
     void *heap = heap_create();
     if (!heap)
-        fail("no heap is to be had");
+        fail("no heap is to be had: %s", HEAP_ERROR);
     return heap;
 }
 
@@ -109,7 +113,7 @@ static inline void *new_block(void *heap, size_t size)
 {
     void *block = heap_alloc(heap, size);
     if (__builtin_expect(!block, 0))
-        fail("no block of %zu bytes is to be had", size);
+        fail("no block of %zu bytes is to be had: %s", size, HEAP_ERROR);
     return block;
 }
 

@@ -9,7 +9,6 @@
  */
 #include "cases.h"
 #include "heap.h"
-#include "scratch.h"
 #include "team.h"
 
 #include <stdio.h>
@@ -88,16 +87,15 @@ static void run_shot(void *work)
     wanted->run();
 }
 
-/* Each shot in a process of its own: what it leaves behind must not help or hinder the next. */
+/* Each shot in a process of its own: what it leaves behind must not help or hinder the next, nor must its failure. */
 static int run_case(const struct bench_case *wanted, int shots)
 {
     struct bench_case copy = *wanted;
     int failures = 0;
-    scratch_directory(); /* before any child asks for it */
-    for (int i = 0; i < (wanted->once ? shots : 1); i++)
-        if (!in_child(run_shot, &copy))
-            failures++;
-    heap_unlink_named();
+    for (int i = 0; i < (wanted->once ? shots : 1); i++) {
+        failures += !in_child(run_shot, &copy);
+        heap_unlink_named();
+    }
     return failures != 0;
 }
 

@@ -47,11 +47,13 @@
 
 #if defined(__GNUC__)
 #define CAIRN_API __attribute__((visibility("default")))
-#define CAIRN_MALLOC(size_position) __attribute__((malloc, alloc_size(size_position), warn_unused_result))
+/* Not `malloc`: it would let the compiler think that no other process writes to the block. */
+/* Not attribute malloc: it would let the compiler believe that no other process writes to the block. */
+#define CAIRN_ALLOCATES(size_position) __attribute__((alloc_size(size_position), warn_unused_result))
 #define CAIRN_MUST_USE __attribute__((warn_unused_result))
 #else
 #define CAIRN_API
-#define CAIRN_MALLOC(size_position)
+#define CAIRN_ALLOCATES(size_position)
 #define CAIRN_MUST_USE
 #endif
 
@@ -82,6 +84,17 @@ typedef struct cairn_heap cairn_heap; /* this process's handle of a heap */
 #define CAIRN_LOCKABLE UINT64_C(0x08)       /* private: cairn_heap_lock can stop the heap */
 #define CAIRN_EXACT_SIZES UINT64_C(0x10)    /* cairn_size returns exactly what was asked for */
 #define CAIRN_BOUND UINT64_C(0x20)          /* child of a shared heap: destroyed when the process that made it dies */
+#define CAIRN_ANY_OWNER UINT64_C(0x40)      /* open: also a file of another user, who is trusted as writers are */
+#define CAIRN_RELOCATE UINT64_C(0x80)       /* open: where the heap's address is taken, elsewhere; there only refs are
+                                               valid, pointers that are stored in the heap are not, and cairn_alloc_to
+                                               and _free_from refuse with -EINVAL */
+
+/* Who else may use the file of a shared heap, besides its owner and what mode says. */
+typedef struct cairn_access {
+    uint32_t id;          /* of a user, or of a group */
+    bool is_group;
+    bool may_write;       /* else only read */
+} cairn_access;
 
 /*
  * What a call that has no memory asks before it gives up: 0 is "fail", CAIRN_RETRY "I have made room, try again". size is
@@ -120,6 +133,9 @@ typedef struct cairn_options {
     cairn_heap *parent;   /* the heap is a part of this one: charged to both, in the same section */
     void *memory;         /* private: use these bytes_max bytes of the caller's, which outlive the heap; need not be zero */
     const cairn_memory *calls; /* private: get memory by these calls; bytes_max (0: 1 GiB) is reserved at once */
+    const cairn_access *access; /* shared, when created: an access list, in addition to mode */
+    uint32_t access_count;
+    uint32_t group;       /* shared, when created: the file's group; 0: the process's */
     cairn_failure_fn *on_failure; /* asked before a call fails for lack of memory; of this process, this handle */
     void *on_failure_arg;
 } cairn_options;
@@ -152,7 +168,7 @@ CAIRN_API int cairn_heap_create(cairn_heap **ret_heap, const cairn_options *opti
  * all), -EPROTO (made by another version, byte order or build, or no heap at all), -EUCLEAN (damaged: a header field is
  * impossible, or the file is too short), -EADDRINUSE (something else lies at the heap's address in this process),
  * -EBUSY (already attached read-only in this process, now asked for writing; close that first), -ENOMEM, -EMFILE,
- * -EAGAIN (too many processes are attached).
+ * -EAGAIN (too many processes are attached), -EOPNOTSUPP (the file system, or no /proc to take the liveness lock by).
  */
 CAIRN_API int cairn_heap_open(cairn_heap **ret_heap, const char *name, const cairn_options *options);
 
@@ -180,7 +196,7 @@ CAIRN_API int cairn_heap_names(const char *directory, cairn_name_fn *visit, void
 /*
  * Frees every block of the heap at once and keeps memory for reuse; roots and the handle stay. A private heap: requires
  * that no other thread is in a call with it. A shared heap: -EBUSY while another living process or thread holds any of
- * it. Errors: -EBUSY, -EROFS, -ESTALE (destroyed), -ENOMEM.
+ * it. Errors: -EBUSY, -EROFS, -ESTALE (destroyed), -ENOMEM, -EOPNOTSUPP (shared: no membarrier(2) in the system).
  */
 CAIRN_API int cairn_heap_reset(cairn_heap *heap);
 
@@ -189,7 +205,8 @@ CAIRN_API int cairn_heap_reset(cairn_heap *heap);
  * removed and calls of others fail with -ESTALE from now on; their views stay mapped, so that what they are reading does
  * not fault, and the memory goes with the last of them. A child in a shared heap: its memory is free for its relatives at
  * once, but for slabs that living threads of others hold, which follow when those make their next slow call. Errors:
- * -EBUSY (it has children), -EROFS, -ESTALE (destroyed already; the handle is closed nevertheless).
+ * -EBUSY (it has children), -EROFS, -ESTALE (destroyed already; the handle is closed nevertheless), -EOPNOTSUPP (a child
+ * in a shared heap, and the system has no membarrier(2)).
  */
 CAIRN_API int cairn_heap_destroy(cairn_heap *heap);
 
@@ -215,13 +232,13 @@ CAIRN_API int cairn_heap_unlock(cairn_heap *heap);
  * In a shared heap the memory behind a returned block is committed: touching it cannot raise SIGBUS.
  * Death: a block whose address the caller had not yet got is lost to the heap, at most one per killed thread.
  */
-CAIRN_API void *cairn_alloc(cairn_heap *heap, size_t size) CAIRN_MALLOC(2);
+CAIRN_API void *cairn_alloc(cairn_heap *heap, size_t size) CAIRN_ALLOCATES(2);
 
 /* As cairn_alloc, and every byte of the block is zero. */
-CAIRN_API void *cairn_zalloc(cairn_heap *heap, size_t size) CAIRN_MALLOC(2);
+CAIRN_API void *cairn_zalloc(cairn_heap *heap, size_t size) CAIRN_ALLOCATES(2);
 
 /* As cairn_alloc, aligned to a power of two not above CAIRN_ALIGNMENT_MAX; else NULL with -EINVAL as the reason. */
-CAIRN_API void *cairn_aligned_alloc(cairn_heap *heap, size_t alignment, size_t size) CAIRN_MALLOC(3);
+CAIRN_API void *cairn_aligned_alloc(cairn_heap *heap, size_t alignment, size_t size) CAIRN_ALLOCATES(3);
 
 /*
  * Changes a block's size, moving it where needed; the contents up to the smaller size stay. A NULL block is allocated;
@@ -308,6 +325,77 @@ CAIRN_API int cairn_trylock(cairn_heap *heap, cairn_mutex *mutex);
 
 /* Gives the lock back. Errors: -EINVAL, -EPERM (this thread does not hold it). */
 CAIRN_API int cairn_unlock(cairn_heap *heap, cairn_mutex *mutex);
+
+/* ---------------------------------------------------------------- sections */
+
+/*
+ * A section is a growable block of memory without an allocator: a maximum is reserved, and committed piece by piece, by any
+ * of the processes that have it open; what one commits all can use at once, through the views they have. Committed is a
+ * guarantee: touching it cannot fail. Touching what is not committed is an error of the program: private memory faults, and
+ * in a named section it may take memory behind the section's back, or raise SIGBUS.
+ */
+typedef struct cairn_section cairn_section;
+
+/*
+ * Creates a section: anonymous memory of this process, or with options->name a named one, visible in one step when it is
+ * complete. Of the options only size, name, directory, bytes_max (required: the user's bytes, rounded up to a page),
+ * bytes_start (committed at once), flags (CAIRN_OPEN_OR_CREATE) and mode are used. Errors as cairn_heap_create.
+ */
+CAIRN_API int cairn_section_create(cairn_section **ret_section, const cairn_options *options);
+
+/* Opens a named section; options: size, directory, flags (CAIRN_READ_ONLY). Errors as cairn_heap_open. */
+CAIRN_API int cairn_section_open(cairn_section **ret_section, const char *name, const cairn_options *options);
+
+/* Ends this process's use, and its full view; views made by cairn_section_map stay. NULL is allowed. A name stays. */
+CAIRN_API void cairn_section_close(cairn_section *section);
+
+/* Removes a section's name. Errors as cairn_heap_unlink. */
+CAIRN_API int cairn_section_unlink(const char *name, const char *directory);
+
+/* The first of the user's bytes in the full view, at the same address in every process; page-aligned. */
+CAIRN_API void *cairn_section_address(const cairn_section *section);
+
+/* How many bytes the section may have at most. */
+CAIRN_API uint64_t cairn_section_bytes_max(const cairn_section *section);
+
+/*
+ * Makes bytes usable from an offset on, widened to pages; what is committed already stays as it is, what is new is zero.
+ * All or nothing is promised for the result of the call, not for memory taken on the way. Errors: -ENOMEM (the system
+ * refuses; nothing is marked as committed), -EINVAL (outside the section), -EROFS.
+ */
+CAIRN_API int cairn_section_commit(cairn_section *section, uint64_t offset, uint64_t bytes);
+
+/*
+ * Gives the pages that lie wholly in the range back; committed again they are zero. Requires that nobody commits or
+ * touches them meanwhile. Errors: -EINVAL, -EROFS, -EOPNOTSUPP (the memory cannot be given back, and is not).
+ */
+CAIRN_API int cairn_section_decommit(cairn_section *section, uint64_t offset, uint64_t bytes);
+
+/*
+ * Says that the contents of the range are not wanted any more, while its memory stays committed: afterwards the whole
+ * pages in it read as zero or as before. Errors: -EINVAL (outside, or not all committed), -EROFS.
+ */
+CAIRN_API int cairn_section_reset(cairn_section *section, uint64_t offset, uint64_t bytes);
+
+/*
+ * Returns 1 when the page at an offset is committed, 0 when not; *ret_run (may be NULL) gets the number of bytes from the
+ * offset on that are in the same state. Errors: -EINVAL (outside).
+ */
+CAIRN_API int cairn_section_query(const cairn_section *section, uint64_t offset, uint64_t *ret_run);
+
+/*
+ * Maps a part of a named section by itself, besides the full view: bytes from offset on, both multiples of the page size.
+ * at NULL: anywhere; else a place in a range that cairn_range_reserve gave: so views of several sections can lie side by
+ * side, and grow and shrink. Errors: -EINVAL, -ENOMEM, -EOPNOTSUPP (a section without a name).
+ */
+CAIRN_API int cairn_section_map(cairn_section *section, uint64_t offset, uint64_t bytes, void *at, void **ret_view);
+
+/* Ends a view that was mapped anywhere. In a reserved range: makes it reserved again. Errors: -EINVAL. */
+CAIRN_API int cairn_section_unmap(void *view, uint64_t bytes, bool in_range);
+
+/* Reserves address space for views, and gives it back with all views in it. Errors: -ENOMEM, -EINVAL. */
+CAIRN_API int cairn_range_reserve(uint64_t bytes, void **ret_range);
+CAIRN_API int cairn_range_release(void *range, uint64_t bytes);
 
 /* ---------------------------------------------------------------- looking at a heap */
 

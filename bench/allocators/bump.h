@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* A floor: a pointer that is moved through chunks of malloc's, and never back. Nothing can allocate with less. */
+#include <malloc.h>
 #include <stdlib.h>
 
 #ifndef HEAP_CAN
@@ -23,6 +24,13 @@ struct bump {
 static inline const char *heap_version(void)
 {
     return "floor";
+}
+
+/* Chunks that were freed are used again: without this glibc gives them back, and each new heap would take page faults.
+ */
+__attribute__((constructor)) static void keep_chunks(void)
+{
+    mallopt(M_TRIM_THRESHOLD, 2000000000);
 }
 
 static inline void *heap_create(void)

@@ -5,6 +5,8 @@
     (HEAP_FREES | HEAP_HANDLES | HEAP_DESTROYS | HEAP_REALLOCATES | HEAP_FREES_ANYWHERE | HEAP_ALLOCATES_ANYWHERE |    \
      HEAP_GROWS | HEAP_LARGE)
 
+#define HEAP_ERROR cairn_last_error()
+
 static inline const char *heap_version(void)
 {
     return cairn_version();

@@ -10,6 +10,8 @@
 #define HEAP_NAME "bench"
 #define ROOT_NAME "block"
 
+#define HEAP_ERROR cairn_last_error()
+
 static inline const char *heap_version(void)
 {
     return cairn_version();

@@ -33,7 +33,7 @@ static inline void *heap_create(void)
     char path[256];
     snprintf(path, sizeof path, "%s/%s", scratch_directory(), FILE_NAME);
     struct file *file = calloc(1, sizeof *file);
-    if (!file || (file->descriptor = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600)) < 0)
+    if (!file || (file->descriptor = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600)) < 0)
         fail("%s: cannot be made", path);
     file->memory = mmap(NULL, FILE_MAX, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, file->descriptor, 0);
     if (file->memory == MAP_FAILED)

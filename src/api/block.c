@@ -24,7 +24,9 @@ static void alloc_failed(struct cairn_heap *heap, size_t size, int error)
         error_set(-ENOMEM, "%s: cannot grow: the application closed the heap's descriptor", label);
     } else {
         uint64_t bytes, bytes_free;
-        if (heap->attachment->is_shared && directory_space(heap->attachment->directory, &bytes, &bytes_free) == 0)
+        if (error != -ENOMEM)
+            error_set(-ENOMEM, "%s: cannot commit %llu more bytes: %s", label, wanted, cairn_strerror(error));
+        else if (heap->attachment->is_shared && directory_space(heap->attachment->directory, &bytes, &bytes_free) == 0)
             error_set(-ENOMEM, "%s: cannot commit %llu more bytes: %s has %llu KiB free of %llu KiB", label, wanted,
                       heap->attachment->directory, (unsigned long long)(bytes_free >> 10),
                       (unsigned long long)(bytes >> 10));
@@ -183,9 +185,12 @@ static void note_size(struct cairn_heap *heap, const struct core_place *place, s
 }
 
 /* A block may stay where it is when it fits and is not much too large. */
-static bool fits(const struct core_place *place, size_t size)
+static bool fits(const struct cairn_heap *heap, const struct core_place *place, size_t size)
 {
-    return size <= place->bytes_granted && size > place->bytes_granted / 2;
+    if (size > place->bytes_granted || size <= place->bytes_granted / 2)
+        return false;
+    bool is_slab = unit_state_of(place->word) != UNIT_LARGE;
+    return !heap->core.exact || !is_slab || place->bytes_granted - size <= UINT8_MAX || place->bytes_granted >= 2048;
 }
 
 CAIRN_API void *cairn_realloc(struct cairn_heap *heap, void *block, size_t size)
@@ -193,7 +198,7 @@ CAIRN_API void *cairn_realloc(struct cairn_heap *heap, void *block, size_t size)
     if (block == NULL)
         return cairn_alloc(heap, size);
     struct core_place place = find_live(heap, block, "realloc");
-    if (fits(&place, size) && !heap->read_only) {
+    if (fits(heap, &place, size) && !heap->read_only) {
         note_size(heap, &place, size);
         return block;
     }
@@ -240,6 +245,9 @@ static int dest_ref_get(struct cairn_heap *heap, void **dest, uint64_t *ret_ref)
 {
     const struct section *section = &heap->attachment->section;
     bool inside = section_holds_units(section, dest);
+    if (section->address != 0 && section->address != (uintptr_t)section->base)
+        return error_set(-EINVAL, "%s: a pointer stored in a relocated view means nothing to others",
+                         heap->attachment->name);
     if (dest == NULL || (uintptr_t)dest % sizeof *dest != 0 || (!inside && heap->attachment->is_shared))
         return error_set(-EINVAL, "dest %p is not a pointer in this heap", (void *)dest);
     *ret_ref = inside ? section_ref(section, dest) : 0;

@@ -33,7 +33,7 @@ CAIRN_API int cairn_last_errno(void)
 
 CAIRN_API const char *cairn_strerror(int error)
 {
-    switch (error < 0 ? -error : error) {
+    switch (error < 0 ? 0u - (unsigned)error : (unsigned)error) {
     case 0:
         return "no error";
     case EACCES:

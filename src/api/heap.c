@@ -5,14 +5,13 @@
 #include "api/names.h"
 #include "api/process.h"
 
-#define SHARED_BYTES_DEFAULT (UINT64_C(16) << 30)
 #define SHARED_BYTES_MIN (UINT64_C(256) << 10)
 #define SHARED_HEAP 1 /* number of the heap that a shared section is made for */
 
 /* ---------------------------------------------------------------- options */
 
 /* Copies what the caller's version of the structure has; the rest is zero, the default. */
-static int options_get(struct cairn_options *ret_options, const struct cairn_options *options)
+int options_get(struct cairn_options *ret_options, const struct cairn_options *options)
 {
     *ret_options = (struct cairn_options){0};
     if (options == NULL)
@@ -22,7 +21,7 @@ static int options_get(struct cairn_options *ret_options, const struct cairn_opt
         return error_set(-EINVAL, "options of %zu bytes: no version of the structure had that size", size);
     memcpy(ret_options, options, size);
     uint64_t known = CAIRN_OPEN_OR_CREATE | CAIRN_READ_ONLY | CAIRN_UNSERIALIZED | CAIRN_LOCKABLE | CAIRN_EXACT_SIZES |
-                     CAIRN_BOUND;
+                     CAIRN_BOUND | CAIRN_ANY_OWNER | CAIRN_RELOCATE;
     if ((ret_options->flags & ~known) != 0 || ret_options->reserved != 0)
         return error_set(-EINVAL, "unknown flags in options");
     if (ret_options->bytes_max != 0 && ret_options->bytes_start > ret_options->bytes_max)
@@ -178,7 +177,16 @@ static int commit_start(struct cairn_heap *heap, const struct cairn_options *opt
     struct bins *bins = call_begin(heap, "create");
     if (bins == NULL)
         return cairn_last_errno();
-    int error = heap_keep(bins->owner, &heap->core, options->bytes_start);
+    /* Of a shared heap's start the bookkeeping is a part: what of it is committed counts, and near bytes_max all of it. */
+    uint64_t bytes_start = options->bytes_start;
+    bool whole = heap->attachment->is_shared && heap->core.number == SHARED_HEAP;
+    if (whole) {
+        bytes_start -= min_u64(bytes_start, load_relaxed(&section->image->bytes_committed));
+        bytes_start = min_u64(bytes_start, section->units_bytes);
+    }
+    int error = heap_keep(bins->owner, &heap->core, bytes_start);
+    if (error == 0 && whole && load_relaxed(&section->image->bytes_committed) < options->bytes_start)
+        error = section_commit(section, 0, section->units_offset);
     call_end(heap, bins);
     return error;
 }
@@ -268,6 +276,16 @@ static void link_attachment(struct attachment *attachment)
     process_attachments = attachment;
 }
 
+static bool no_process_is_left(const struct section *section)
+{
+    uint32_t end = load_acquire(&section->image->processes_end);
+    for (uint32_t number = 1; number <= end && number <= section->processes_max; number++) {
+        if (record_state_of(load_acquire(&section_process(section, number)->word)) != RECORD_FREE)
+            return false;
+    }
+    return true;
+}
+
 /* Leaves the section: its owners, its process record, its lock, its view. */
 static void end_attachment(struct attachment *attachment)
 {
@@ -276,6 +294,8 @@ static void end_attachment(struct attachment *attachment)
         struct process_image *image = section_process(&attachment->section, attachment->process);
         uint64_t generation = record_generation_of(load_relaxed(&image->word)) + 1;
         store_release(&image->word, record_word(RECORD_FREE, 0, generation));
+        if (no_process_is_left(&attachment->section))
+            section_mark_clean(&attachment->section);
         liveness_give(&attachment->liveness);
     }
     section_close(&attachment->section);
@@ -314,6 +334,19 @@ static int create_at(uint64_t address, void *arg)
     return section_create_file(&creation->attachment->section, creation->file, &creation->params);
 }
 
+static int set_access(int file, const struct cairn_options *options)
+{
+    struct file_access list[64];
+    if (options->access_count > COUNT_OF(list) || (options->access_count != 0 && options->access == NULL))
+        return -EINVAL;
+    for (uint32_t i = 0; i < options->access_count; i++)
+        list[i] = (struct file_access){.id = options->access[i].id,
+                                       .is_group = options->access[i].is_group,
+                                       .may_write = options->access[i].may_write};
+    uint32_t mode = options->mode != 0 ? options->mode : 0600;
+    return file_access_set(file, mode, options->group, list, options->access_count);
+}
+
 static int create_named(struct cairn_heap **ret_heap, const struct cairn_options *options, const char *directory)
 {
     const char *name = options->name;
@@ -347,7 +380,10 @@ static int create_named(struct cairn_heap **ret_heap, const struct cairn_options
         pool_give(attachment, sizeof *attachment);
         return error_set(error, "%s: no file can be made in %s: %s", name, directory, cairn_strerror(error));
     }
-    error = address_choose(directory, name, params->bytes_max, create_at, &creation);
+    if (options->group != 0 || options->access_count != 0)
+        error = set_access(creation.file, options);
+    if (error == 0)
+        error = address_choose(directory, name, params->bytes_max, create_at, &creation);
     if (error < 0) {
         file_close(creation.file);
         pool_give(attachment, sizeof *attachment);
@@ -364,6 +400,7 @@ static int create_named(struct cairn_heap **ret_heap, const struct cairn_options
 
     /* All of it exists before it has a name. */
     uint32_t number = 0;
+    section_mark_open(&attachment->section);
     error = attachment_join(attachment);
     struct heap_params heap_params = {
         .process = attachment->process,
@@ -397,9 +434,13 @@ static int open_named(struct cairn_heap **ret_heap, const char *name, const char
     bool read_only = (options->flags & CAIRN_READ_ONLY) != 0;
     int file;
     struct section_image header;
-    int error = heap_file_open(directory, name, read_only, &file, &header);
+    int error = heap_file_open(directory, name, options->flags, &file, &header);
     if (error < 0)
         return error;
+    if (header.heaps_max == 0) {
+        file_close(file);
+        return error_set(-EPROTO, "%s: a section without a heap in it", name);
+    }
 
     struct file_status status;
     error = file_status_get(file, &status);
@@ -423,14 +464,22 @@ static int open_named(struct cairn_heap **ret_heap, const char *name, const char
         return error_set(error < 0 ? error : -ENOMEM, "%s: no memory for its bookkeeping", name);
     }
     error = section_open_file(&attachment->section, file, &header, read_only);
+    if (error == -EADDRINUSE && (options->flags & CAIRN_RELOCATE) != 0) {
+        struct section_image anywhere = header;
+        anywhere.address = 0;
+        error = section_open_file(&attachment->section, file, &anywhere, read_only);
+        attachment->section.address = header.address;
+    }
     if (error < 0) {
         file_close(file);
         pool_give(attachment, sizeof *attachment);
         return error_set(error, "%s: cannot be mapped at %#llx: %s", name, (unsigned long long)header.address,
                          cairn_strerror(error));
     }
-    if (!read_only)
+    if (!read_only) {
+        section_mark_open(&attachment->section);
         error = attachment_join(attachment);
+    }
     if (error == 0) {
         *ret_heap = handle_for(attachment, SHARED_HEAP, options);
         error = *ret_heap == NULL ? -ENOMEM : 0;
@@ -600,6 +649,8 @@ static int check_private(const struct cairn_options *wanted)
         return error_set(-EINVAL, "a heap with a lock or an owner of its own has no children");
     if (wanted->memory != NULL && (wanted->calls != NULL || (uintptr_t)wanted->memory % 64 != 0))
         return error_set(-EINVAL, "memory must be aligned to 64 bytes, and not come with calls");
+    if (wanted->calls != NULL && wanted->bytes_max == 0 && wanted->bytes_start > CALLS_BYTES_DEFAULT)
+        return error_set(-EINVAL, "bytes_start is above the bytes that are reserved by default");
     if (wanted->parent == NULL && (wanted->bytes_max != 0 || wanted->memory != NULL) &&
         wanted->bytes_max < (wanted->memory != NULL ? 4096 : BOUNDED_BYTES_MIN))
         return error_set(-EINVAL, "a bounded heap has %llu bytes at least", (unsigned long long)BOUNDED_BYTES_MIN);
@@ -647,7 +698,7 @@ CAIRN_API int cairn_heap_open(struct cairn_heap **ret_heap, const char *name, co
         error = directory_get(wanted.directory, false, directory, NULL);
     if (error < 0)
         return error;
-    if (ret_heap == NULL || (wanted.flags & ~CAIRN_READ_ONLY) != 0)
+    if (ret_heap == NULL || (wanted.flags & ~(CAIRN_READ_ONLY | CAIRN_ANY_OWNER | CAIRN_RELOCATE)) != 0)
         return error_set(-EINVAL, "opening never creates, and needs a variable to store to");
     return open_checked(ret_heap, name, directory, &wanted);
 }

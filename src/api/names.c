@@ -41,15 +41,64 @@ int directory_get(const char *wanted, bool create, char ret_directory[DIRECTORY_
     return 0;
 }
 
+/* ---------------------------------------------------------------- a system that went down */
+
+static void this_boot(uint64_t ret_boot[2])
+{
+    uint8_t id[16];
+    boot_id_get(id);
+    memcpy(ret_boot, id, sizeof id);
+}
+
+/* Memory does not outlive the system, so the question is for files on disks alone. */
+static int check_boot(const char *name, int file, const struct section_image *header)
+{
+    uint64_t boot[2];
+    if (header->heaps_max == 0 || load_relaxed(&header->clean) != 0 || !file_is_durable(file))
+        return 0;
+    this_boot(boot);
+    if (boot[0] == 0 && boot[1] == 0)
+        return error_set(-EOPNOTSUPP, "%s: without /proc nobody can tell whether the system went down meanwhile", name);
+    if (load_relaxed(&header->boot_id[0]) != boot[0] || load_relaxed(&header->boot_id[1]) != boot[1])
+        return error_set(-EUCLEAN, "%s: damaged: the system went down while it was open", name);
+    return 0;
+}
+
+void section_mark_open(struct section *section)
+{
+    struct section_image *image = section->image;
+    uint64_t boot[2];
+    this_boot(boot);
+    bool marked = load_relaxed(&image->clean) == 0 && load_relaxed(&image->boot_id[0]) == boot[0] &&
+                  load_relaxed(&image->boot_id[1]) == boot[1];
+    if (marked)
+        return;
+    store_relaxed(&image->boot_id[0], boot[0]);
+    store_relaxed(&image->boot_id[1], boot[1]);
+    store_release(&image->clean, 0);
+    if (file_is_durable(section->file))
+        (void)file_sync(section->file);
+}
+
+void section_mark_clean(struct section *section)
+{
+    if (!section_file_is_ours(section) || !file_is_durable(section->file) || file_sync(section->file) < 0)
+        return;
+    store_release(&section->image->clean, 1);
+    (void)file_sync(section->file);
+}
+
 /* ---------------------------------------------------------------- opening */
 
-static int check_file(const char *name, const struct file_status *status)
+static int check_file(const char *name, const struct file_status *status, bool any_owner)
 {
     if (!status->is_regular)
         return error_set(-EPERM, "%s: not a regular file", name);
+    if (status->links == 0)
+        return error_set(-ENOENT, "%s: was removed just now", name);
     if (status->links != 1)
         return error_set(-EPERM, "%s: has %llu links instead of one", name, (unsigned long long)status->links);
-    if (status->user != process_user() && status->user != 0)
+    if (status->user != process_user() && status->user != 0 && !any_owner)
         return error_set(-EPERM, "%s: belongs to user %u", name, status->user);
     if ((status->mode & 02) != 0)
         return error_set(-EPERM, "%s: may be written by everyone", name);
@@ -59,6 +108,8 @@ static int check_file(const char *name, const struct file_status *status)
 /* The part of the header that changes: counts that must not lead beyond their tables. */
 static bool counts_are_possible(const struct section_image *header)
 {
+    if (header->heaps_max == 0)
+        return true; /* a section by itself has no tables */
     return load_relaxed(&header->units_end) <= header->units_max &&
            load_relaxed(&header->owners_end) <= header->owners_max &&
            load_relaxed(&header->processes_end) <= header->processes_max &&
@@ -81,9 +132,14 @@ static int check_header(const char *name, int file, const struct file_status *st
         return error_set(error, "%s: %s", name, reason);
     if (load_relaxed(&ret_header->damaged) != 0)
         return error_set(-EUCLEAN, "%s: marked as damaged", name);
+    error = check_boot(name, file, ret_header);
+    if (error < 0)
+        return error;
     if (!counts_are_possible(ret_header) || ret_header->address == 0 || ret_header->commit_offset == 0)
         return error_set(-EUCLEAN, "%s: damaged: the header counts more than there can be", name);
     uint64_t units_end = load_relaxed(&ret_header->units_end);
+    if (ret_header->heaps_max == 0)
+        return 0;
     if (status->bytes < ret_header->heaps_offset + sizeof(struct heap_image) ||
         (units_end != 0 && status->bytes < ret_header->unit_words_offset + units_end * sizeof(uint64_t)))
         return error_set(-EUCLEAN, "%s: damaged: the file is too short", name);
@@ -95,11 +151,11 @@ bool is_no_file(int error)
     return error == -EISDIR || error == -ENXIO || error == -ENODEV;
 }
 
-int heap_file_open(const char *directory, const char *name, bool read_only, int *ret_file,
+int heap_file_open(const char *directory, const char *name, uint64_t flags, int *ret_file,
                    struct section_image *ret_header)
 {
     int file;
-    int error = file_open(&file, directory, name, read_only);
+    int error = file_open(&file, directory, name, (flags & CAIRN_READ_ONLY) != 0);
     if (is_no_file(error))
         return error_set(-EPERM, "%s: not a regular file", name);
     if (error < 0)
@@ -109,7 +165,7 @@ int heap_file_open(const char *directory, const char *name, bool read_only, int 
     if (error < 0)
         error_set(error, "%s: cannot be examined: %s", name, cairn_strerror(error));
     if (error == 0)
-        error = check_file(name, &status);
+        error = check_file(name, &status, (flags & CAIRN_ANY_OWNER) != 0);
     if (error == 0)
         error = check_header(name, file, &status, ret_header);
     if (error < 0) {

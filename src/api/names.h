@@ -17,11 +17,18 @@ int directory_get(const char *wanted, bool create, char ret_directory[DIRECTORY_
 /* Whether an error of file_open says that the name is a directory, a socket, or a device without a driver. */
 bool is_no_file(int error);
 
+/*
+ * A section on a disk that was open when the system went down is not believed: its pages are of no one moment. Whoever opens
+ * one for writing marks it as open, on the disk too, before anything changes; the last to close it marks it clean.
+ */
+void section_mark_open(struct section *section);
+void section_mark_clean(struct section *section);
+
 /* Removes the name that an attachment was opened by, if it still leads to the same file. */
 void heap_file_unlink(const struct attachment *attachment);
 
 /* Opens a heap's file and reads its header, both checked; sets the reason. */
-int heap_file_open(const char *directory, const char *name, bool read_only, int *ret_file,
+int heap_file_open(const char *directory, const char *name, uint64_t flags, int *ret_file,
                    struct section_image *ret_header);
 
 /*

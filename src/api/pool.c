@@ -69,6 +69,44 @@ void pool_give(void *memory, size_t bytes)
     mutex_unlock(&pool_lock);
 }
 
+/*
+ * Bins of an owner that a heap has for itself stand in the tables of all threads that used the heap, and those are not
+ * told when it ends. So such memory is used again only as such bins: a table that still leads there finds bins, of no heap
+ * or of another one, and those of another one are right for whoever asks for that heap.
+ */
+static struct bins *freed_bins;
+
+static void *one_get(size_t bytes)
+{
+    if (bytes != sizeof(struct bins))
+        return pool_get(bytes);
+    mutex_lock(&pool_lock);
+    struct bins *bins = freed_bins;
+    if (bins != NULL)
+        freed_bins = bins->next;
+    mutex_unlock(&pool_lock);
+    if (bins == NULL)
+        return pool_get(bytes);
+    bins->next = NULL;
+    bins->rings = NULL;
+    return bins; /* owner_bins sets the rest, and the check last */
+}
+
+static void one_give(void *memory, size_t bytes)
+{
+    if (bytes != sizeof(struct bins)) {
+        pool_give(memory, bytes);
+        return;
+    }
+    struct bins *bins = memory;
+    mutex_lock(&pool_lock);
+    bins->next = freed_bins;
+    freed_bins = bins;
+    mutex_unlock(&pool_lock);
+}
+
+const struct core_memory pool_of_ones = {.get = one_get, .give = one_give};
+
 void pool_before_fork(void)
 {
     mutex_lock(&pool_lock);

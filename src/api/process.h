@@ -164,8 +164,16 @@ void roots_drop(struct attachment *attachment, uint32_t owner, uint32_t heap);
 void *pool_get(size_t bytes);
 void pool_give(void *memory, size_t bytes);
 extern const struct core_memory pool;
+extern const struct core_memory pool_of_ones; /* for owners that a heap has for itself */
 void pool_before_fork(void);
 void pool_after_fork(void);
+
+/* ---------------------------------------------------------------- options */
+
+#define SHARED_BYTES_DEFAULT (UINT64_C(16) << 30)
+
+/* Copies what the caller's version of the structure has; the rest is zero, the default. Sets the reason. */
+int options_get(struct cairn_options *ret_options, const struct cairn_options *options);
 
 /* ---------------------------------------------------------------- errors and misuse */
 

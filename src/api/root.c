@@ -144,7 +144,7 @@ static int change_root(struct cairn_heap *heap, const char *name, uint64_t ref)
 {
     struct attachment *attachment = heap->attachment;
     struct section *section = &attachment->section;
-    struct thread_owner *owner = thread_owner_get(attachment);
+    struct thread_owner *owner = heap->one != NULL ? heap->one : thread_owner_get(attachment);
     if (owner == NULL)
         return cairn_last_errno();
 
@@ -183,11 +183,13 @@ CAIRN_API int cairn_root_set(struct cairn_heap *heap, const char *name, void *bl
     struct bins *bins = call_begin(heap, "root_set");
     if (bins == NULL)
         return cairn_last_errno();
-    call_end(heap, bins);
     const struct section *section = heap->core.section;
     if (block != NULL && !section_holds_units(section, block))
-        return error_set(-EINVAL, "root \"%s\": %p is not memory of the heap", name, block);
-    return change_root(heap, name, block != NULL ? section_ref(section, block) : 0);
+        error = error_set(-EINVAL, "root \"%s\": %p is not memory of the heap", name, block);
+    else
+        error = change_root(heap, name, block != NULL ? section_ref(section, block) : 0);
+    call_end(heap, bins);
+    return error;
 }
 
 CAIRN_API void *cairn_root_get(struct cairn_heap *heap, const char *name)

@@ -259,7 +259,7 @@ struct thread_owner *one_owner_new(struct attachment *attachment)
     struct thread_owner *one = pool_get(sizeof *one);
     if (one == NULL)
         return NULL;
-    if (owner_claim(&one->core, &attachment->section, &pool, attachment->process, thread_id()) < 0) {
+    if (owner_claim(&one->core, &attachment->section, &pool_of_ones, attachment->process, thread_id()) < 0) {
         pool_give(one, sizeof *one);
         return NULL;
     }
@@ -278,7 +278,7 @@ void one_owner_revive(struct thread_owner *one)
     struct section *section = one->core.section;
     recovery_of_owner(section, one->core.number);
     owner_forget(&one->core);
-    (void)owner_claim(&one->core, section, &pool, 0, thread_id()); /* its own record was freed just now */
+    (void)owner_claim(&one->core, section, &pool_of_ones, 0, thread_id()); /* its own record was freed just now */
 }
 
 void threads_leave(struct attachment *attachment)

@@ -82,7 +82,7 @@ struct bins *owner_bins(struct core_owner *owner, const struct core_heap *heap)
     }
     bins->word = word;
     bins->record = heap->word_made;
-    bins->check = load_relaxed(&heap->life_made) ^ heap->key ^ heap->guard;
+    store_relaxed(&bins->check, load_relaxed(&heap->life_made) ^ heap->key ^ heap->guard);
     bins->index = heap->index;
     return bins;
 }
@@ -95,6 +95,7 @@ static void give_bins(const struct core_memory *memory, struct bins *bins)
     }
     if (bins->rings != NULL)
         memory->give(bins->rings, CLASS_COUNT * sizeof(struct ring));
+    store_relaxed(&bins->check, UINT64_MAX); /* fits no heap, should a table still lead here */
     memory->give(bins, sizeof *bins);
 }
 
@@ -556,13 +557,31 @@ static int refill(struct bins *bins, struct core_heap *heap, uint32_t size_class
     return refused == -ENOMEM || error == 0 ? -ENOMEM : error; /* what the system refused is the reason */
 }
 
-static void *alloc_small(struct bins *bins, struct core_heap *heap, uint32_t size_class, size_t size, int *ret_error)
+/*
+ * When there is no memory for another slab: a larger block that a slab of this owner has free, so aligned; where sizes are
+ * exact, as far as the slack can be told.
+ */
+static struct bin *borrow(struct bins *bins, struct core_heap *heap, uint32_t size_class, size_t alignment, size_t size)
+{
+    for (uint32_t c = size_class + 1; c < CLASS_COUNT && class_bytes(c) <= heap->slab_max; c++) {
+        int refused = 0;
+        bool told = !heap->exact || class_bytes(c) - size <= (slack_width(class_bytes(c)) == 1 ? UINT8_MAX : UINT16_MAX);
+        if (told && class_bytes(c) % alignment == 0 && (load_relaxed(&bins->bin[c].slab->claim) != 0 || claim_from_ring(bins, c, &refused)))
+            return &bins->bin[c];
+    }
+    return NULL;
+}
+
+static void *alloc_small(struct bins *bins, struct core_heap *heap, uint32_t size_class, size_t alignment, size_t size,
+                         int *ret_error)
 {
     struct bin *bin = &bins->bin[size_class];
     void *block = core_alloc_claimed(bin);
     if (block == NULL) {
         int error = refill(bins, heap, size_class);
-        if (error < 0) {
+        if (error < 0)
+            bin = borrow(bins, heap, size_class, alignment, size);
+        if (bin == NULL) {
             *ret_error = error;
             return NULL;
         }
@@ -720,19 +739,23 @@ bool core_resize_large(struct bins *bins, struct core_heap *heap, const struct c
 
 void *core_alloc(struct bins *bins, struct core_heap *heap, size_t size, int *ret_error)
 {
-    if (size <= heap->slab_max)
-        return alloc_small(bins, heap, class_of(size), size, ret_error);
     bool is_zero;
-    return alloc_large(bins, heap, size, 1, HAND_NOTHING, &is_zero, ret_error);
+    if (size > heap->slab_max)
+        return alloc_large(bins, heap, size, 1, HAND_NOTHING, &is_zero, ret_error);
+    void *block = alloc_small(bins, heap, class_of(size), 1, size, ret_error);
+    /* A slab of several units needs them in a row; for one block fewer may do. */
+    if (block == NULL && size > UINT64_C(1) << heap->section->unit_shift >> 2)
+        block = alloc_large(bins, heap, size, 1, HAND_NOTHING, &is_zero, ret_error);
+    return block;
 }
 
 void *core_alloc_zeroed(struct bins *bins, struct core_heap *heap, size_t size, int *ret_error)
 {
     bool is_zero = false;
-    void *block = size <= heap->slab_max ? alloc_small(bins, heap, class_of(size), size, ret_error)
+    void *block = size <= heap->slab_max ? core_alloc(bins, heap, size, ret_error)
                                          : alloc_large(bins, heap, size, 1, HAND_NOTHING, &is_zero, ret_error);
     if (block != NULL && !is_zero)
-        memset(block, 0, size <= heap->slab_max ? class_bytes(class_of(size)) : large_bytes(heap->section, size));
+        memset(block, 0, core_find(heap, block).bytes_granted);
     return block;
 }
 
@@ -753,7 +776,7 @@ void *core_alloc_aligned(struct bins *bins, struct core_heap *heap, size_t align
         bool told = !heap->exact || class_bytes(size_class % CLASS_COUNT) >= 2048 ||
                     class_bytes(size_class % CLASS_COUNT) - size <= UINT8_MAX;
         if (size_class < CLASS_COUNT && class_bytes(size_class) <= heap->slab_max && told)
-            return alloc_small(bins, heap, size_class, size, ret_error);
+            return alloc_small(bins, heap, size_class, alignment, size, ret_error);
     }
     bool is_zero;
     return alloc_large(bins, heap, size, alignment, HAND_NOTHING, &is_zero, ret_error);
@@ -1084,9 +1107,11 @@ int heap_claim(struct section *section, const struct heap_params *params, uint32
 int heap_keep(struct core_owner *owner, struct core_heap *heap, uint64_t bytes_start)
 {
     struct section *section = owner->section;
-    uint64_t units = (bytes_start + (UINT64_C(1) << section->unit_shift) - 1) >> section->unit_shift;
-    if (units > section->units_max)
+    if (bytes_start > section->units_bytes)
         return -ENOSPC;
+    uint64_t units = (bytes_start + (UINT64_C(1) << section->unit_shift) - 1) >> section->unit_shift;
+    if (units == 0)
+        return 0;
     struct span_taken span;
     int error = span_take(owner, heap, (uint32_t)units, 1, &span);
     if (error < 0)

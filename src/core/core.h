@@ -58,7 +58,7 @@ struct ring {
 
 /* One owner's bins for one heap. */
 struct bins {
-    uint64_t check; /* life of the heap and key of the handle they were made for, see core_heap */
+    atomic_u64 check; /* life of the heap and key of the handle they were made for, see core_heap */
     uint64_t word;  /* unit word of a slab that is mine and of this heap */
     uint64_t record; /* the heap's record word: another one is another heap of that number */
     struct core_owner *owner;
@@ -149,13 +149,13 @@ ALWAYS_INLINE bool slab_count_free(struct span_image *slab)
 
 ALWAYS_INLINE bool bins_are_current(const struct bins *bins, const struct core_heap *heap)
 {
-    return (load_relaxed(heap->life) ^ heap->key) == bins->check;
+    return (load_relaxed(heap->life) ^ heap->key) == load_relaxed(&bins->check);
 }
 
 /* As bins_are_current for a heap whose fast paths are guarded. */
 ALWAYS_INLINE bool bins_are_guarded(const struct bins *bins, const struct core_heap *heap)
 {
-    return (load_relaxed(heap->life) ^ heap->key ^ GUARDED) == bins->check;
+    return (load_relaxed(heap->life) ^ heap->key ^ GUARDED) == load_relaxed(&bins->check);
 }
 
 /* ---------------------------------------------------------------- fast paths */

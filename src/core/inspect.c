@@ -19,8 +19,9 @@ static uint32_t free_run(const struct section *section, uint32_t unit, uint32_t 
 }
 
 /* Reads a span's header into *span; false when its numbers are impossible. */
-static bool read_header(const struct section *section, uint32_t end, struct core_span *span)
+static bool read_header(const struct section *section, struct core_span *span)
 {
+    uint32_t end = section_units_end(section); /* it may have grown since the walk began */
     const struct span_image *header = section_span(section, span->unit);
     span->header = header;
     span->units = load_acquire(&header->span_units);
@@ -75,7 +76,7 @@ int core_walk(const struct section *section, uint32_t heap, core_span_fn *span_v
             span.units = free_run(section, unit, end);
             if (span.units == 0)
                 continue; /* it was taken just now */
-        } else if (has_header(span.state) && !read_header(section, end, &span)) {
+        } else if (has_header(span.state) && !read_header(section, &span)) {
             span.units = 1; /* being changed just now, or damaged: core_check tells which */
             span.header = NULL;
             span.blocks = span.blocks_live = 0;
@@ -157,11 +158,11 @@ static void check_span(struct check *check, struct core_span *span, uint64_t wor
     }
     /* A header is complete before its word: one that is read again after the word and still impossible is no accident of
      * a span that ended and another that began in the same place. */
-    bool possible = read_header(section, check->end, span);
+    bool possible = read_header(section, span);
     for (uint32_t again = 0; !possible && again < 10; again++) {
         if (load_acquire(&section->unit_words[span->unit]) != word)
             break;
-        possible = read_header(section, check->end, span);
+        possible = read_header(section, span);
     }
     if (!possible) {
         if (load_acquire(&section->unit_words[span->unit]) == word)
@@ -199,7 +200,14 @@ static void check_span(struct check *check, struct core_span *span, uint64_t wor
             check_bits(check, span);
         used *= load_acquire(&span->header->ready);
     }
-    if (!is_committed(section, section_unit(section, span->unit), used))
+    for (uint32_t again = 0; again < 10 && !is_committed(section, section_unit(section, span->unit), used); again++) {
+        /* Read again: it may have ended, and another may have begun in its place. */
+        if (load_acquire(&section->unit_words[span->unit]) != word || !read_header(section, span))
+            return;
+        used = span->block_bytes * (span->state == UNIT_LARGE ? 1 : load_acquire(&span->header->ready));
+    }
+    if (!is_committed(section, section_unit(section, span->unit), used) &&
+        load_acquire(&section->unit_words[span->unit]) == word)
         FIND(check, "unit %u: holds blocks in memory that is not committed", span->unit);
 }
 

@@ -56,6 +56,23 @@ int file_create_anonymous(int *ret_file, const char *label);
 /* Makes a file without a name in a directory, for file_publish. -EOPNOTSUPP: not a file system that commits memory. */
 int file_create_unnamed(int *ret_file, const char *directory, uint32_t mode);
 
+/*
+ * Sets the group of a new file, 0 for none, and its access list; mode tells what the list does not. -EOPNOTSUPP: the file
+ * system has no access lists.
+ */
+struct file_access {
+    uint32_t id;
+    bool is_group;
+    bool may_write;
+};
+int file_access_set(int file, uint32_t mode, uint32_t group, const struct file_access *list, uint32_t count);
+
+/* Whether the file outlives the system: it is on a disk. */
+bool file_is_durable(int file);
+
+/* Writes all of a durable file to its disk. */
+int file_sync(int file);
+
 /* Gives an unnamed file its name, in one step. -EEXIST: the name is taken. */
 int file_publish(int file, const char *directory, const char *name);
 
@@ -90,6 +107,18 @@ int file_decommit(void *address, size_t bytes);
  * larger than the file: what the file gains later is visible in it.
  */
 int file_map(void **ret_address, int file, uint64_t address, size_t bytes, bool read_only);
+
+/* Maps a part of a file anywhere. */
+int file_map_part(void **ret_address, int file, uint64_t offset, size_t bytes, bool read_only);
+
+/*
+ * Replaces what lies at an address, which the caller has reserved, by a view of a part of a file. One step: nobody sees the
+ * range unmapped.
+ */
+int file_map_over(void *address, int file, uint64_t offset, size_t bytes, bool read_only);
+
+/* Makes a range that the caller has reserved untouchable again. */
+int memory_reserve_again(void *address, size_t bytes);
 
 int file_unlink(const char *directory, const char *name);
 

@@ -109,6 +109,13 @@ static void **dest_of(const struct section *section, uint64_t dest)
     return (void **)(void *)section_at(section, dest);
 }
 
+/* What the dead one stored: a pointer at the section's own address, wherever this view lies. */
+static const void *pointer_to(const struct section *section, uint64_t ref)
+{
+    uintptr_t base = section->address != 0 ? (uintptr_t)section->address : (uintptr_t)section->base;
+    return (const void *)(base + ref);
+}
+
 static void finish_hand(struct section *section, struct owner_image *image, uint32_t dead)
 {
     uint64_t hand = load_acquire(&image->hand);
@@ -133,11 +140,11 @@ static void finish_hand(struct section *section, struct owner_image *image, uint
         if (unit_state_of(place.word) == UNIT_LARGE &&
             load_relaxed(&place.span->claim_index) != load_relaxed(&image->hand_count))
             break;
-        if (!is_free(&place) && dest != NULL && __atomic_load_n(dest, __ATOMIC_ACQUIRE) != section_at(section, ref))
+        if (!is_free(&place) && dest != NULL && __atomic_load_n(dest, __ATOMIC_ACQUIRE) != pointer_to(section, ref))
             free_block(section, &place, dead);
         break;
     case HAND_FREE_FROM:
-        if (dest != NULL && __atomic_load_n(dest, __ATOMIC_ACQUIRE) == section_at(section, ref))
+        if (dest != NULL && __atomic_load_n(dest, __ATOMIC_ACQUIRE) == pointer_to(section, ref))
             __atomic_store_n(dest, NULL, __ATOMIC_RELEASE);
         if (!is_free(&place))
             free_block(section, &place, dead);

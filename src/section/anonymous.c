@@ -43,7 +43,7 @@ int section_create_anonymous(struct section *ret_section, const struct section_p
         return error;
 
     void *base;
-    error = memory_reserve(&base, params->bytes_max);
+    error = memory_reserve(&base, header.bytes_max);
     if (error < 0)
         return error;
     struct section section = {.backing = &anonymous, .file = -1};
@@ -52,7 +52,7 @@ int section_create_anonymous(struct section *ret_section, const struct section_p
 
     error = section_image_init(&section, &header);
     if (error < 0) {
-        memory_release(base, params->bytes_max);
+        memory_release(base, header.bytes_max);
         return error;
     }
     *ret_section = section;

@@ -42,7 +42,7 @@ int section_create_calls(struct section *ret_section, void *(*reserve)(void *arg
     int error = section_plan(&header, params);
     if (error < 0)
         return error;
-    void *base = reserve(arg, params->bytes_max);
+    void *base = reserve(arg, header.bytes_max);
     if (base == NULL)
         return -ENOMEM;
 

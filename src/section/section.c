@@ -32,6 +32,12 @@ static uint32_t span_stride_for(uint32_t unit_shift)
 
 _Static_assert(!((SPAN_STRIDE_MAX & (SPAN_STRIDE_MAX - 1)) == 0), "the largest stride is not a power of two");
 
+/* A section by itself, without an allocator: it has bits and the user's bytes. */
+static bool is_raw(const struct section_image *header)
+{
+    return header->span_stride == 0;
+}
+
 /* Lays out the tables for a number of units and returns where the units part ends. */
 static uint64_t lay_out(struct section_image *header, uint64_t alignment, uint64_t commit_bytes)
 {
@@ -47,7 +53,7 @@ static uint64_t lay_out(struct section_image *header, uint64_t alignment, uint64
     header->roots_offset = at = align_up(at, alignment);
     at += (uint64_t)header->roots_max * sizeof(struct root_image);
     header->unit_words_offset = at = align_up(at, alignment);
-    at += (uint64_t)header->units_max * sizeof(uint64_t);
+    at += is_raw(header) ? 0 : (uint64_t)header->units_max * sizeof(uint64_t);
     header->spans_offset = at = align_up(at, alignment);
     at += (uint64_t)header->units_max * header->span_stride;
     header->units_offset = align_up(at, max_u64(alignment, UINT64_C(1) << header->unit_shift));
@@ -63,8 +69,44 @@ static uint64_t header_checksum(const struct section_image *header)
     return hash;
 }
 
+/* The user's bytes are whole pages as long as those can be counted. */
+static int plan_raw(struct section_image *ret_header, const struct section_params *params)
+{
+    struct section_image header = {
+        .magic = IMAGE_MAGIC,
+        .byte_order = IMAGE_BYTE_ORDER,
+        .version = IMAGE_VERSION,
+        .fingerprint = image_fingerprint(),
+        .instance = params->instance,
+        .created_at = params->created_at,
+        .address = params->address,
+        .page_shift = params->page_shift != 0 ? params->page_shift : 12,
+    };
+    if (header.page_shift < 12 || header.page_shift > 16 || params->bytes_max == 0 ||
+        params->bytes_max > BYTES_LIMIT / 2)
+        return -EINVAL;
+    header.unit_shift = params->bytes_max >> header.page_shift <= UNITS_LIMIT ? header.page_shift : UNIT_SHIFT_MAX;
+    uint64_t unit_bytes = UINT64_C(1) << header.unit_shift;
+    if (params->bytes_max > (uint64_t)UNITS_LIMIT << header.unit_shift)
+        return -EINVAL;
+    header.units_max = (uint32_t)(align_up(params->bytes_max, unit_bytes) >> header.unit_shift);
+    /* The bits count themselves, so their number follows from the whole, which follows from their number. */
+    do {
+        uint64_t commit_bytes = (header.bytes_max >> header.page_shift) / 8 + 8;
+        uint64_t end = lay_out(&header, UINT64_C(1) << header.page_shift, commit_bytes);
+        if (end == header.bytes_max)
+            break;
+        header.bytes_max = end;
+    } while (true);
+    header.checksum = header_checksum(&header);
+    *ret_header = header;
+    return 0;
+}
+
 int section_plan(struct section_image *ret_header, const struct section_params *params)
 {
+    if (params->raw)
+        return plan_raw(ret_header, params);
     struct section_image header = {
         .magic = IMAGE_MAGIC,
         .byte_order = IMAGE_BYTE_ORDER,
@@ -103,6 +145,15 @@ int section_plan(struct section_image *ret_header, const struct section_params *
         uint64_t excess_units = (end - params->bytes_max) / ((UINT64_C(1) << header.unit_shift) + header.span_stride + 8);
         units -= min_u64(units, max_u64(excess_units, 1));
     }
+    /* And what the estimate took too many goes back: the layout is the largest that fits, which header_check relies on. */
+    while (units < UNITS_LIMIT) {
+        struct section_image more = header;
+        more.units_max++;
+        if (lay_out(&more, alignment, commit_bytes) > params->bytes_max)
+            break;
+        header = more;
+        units++;
+    }
     header.checksum = header_checksum(&header);
     *ret_header = header;
     return 0;
@@ -140,9 +191,14 @@ int section_header_check(const struct section_image *header, uint64_t bytes, con
     *reason = "damaged: the header contradicts itself";
     if (header->unit_shift < UNIT_SHIFT_MIN || header->unit_shift > UNIT_SHIFT_MAX || header->page_shift < 12 ||
         header->page_shift > 16 || header->units_max == 0 || header->units_max > UNITS_LIMIT ||
-        header->processes_max > PROCESSES_LIMIT || header->owners_max == 0 || header->owners_max > OWNERS_LIMIT ||
-        header->heaps_max == 0 || header->heaps_max > HEAPS_LIMIT || header->roots_max > ROOTS_LIMIT ||
-        header->span_stride != span_stride_for(header->unit_shift) || header->bytes_max > BYTES_LIMIT)
+        header->processes_max > PROCESSES_LIMIT || header->owners_max > OWNERS_LIMIT ||
+        header->heaps_max > HEAPS_LIMIT || header->roots_max > ROOTS_LIMIT || header->bytes_max > BYTES_LIMIT)
+        return -EUCLEAN;
+    bool has_tables = header->owners_max != 0 && header->heaps_max != 0 &&
+                      header->span_stride == span_stride_for(header->unit_shift);
+    bool has_none = header->owners_max == 0 && header->heaps_max == 0 && header->processes_max == 0 &&
+                    header->roots_max == 0 && is_raw(header) && header->commit_offset != 0;
+    if (!has_tables && !has_none)
         return -EUCLEAN;
     /* Where the tables lie follows from the counts: nothing else is believed. */
     bool has_bits = header->commit_offset != 0;

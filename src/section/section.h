@@ -83,6 +83,7 @@ struct section_params {
     uint64_t instance;    /* recorded as they are, as are the next two */
     uint64_t created_at;
     bool packed;          /* tables follow each other by cache lines, not by pages: for small sections */
+    bool raw;             /* bytes_max bytes for the user by themselves: commit bits, and no table of heaps or units */
     bool committed;       /* all is committed for ever: no commit bits */
 };
 

@@ -60,7 +60,11 @@ static void a_size_that_ends_inside_a_member_is_refused(void)
 static void unknown_flags_are_refused(void)
 {
     cairn_heap_close(create_shared("heap", 0));
-    for (unsigned bit = 6; bit < 64; bit++) {
+    const uint64_t known = CAIRN_OPEN_OR_CREATE | CAIRN_READ_ONLY | CAIRN_UNSERIALIZED | CAIRN_LOCKABLE |
+                           CAIRN_EXACT_SIZES | CAIRN_BOUND | CAIRN_ANY_OWNER | CAIRN_RELOCATE;
+    for (unsigned bit = 0; bit < 64; bit++) {
+        if ((known >> bit & 1) != 0)
+            continue;
         cairn_options options = {.size = sizeof options, .flags = UINT64_C(1) << bit};
         REFUSED(-EINVAL, create(&options));
         REFUSED(-EINVAL, open_with(&options));

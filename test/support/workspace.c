@@ -22,6 +22,8 @@ enum { SKIPPED = 77 };
 
 /* ---------------------------------------------------------------- endings */
 
+static void say(const char *kind, const char *format, va_list arguments) __attribute__((format(printf, 2, 0)));
+
 static void say(const char *kind, const char *format, va_list arguments)
 {
     static char text[10000];
@@ -475,7 +477,7 @@ int run_claims(const struct claim *claims, size_t count, unsigned seconds)
         if (child == 0) {
             die_with(parent);
             signal(SIGPIPE, SIG_DFL);
-            alarm(UNDER_TSAN || UNDER_ASAN ? seconds * 3 : seconds);
+            alarm(UNDER_TSAN || UNDER_ASAN ? seconds * 4 : seconds);
             claims[i].run();
             fflush(NULL);
             _exit(0);

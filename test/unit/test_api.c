@@ -65,10 +65,9 @@ static bool is_zero(const void *block, size_t bytes)
 }
 
 static const size_t some_sizes[] = {
-    0,      1,      7,      15,     16,     17,     31,      32,      100,     255,     256,   257,
-    511,    512,    513,    1000,   1023,   1024,   1025,    2047,    2048,    4095,    4096,  4097,
-    8191,   8192,   10000,  16384,  20000,  32767,  32768,   32769,   40000,   65535,   65536, 65537,
-    100000, 131072, 200000, 262144, 262145, 500000, 1000000, 1048576, 1048577, 3000000,
+    0,     1,     7,     15,    16,    17,    31,     32,     100,    255,    256,    257,    511,     512,   513,
+    1000,  1023,  1024,  1025,  2047,  2048,  4095,   4096,   4097,   8191,   8192,   10000,  16384,   20000, 32767,
+    32768, 32769, 40000, 65535, 65536, 65537, 100000, 131072, 200000, 262144, 262145, 500000, 1048577,
 };
 
 /* ---------------------------------------------------------------- blocks */
@@ -383,9 +382,9 @@ START_TEST(close_ends_a_heap_with_blocks_in_it)
 }
 END_TEST
 
-START_TEST(ten_thousand_heaps_live_at_once)
+START_TEST(thousands_of_heaps_live_at_once)
 {
-    enum { HEAPS = 10000 };
+    enum { HEAPS = UNDER_TSAN ? 1000 : 10000 };
     static cairn_heap *heaps[HEAPS];
     static void *blocks[HEAPS];
     for (int round = 0; round < 2; round++) {
@@ -760,7 +759,7 @@ int main(void)
     tcase_add_test(heaps, a_shared_heap_is_reset_by_who_alone_holds_it);
     tcase_add_test(heaps, reset_frees_what_other_threads_allocated);
     tcase_add_test(heaps, close_ends_a_heap_with_blocks_in_it);
-    tcase_add_test(heaps, ten_thousand_heaps_live_at_once);
+    tcase_add_test(heaps, thousands_of_heaps_live_at_once);
     tcase_add_test(heaps, two_handles_of_one_name_are_one_heap);
     tcase_add_test(heaps, open_or_create_opens_what_is_there);
     tcase_add_test(heaps, options_of_an_older_program_work);

@@ -458,7 +458,7 @@ START_TEST(threads_in_private_heaps_do_as_the_model_says)
 
     for (uint32_t t = 0; t < threads; t++) {
         workers[t].random = random_begin(seed * 1000 + t);
-        workers[t].rounds = random_rounds(60000) / threads;
+        workers[t].rounds = random_rounds(30000) / threads;
         for (uint32_t heap = 0; heap < PRIVATE_HEAPS; heap++)
             workers[t].models[heap].next_seed = (uint64_t)t << 32;
         if (threads == 1)

@@ -21,7 +21,7 @@
 static const uint32_t shifts[] = {10, 12, 16};
 #define SHIFT (shifts[_i])
 
-enum { UNITS = 80 };
+#define UNITS (unit_shift == 10 ? 80u : 48u)
 
 static struct lent lent;
 static struct actor a, b, c; /* a dies */
@@ -314,6 +314,7 @@ START_TEST(units_that_were_charged_and_not_yet_taken_are_not_counted)
     ck_assert_int_eq(span_take(&a.core, &lent.heap, 4, 1, &span), 0);
     for (uint32_t i = 2; i < 4; i++)
         store_relaxed(&lent.section.unit_words[span.unit + i], 0);
+    store_relaxed(&a.core.image->charging, lent.heap.number); /* it says so itself */
     recover();
     end();
 }
@@ -971,10 +972,9 @@ START_TEST(whoever_is_killed_at_any_instruction_can_be_recovered)
     uint32_t dead = a.core.number, idle = b.core.number;
     for (size_t i = 0; i <= steps.count; i++) {
         for (enum meanwhile meanwhile = NOTHING; meanwhile < MEANWHILES; meanwhile++) {
+            if (_i % 2 != 0 && meanwhile != i % MEANWHILES)
+                continue; /* the larger section: one of them for each state, in turn */
             steps_restore(&steps, i, lent.section.base);
-            const char *trace = getenv("CAIRN_TRACE");
-            if (trace != NULL)
-                fprintf(stderr, "%s: state %zu, meanwhile %d\n", operation->name, i, meanwhile);
             judge(operation, meanwhile, dead, idle);
         }
     }

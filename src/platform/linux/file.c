@@ -130,13 +130,14 @@ int file_open(int *ret_file, const char *directory, const char *name, bool read_
     return 0;
 }
 
+/* No other way needs no privilege. The file is open, so what was not found is /proc: the system lacks it. */
 int file_reopen(int *ret_file, int file)
 {
     char path[PROC_PATH_BYTES];
     proc_path(path, file);
     int reopened = open(path, O_RDWR | O_CLOEXEC | O_NOCTTY);
     if (reopened < 0)
-        return -errno;
+        return errno == ENOENT ? -EOPNOTSUPP : -errno;
     *ret_file = reopened;
     return 0;
 }
@@ -345,4 +346,21 @@ int file_map(void **ret_address, int file, uint64_t address, size_t bytes, bool 
         return -errno;
     *ret_address = mapped;
     return 0;
+}
+
+int file_map_part(void **ret_address, int file, uint64_t offset, size_t bytes, bool read_only)
+{
+    int protection = read_only ? PROT_READ : PROT_READ | PROT_WRITE;
+    void *mapped = mmap(NULL, bytes, protection, MAP_SHARED | MAP_NORESERVE, file, (off_t)offset);
+    if (mapped == MAP_FAILED)
+        return -errno;
+    *ret_address = mapped;
+    return 0;
+}
+
+int file_map_over(void *address, int file, uint64_t offset, size_t bytes, bool read_only)
+{
+    int protection = read_only ? PROT_READ : PROT_READ | PROT_WRITE;
+    void *mapped = mmap(address, bytes, protection, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, file, (off_t)offset);
+    return mapped == MAP_FAILED ? -errno : 0;
 }

@@ -53,6 +53,13 @@ int memory_reserve(void **ret_address, size_t bytes)
     return 0;
 }
 
+int memory_reserve_again(void *address, size_t bytes)
+{
+    void *mapped =
+        mmap(address, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+    return mapped == MAP_FAILED ? -errno : 0;
+}
+
 int memory_commit(void *address, size_t bytes)
 {
     return mprotect(address, bytes, PROT_READ | PROT_WRITE) == 0 ? 0 : -errno;

@@ -1,0 +1,392 @@
+/* SPDX-License-Identifier: MIT */
+/* on_failure: a program that is asked for room before a call fails, and answers by making some, by no, or by a jump. */
+#include <check.h>
+#include <errno.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "support/random.h"
+#include "support/suite.h"
+#include "support/workspace.h"
+
+enum kind { LIMITED_CHILD, BOUNDED, LARGE_BOUNDED, UNSERIALIZED, LOCKABLE, SHARED, KINDS };
+
+static cairn_heap *parent;
+
+/* Each with room for 4 MiB or so. */
+static cairn_heap *make(enum kind kind, cairn_failure_fn *on_failure, void *arg)
+{
+    cairn_options options = {
+        .size = sizeof options, .bytes_max = 4 * MIB, .on_failure = on_failure, .on_failure_arg = arg};
+    if (kind == LIMITED_CHILD)
+        options.parent = parent = create_private(0);
+    if (kind == LARGE_BOUNDED)
+        options.bytes_max = 80 * MIB;
+    if (kind == UNSERIALIZED)
+        options.flags = CAIRN_UNSERIALIZED;
+    if (kind == LOCKABLE)
+        options.flags = CAIRN_LOCKABLE;
+    if (kind == SHARED)
+        options.name = "heap";
+    cairn_heap *heap;
+    if (cairn_heap_create(&heap, &options) < 0)
+        ck_abort_msg("create: %s", cairn_last_error());
+    return heap;
+}
+
+static void end(cairn_heap *heap)
+{
+    REQUIRE_SOUND(heap);
+    REQUIRE_CALL(cairn_heap_destroy(heap) == 0);
+    REQUIRE_CALL(parent == NULL || cairn_heap_destroy(parent) == 0);
+    parent = NULL;
+}
+
+/* Large enough to fill a heap by a few. */
+static size_t large_size(cairn_heap *heap)
+{
+    return stats_of(heap).bytes_max / 16;
+}
+
+/* ---------------------------------------------------------------- asking */
+
+struct answer {
+    cairn_heap *heap;
+    void *hoard; /* freed when asked */
+    size_t size; /* what is asked for */
+    int error;
+    int asked;
+    int retries; /* how often to say it without having made room */
+    jmp_buf *jump;
+};
+
+static int answer(cairn_heap *heap, size_t size, int error, void *arg)
+{
+    struct answer *me = arg;
+    me->asked++;
+    me->size = size;
+    me->error = error;
+    REQUIRE(heap == me->heap);
+    if (me->hoard != NULL) {
+        cairn_free(heap, me->hoard); /* no lock is held: the heap may be used */
+        me->hoard = NULL;
+        REQUIRE(stats_of(heap).bytes_max != 0);
+        return CAIRN_RETRY;
+    }
+    if (me->retries-- > 0)
+        return CAIRN_RETRY;
+    if (me->jump != NULL)
+        longjmp(*me->jump, 1);
+    return 0;
+}
+
+enum { MOST = 4096 };
+
+struct full {
+    void *blocks[MOST];
+    size_t count;
+};
+
+/* Allocates until a block of the size is refused. */
+static void fill(cairn_heap *heap, struct full *full, size_t size)
+{
+    full->count = 0;
+    void *block;
+    while ((block = cairn_alloc(heap, size)) != NULL) {
+        REQUIRE(full->count < MOST);
+        full->blocks[full->count++] = block;
+    }
+    REQUIRE_EQUAL(cairn_last_errno(), -ENOMEM);
+}
+
+static void empty(cairn_heap *heap, struct full *full)
+{
+    while (full->count > 0)
+        cairn_free(heap, full->blocks[--full->count]);
+    REQUIRE_EQUAL(blocks_live(heap), 0);
+}
+
+START_TEST(a_program_that_makes_room_gets_its_block)
+{
+    static struct full full;
+    struct answer me = {0};
+    cairn_heap *heap = me.heap = make((enum kind)_i, answer, &me);
+    size_t size = large_size(heap);
+    fill(heap, &full, size);
+    ck_assert_int_eq(me.asked, 1);
+    ck_assert_uint_eq(me.size, size);
+    ck_assert_int_eq(me.error, -ENOMEM);
+    void **dest = cairn_zalloc(heap, sizeof *dest);
+    for (int way = 0; way < 5; way++) {
+        me.asked = 0;
+        me.hoard = full.blocks[--full.count];
+        void *block = NULL;
+        if (way == 0)
+            block = cairn_alloc(heap, size);
+        else if (way == 1)
+            block = cairn_zalloc(heap, size);
+        else if (way == 2)
+            block = cairn_aligned_alloc(heap, 64, size);
+        else if (way == 3)
+            block = cairn_realloc(heap, NULL, size);
+        else if (dest != NULL && cairn_alloc_to(heap, size, dest) == 0)
+            block = *dest;
+        else if (dest == NULL)
+            block = cairn_alloc(heap, size);
+        REQUIRE_CALL(block != NULL);
+        ck_assert_int_eq(me.asked, 1);
+        ck_assert_ptr_null(me.hoard);
+        full.blocks[full.count++] = block;
+        REQUIRE_SOUND(heap);
+    }
+    cairn_free(heap, dest);
+    empty(heap, &full);
+    end(heap);
+}
+END_TEST
+
+/* It is asked anew each time, and can give up. */
+START_TEST(a_program_may_say_retry_for_nothing)
+{
+    static struct full full;
+    struct answer me = {0};
+    cairn_heap *heap = me.heap = make((enum kind)_i, answer, &me);
+    size_t size = large_size(heap);
+    fill(heap, &full, size);
+    for (int retries = 0; retries < 50; retries++) {
+        me.retries = retries;
+        me.asked = 0;
+        REFUSED_NULL(-ENOMEM, cairn_alloc(heap, size));
+        ck_assert_int_eq(me.asked, retries + 1);
+    }
+    me.asked = 0;
+    void *block = full.blocks[0];
+    memset(block, 0x5a, size);
+    REFUSED_NULL(-ENOMEM, cairn_realloc(heap, block, size * 8));
+    ck_assert_int_ge(me.asked, 1);
+    for (size_t i = 0; i < size; i++)
+        REQUIRE(((unsigned char *)block)[i] == 0x5a); /* the block is as it was */
+    me.asked = 0;
+    ck_assert(!cairn_expand(heap, block, size * 8));
+    ck_assert_int_eq(me.asked, 0); /* it does not fail for lack of memory: it stays in place or not at all */
+    empty(heap, &full);
+    end(heap);
+}
+END_TEST
+
+START_TEST(what_is_no_lack_of_memory_is_not_asked)
+{
+    struct answer me = {.retries = 1 << 30};
+    cairn_heap *heap = me.heap = make((enum kind)_i, answer, &me);
+    REFUSED_NULL(-EINVAL, cairn_aligned_alloc(heap, 3, 100));
+    REFUSED_NULL(-EINVAL, cairn_aligned_alloc(heap, 2 * CAIRN_ALIGNMENT_MAX, 100));
+    REFUSED(-EINVAL, cairn_alloc_to(heap, 100, NULL));
+    ck_assert_int_eq(me.asked, 0);
+    end(heap);
+}
+END_TEST
+
+START_TEST(a_handle_has_its_own_callback)
+{
+    struct answer me = {0};
+    cairn_heap *heap = me.heap = make(SHARED, answer, &me), *other = open_shared("heap", 0);
+    ck_assert_ptr_null(cairn_alloc(other, 64 * MIB));
+    ck_assert_int_eq(me.asked, 0);
+    cairn_heap_close(other);
+    struct answer another = {0};
+    cairn_options options = {.size = sizeof options, .on_failure = answer, .on_failure_arg = &another};
+    REQUIRE_CALL(cairn_heap_open(&another.heap, "heap", &options) == 0);
+    ck_assert_ptr_null(cairn_alloc(another.heap, 64 * MIB));
+    ck_assert_int_eq(me.asked, 0);
+    ck_assert_int_eq(another.asked, 1);
+    cairn_heap_close(another.heap);
+    ck_assert_ptr_null(cairn_alloc(heap, 64 * MIB));
+    ck_assert_int_eq(me.asked, 1);
+    ck_assert_int_eq(me.error, -ENOMEM);
+
+    /* A heap that reuses the place of one that had a callback has none itself. */
+    cairn_heap_close(heap);
+    for (int i = 0; i < 600; i++) {
+        heap = create_private(8 * KIB);
+        ck_assert_ptr_null(cairn_alloc(heap, MIB));
+        cairn_heap_close(heap);
+    }
+    ck_assert_int_eq(me.asked, 1);
+    ck_assert_int_eq(cairn_heap_unlink("heap", NULL), 0);
+}
+END_TEST
+
+/* ---------------------------------------------------------------- leaving by a jump */
+
+enum { JUMPS = 100000 };
+
+/* Out of each call that can fail, 10^5 times; nothing is lost and nothing stays locked. */
+START_TEST(a_jump_out_of_a_failing_call_loses_nothing)
+{
+    static struct full full;
+    jmp_buf jump;
+    struct answer me = {0};
+    cairn_heap *heap = me.heap = make((enum kind)_i, answer, &me);
+    size_t size = large_size(heap);
+    fill(heap, &full, size);
+    void **volatile dest = cairn_zalloc(heap, sizeof *dest);
+    me.jump = &jump;
+    me.asked = 0;
+    cairn_stats before = stats_of(heap);
+    volatile uint64_t rounds = random_rounds(UNDER_TSAN || UNDER_ASAN || _i == SHARED ? JUMPS / 50 : JUMPS);
+    volatile uint64_t jumped = 0;
+    for (volatile uint64_t i = 0; i < rounds; i++) {
+        if (setjmp(jump) != 0) {
+            jumped++;
+            continue;
+        }
+        void *block = NULL;
+        switch (i % 5) {
+        case 0:
+            block = cairn_alloc(heap, size);
+            break;
+        case 1:
+            block = cairn_zalloc(heap, size);
+            break;
+        case 2:
+            block = cairn_aligned_alloc(heap, 4096, size);
+            break;
+        case 3:
+            block = cairn_realloc(heap, full.blocks[0], size * 4);
+            break;
+        case 4:
+            if (dest == NULL || cairn_alloc_to(heap, size, dest) < 0)
+                block = cairn_alloc(heap, size);
+            break;
+        }
+        ck_abort_msg("%p: no jump in round %llu", block, (unsigned long long)i);
+    }
+    ck_assert_uint_eq(jumped, rounds);
+    ck_assert_uint_eq((uint64_t)me.asked, rounds);
+    ck_assert(dest == NULL || *dest == NULL);
+    cairn_stats after = stats_of(heap);
+    ck_assert_uint_eq(after.blocks_live, before.blocks_live);
+    ck_assert_uint_eq(after.bytes_live, before.bytes_live);
+    ck_assert_uint_eq(after.large, before.large);
+    ck_assert_uint_le(after.slabs, before.slabs);
+    ck_assert_uint_le(after.bytes_committed, before.bytes_committed);
+    ck_assert_uint_eq(after.owners, before.owners);
+    REQUIRE_SOUND(heap);
+    me.jump = NULL;
+    cairn_free(heap, dest);
+    empty(heap, &full);
+    void *block = cairn_alloc(heap, size * 8); /* all of it can be had again */
+    REQUIRE_CALL(block != NULL);
+    cairn_free(heap, block);
+    end(heap);
+}
+END_TEST
+
+/* Small blocks fill their last slab to the last one, jump by jump. */
+START_TEST(a_jump_out_of_a_small_allocation_loses_nothing)
+{
+    jmp_buf jump;
+    struct answer me = {0};
+    cairn_heap *heap = me.heap = make((enum kind)_i, answer, &me);
+    me.jump = &jump;
+    volatile uint64_t count = 0;
+    if (setjmp(jump) == 0) {
+        for (;;) {
+            void **block = cairn_alloc(heap, 2000);
+            REQUIRE(block != NULL);
+            *block = me.hoard;
+            count++;
+        }
+    }
+    ck_assert_uint_eq(blocks_live(heap), count);
+    for (volatile int i = 0; i < 2000; i++) {
+        if (setjmp(jump) == 0)
+            ck_abort_msg("%p: there is room", cairn_alloc(heap, 2000));
+    }
+    ck_assert_uint_eq(blocks_live(heap), count);
+    ck_assert_uint_eq((uint64_t)me.asked, 2001);
+    end(heap);
+}
+END_TEST
+
+/* While one thread jumps, others work: a lock that was left behind would stop them. */
+static void *work_beside(void *arg)
+{
+    struct answer *me = arg;
+    for (int i = 0; i < 3000; i++) {
+        void *block = cairn_alloc(me->heap, 100);
+        cairn_free(me->heap, block);
+    }
+    return NULL;
+}
+
+static int jump_if_mine(cairn_heap *heap, size_t size, int error, void *arg)
+{
+    struct answer *me = arg;
+    (void)heap, (void)error;
+    if (size < 1000)
+        return 0; /* of one of the others */
+    me->asked++;
+    longjmp(*me->jump, 1);
+}
+
+START_TEST(a_jump_leaves_no_lock_behind)
+{
+    if (_i == UNSERIALIZED)
+        return;
+    static struct full full;
+    jmp_buf jump;
+    struct answer me = {0};
+    cairn_heap *heap = me.heap = make((enum kind)_i, jump_if_mine, &me);
+    size_t size = large_size(heap);
+    me.jump = &jump;
+    full.count = 0;
+    if (setjmp(jump) == 0) {
+        for (;;) {
+            full.blocks[full.count] = cairn_alloc(heap, size);
+            full.count++;
+        }
+    }
+    pthread_t threads[3];
+    for (size_t i = 0; i < COUNT(threads); i++)
+        REQUIRE(pthread_create(&threads[i], NULL, work_beside, &me) == 0);
+    for (volatile int i = 0; i < 1000; i++) {
+        if (setjmp(jump) == 0)
+            ck_abort_msg("%p: there is room", cairn_alloc(heap, size));
+        if (_i == LOCKABLE) {
+            REQUIRE_CALL(cairn_heap_lock(heap) == 0);
+            REQUIRE_CALL(cairn_heap_unlock(heap) == 0);
+            REQUIRE_EQUAL(cairn_heap_unlock(heap), -EPERM);
+        }
+    }
+    for (size_t i = 0; i < COUNT(threads); i++)
+        REQUIRE(pthread_join(threads[i], NULL) == 0);
+    ck_assert_int_eq(me.asked, 1001);
+    empty(heap, &full);
+    end(heap);
+}
+END_TEST
+
+int main(void)
+{
+    TCase *asking = tcase_create("asking");
+    tcase_add_loop_test(asking, a_program_that_makes_room_gets_its_block, 0, KINDS);
+    tcase_add_loop_test(asking, a_program_may_say_retry_for_nothing, 0, KINDS);
+    tcase_add_loop_test(asking, what_is_no_lack_of_memory_is_not_asked, 0, KINDS);
+    tcase_add_test(asking, a_handle_has_its_own_callback);
+    TCase *jumping = tcase_create("jumping");
+    tcase_add_loop_test(jumping, a_jump_out_of_a_failing_call_loses_nothing, 0, KINDS);
+    tcase_add_loop_test(jumping, a_jump_out_of_a_small_allocation_loses_nothing, 0, KINDS);
+    tcase_add_loop_test(jumping, a_jump_leaves_no_lock_behind, 0, KINDS);
+
+    TCase *cases[] = {asking, jumping};
+    Suite *suite = suite_create("failure");
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        tcase_add_unchecked_fixture(cases[i], workspace_enter, workspace_leave);
+        tcase_set_timeout(cases[i], UNDER_TSAN || UNDER_ASAN ? 60 : 20);
+        suite_add_tcase(suite, cases[i]);
+    }
+    return suite_run(suite);
+}
