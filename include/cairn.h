@@ -22,8 +22,8 @@
  *     }
  *
  * Conventions. Sizes are in bytes. A call that returns int returns 0 or a count, or a negative errno value; a call that
- * returns memory returns NULL on failure. Either way cairn_last_error() then tells the reason in one sentence. An output
- * named ret_... is untouched on failure. A zero-filled options structure means all defaults.
+ * returns memory returns NULL on failure. Either way cairn_last_error() then tells the reason in one sentence. An
+ * output named ret_... is untouched on failure. A zero-filled options structure means all defaults.
  *
  * Threads. Every call may be made by any thread at any time unless its text says otherwise. No call is
  * async-signal-safe. After fork(2) the child may use every heap at once, as itself.
@@ -67,11 +67,11 @@ extern "C" {
 
 /* ---------------------------------------------------------------- limits */
 
-#define CAIRN_NAME_MAX 200       /* longest name of a shared heap, in bytes, without the terminator */
-#define CAIRN_ROOT_NAME_MAX 47   /* longest name of a root, in bytes, without the terminator */
-#define CAIRN_ROOTS_MAX 1024     /* most roots in one section */
-#define CAIRN_ALIGNMENT 16       /* every block is aligned to at least this many bytes */
-#define CAIRN_ALIGNMENT_MAX (1u << 20)  /* the largest alignment that can be asked for */
+#define CAIRN_NAME_MAX 200             /* longest name of a shared heap, in bytes, without the terminator */
+#define CAIRN_ROOT_NAME_MAX 47         /* longest name of a root, in bytes, without the terminator */
+#define CAIRN_ROOTS_MAX 1024           /* most roots in one section */
+#define CAIRN_ALIGNMENT 16             /* every block is aligned to at least this many bytes */
+#define CAIRN_ALIGNMENT_MAX (1u << 20) /* the largest alignment that can be asked for */
 
 /* ---------------------------------------------------------------- heaps */
 
@@ -85,30 +85,31 @@ typedef struct cairn_heap cairn_heap; /* this process's handle of a heap */
 #define CAIRN_EXACT_SIZES UINT64_C(0x10)    /* cairn_size returns exactly what was asked for */
 #define CAIRN_BOUND UINT64_C(0x20)          /* child of a shared heap: destroyed when the process that made it dies */
 #define CAIRN_ANY_OWNER UINT64_C(0x40)      /* open: also a file of another user, who is trusted as writers are */
-#define CAIRN_RELOCATE UINT64_C(0x80)       /* open: where the heap's address is taken, elsewhere; there only refs are
-                                               valid, pointers that are stored in the heap are not, and cairn_alloc_to
-                                               and _free_from refuse with -EINVAL */
+#define CAIRN_RELOCATE                                                                                                 \
+    UINT64_C(0x80) /* open: where the heap's address is taken, elsewhere; there only refs are                          \
+                      valid, pointers that are stored in the heap are not, and cairn_alloc_to                          \
+                      and _free_from refuse with -EINVAL */
 
 /* Who else may use the file of a shared heap, besides its owner and what mode says. */
 typedef struct cairn_access {
-    uint32_t id;          /* of a user, or of a group */
+    uint32_t id; /* of a user, or of a group */
     bool is_group;
-    bool may_write;       /* else only read */
+    bool may_write; /* else only read */
 } cairn_access;
 
 /*
- * What a call that has no memory asks before it gives up: 0 is "fail", CAIRN_RETRY "I have made room, try again". size is
- * what was asked for, error the negative errno value. No lock is held: the callback may use the heap, and may leave by
- * longjmp(3).
+ * What a call that has no memory asks before it gives up: 0 is "fail", CAIRN_RETRY "I have made room, try again". size
+ * is what was asked for, error the negative errno value. No lock is held: the callback may use the heap, and may leave
+ * by longjmp(3).
  */
 #define CAIRN_RETRY 1
 typedef int cairn_failure_fn(cairn_heap *heap, size_t size, int error, void *arg);
 
 /*
- * Memory of the caller's for a private heap, by pages. reserve returns an address for at least bytes, aligned to a page,
- * or NULL; commit makes a range usable and zero and returns 0 or a negative errno value; decommit (may be NULL: nothing is
- * ever given back) may refuse with -EOPNOTSUPP; release (may be NULL) ends the reservation whole. Each is called with no
- * lock of the caller's held, but with the heap's own: they must not use this heap.
+ * Memory of the caller's for a private heap, by pages. reserve returns an address for at least bytes, aligned to a
+ * page, or NULL; commit makes a range usable and zero and returns 0 or a negative errno value; decommit (may be NULL:
+ * nothing is ever given back) may refuse with -EOPNOTSUPP; release (may be NULL) ends the reservation whole. Each is
+ * called with no lock of the caller's held, but with the heap's own: they must not use this heap.
  */
 typedef struct cairn_memory {
     void *(*reserve)(void *arg, size_t bytes);
@@ -119,30 +120,32 @@ typedef struct cairn_memory {
 } cairn_memory;
 
 typedef struct cairn_options {
-    size_t size;          /* sizeof(cairn_options), or 0 for the members of version 0.1: lets the structure grow */
-    const char *name;     /* a name makes the heap shared; NULL: private. See "Names" below */
-    const char *directory;/* where the name lives; NULL: CAIRN_DIR from the environment, else a directory of the user's
-                             own (mode 0700) under /dev/shm */
-    uint64_t bytes_max;   /* the most that the heap may ever take, exact to a page. A shared heap: bookkeeping included, 256
-                             KiB at least; 0: 16 GiB. A private heap: it is one contiguous range of this size, bookkeeping
-                             included, 8 KiB at least; 0: no limit. A child: bytes in its spans; 0: its parent's */
-    uint64_t flags;       /* CAIRN_... above */
-    uint32_t mode;        /* shared, when created: permission bits of the file; 0: 0600 */
+    size_t size;           /* sizeof(cairn_options), or 0 for the members of version 0.1: lets the structure grow */
+    const char *name;      /* a name makes the heap shared; NULL: private. See "Names" below */
+    const char *directory; /* where the name lives; NULL: CAIRN_DIR from the environment, else a directory of the user's
+                              own (mode 0700) under /dev/shm */
+    uint64_t
+        bytes_max;  /* the most that the heap may ever take, exact to a page. A shared heap: bookkeeping included, 256
+                       KiB at least; 0: 16 GiB. A private heap: it is one contiguous range of this size, bookkeeping
+                       included, 8 KiB at least; 0: no limit. A child: bytes in its spans; 0: its parent's */
+    uint64_t flags; /* CAIRN_... above */
+    uint32_t mode;  /* shared, when created: permission bits of the file; 0: 0600 */
     uint32_t reserved;    /* 0 */
     uint64_t bytes_start; /* committed at once, so that success means that this memory is there; at most bytes_max */
     cairn_heap *parent;   /* the heap is a part of this one: charged to both, in the same section */
-    void *memory;         /* private: use these bytes_max bytes of the caller's, which outlive the heap; need not be zero */
-    const cairn_memory *calls; /* private: get memory by these calls; bytes_max (0: 1 GiB) is reserved at once */
+    void *memory; /* private: use these bytes_max bytes of the caller's, which outlive the heap; need not be zero */
+    const cairn_memory *calls;  /* private: get memory by these calls; bytes_max (0: 1 GiB) is reserved at once */
     const cairn_access *access; /* shared, when created: an access list, in addition to mode */
     uint32_t access_count;
-    uint32_t group;       /* shared, when created: the file's group; 0: the process's */
+    uint32_t group;               /* shared, when created: the file's group; 0: the process's */
     cairn_failure_fn *on_failure; /* asked before a call fails for lack of memory; of this process, this handle */
     void *on_failure_arg;
 } cairn_options;
 
 /*
  * Names. A shared heap's name is one path component: 1 to CAIRN_NAME_MAX bytes, no '/', not beginning with '.'.
- * Anything else is -EINVAL, too long is -ENAMETOOLONG. The environment variable CAIRN_DIR is ignored in set-uid programs.
+ * Anything else is -EINVAL, too long is -ENAMETOOLONG. The environment variable CAIRN_DIR is ignored in set-uid
+ * programs.
  */
 
 /*
@@ -181,14 +184,15 @@ CAIRN_API void cairn_heap_close(cairn_heap *heap);
 
 /*
  * Removes the name of a shared heap; processes that are attached keep it. directory as in cairn_options, NULL for the
- * default. Only a file that is a cairn heap is removed. Errors: -EINVAL, -ENAMETOOLONG, -ENOENT, -EACCES, -EPERM (no regular file), -EPROTO.
+ * default. Only a file that is a cairn heap is removed. Errors: -EINVAL, -ENAMETOOLONG, -ENOENT, -EACCES, -EPERM (no
+ * regular file), -EPROTO.
  */
 CAIRN_API int cairn_heap_unlink(const char *name, const char *directory);
 
 /*
- * Calls visit once for each name in a directory of shared heaps (NULL: the default), in no order, until it returns other
- * than 0, which is then returned. Files that are no heaps are passed over. Errors: -EACCES, -ENOENT (no such directory;
- * the default directory counts as empty instead).
+ * Calls visit once for each name in a directory of shared heaps (NULL: the default), in no order, until it returns
+ * other than 0, which is then returned. Files that are no heaps are passed over. Errors: -EACCES, -ENOENT (no such
+ * directory; the default directory counts as empty instead).
  */
 typedef int cairn_name_fn(const char *name, void *arg);
 CAIRN_API int cairn_heap_names(const char *directory, cairn_name_fn *visit, void *arg);
@@ -202,11 +206,11 @@ CAIRN_API int cairn_heap_reset(cairn_heap *heap);
 
 /*
  * Ends the heap for everyone and closes the handle. A private heap: as cairn_heap_close. A named heap: the name is
- * removed and calls of others fail with -ESTALE from now on; their views stay mapped, so that what they are reading does
- * not fault, and the memory goes with the last of them. A child in a shared heap: its memory is free for its relatives at
- * once, but for slabs that living threads of others hold, which follow when those make their next slow call. Errors:
- * -EBUSY (it has children), -EROFS, -ESTALE (destroyed already; the handle is closed nevertheless), -EOPNOTSUPP (a child
- * in a shared heap, and the system has no membarrier(2)).
+ * removed and calls of others fail with -ESTALE from now on; their views stay mapped, so that what they are reading
+ * does not fault, and the memory goes with the last of them. A child in a shared heap: its memory is free for its
+ * relatives at once, but for slabs that living threads of others hold, which follow when those make their next slow
+ * call. Errors: -EBUSY (it has children), -EROFS, -ESTALE (destroyed already; the handle is closed nevertheless),
+ * -EOPNOTSUPP (a child in a shared heap, and the system has no membarrier(2)).
  */
 CAIRN_API int cairn_heap_destroy(cairn_heap *heap);
 
@@ -217,9 +221,9 @@ CAIRN_API int cairn_heap_destroy(cairn_heap *heap);
 CAIRN_API int cairn_heap_open_child(cairn_heap **ret_heap, cairn_heap *parent, const char *name);
 
 /*
- * Stops a CAIRN_LOCKABLE heap: from now on other threads wait in their calls, and a walk, a check and the statistics are
- * exact. The thread that holds the lock may use the heap, and lock it again; it unlocks as often. Errors: -EINVAL (not
- * lockable), -EPERM (unlock by another thread, or without a lock).
+ * Stops a CAIRN_LOCKABLE heap: from now on other threads wait in their calls, and a walk, a check and the statistics
+ * are exact. The thread that holds the lock may use the heap, and lock it again; it unlocks as often. Errors: -EINVAL
+ * (not lockable), -EPERM (unlock by another thread, or without a lock).
  */
 CAIRN_API int cairn_heap_lock(cairn_heap *heap);
 CAIRN_API int cairn_heap_unlock(cairn_heap *heap);
@@ -315,8 +319,8 @@ typedef struct cairn_mutex {
 } cairn_mutex;
 
 /*
- * Takes the lock, waiting for it. Returns 0, or 1 when the last holder died with it. Not recursive. Errors: -EINVAL (not
- * in this shared heap), -EROFS, -EDEADLK (this thread holds it).
+ * Takes the lock, waiting for it. Returns 0, or 1 when the last holder died with it. Not recursive. Errors: -EINVAL
+ * (not in this shared heap), -EROFS, -EDEADLK (this thread holds it).
  */
 CAIRN_API int cairn_lock(cairn_heap *heap, cairn_mutex *mutex);
 
@@ -329,16 +333,16 @@ CAIRN_API int cairn_unlock(cairn_heap *heap, cairn_mutex *mutex);
 /* ---------------------------------------------------------------- sections */
 
 /*
- * A section is a growable block of memory without an allocator: a maximum is reserved, and committed piece by piece, by any
- * of the processes that have it open; what one commits all can use at once, through the views they have. Committed is a
- * guarantee: touching it cannot fail. Touching what is not committed is an error of the program: private memory faults, and
- * in a named section it may take memory behind the section's back, or raise SIGBUS.
+ * A section is a growable block of memory without an allocator: a maximum is reserved, and committed piece by piece, by
+ * any of the processes that have it open; what one commits all can use at once, through the views they have. Committed
+ * is a guarantee: touching it cannot fail. Touching what is not committed is an error of the program: private memory
+ * faults, and in a named section it may take memory behind the section's back, or raise SIGBUS.
  */
 typedef struct cairn_section cairn_section;
 
 /*
- * Creates a section: anonymous memory of this process, or with options->name a named one, visible in one step when it is
- * complete. Of the options only size, name, directory, bytes_max (required: the user's bytes, rounded up to a page),
+ * Creates a section: anonymous memory of this process, or with options->name a named one, visible in one step when it
+ * is complete. Of the options only size, name, directory, bytes_max (required: the user's bytes, rounded up to a page),
  * bytes_start (committed at once), flags (CAIRN_OPEN_OR_CREATE) and mode are used. Errors as cairn_heap_create.
  */
 CAIRN_API int cairn_section_create(cairn_section **ret_section, const cairn_options *options);
@@ -359,9 +363,9 @@ CAIRN_API void *cairn_section_address(const cairn_section *section);
 CAIRN_API uint64_t cairn_section_bytes_max(const cairn_section *section);
 
 /*
- * Makes bytes usable from an offset on, widened to pages; what is committed already stays as it is, what is new is zero.
- * All or nothing is promised for the result of the call, not for memory taken on the way. Errors: -ENOMEM (the system
- * refuses; nothing is marked as committed), -EINVAL (outside the section), -EROFS.
+ * Makes bytes usable from an offset on, widened to pages; what is committed already stays as it is, what is new is
+ * zero. All or nothing is promised for the result of the call, not for memory taken on the way. Errors: -ENOMEM (the
+ * system refuses; nothing is marked as committed), -EINVAL (outside the section), -EROFS.
  */
 CAIRN_API int cairn_section_commit(cairn_section *section, uint64_t offset, uint64_t bytes);
 
@@ -378,15 +382,15 @@ CAIRN_API int cairn_section_decommit(cairn_section *section, uint64_t offset, ui
 CAIRN_API int cairn_section_reset(cairn_section *section, uint64_t offset, uint64_t bytes);
 
 /*
- * Returns 1 when the page at an offset is committed, 0 when not; *ret_run (may be NULL) gets the number of bytes from the
- * offset on that are in the same state. Errors: -EINVAL (outside).
+ * Returns 1 when the page at an offset is committed, 0 when not; *ret_run (may be NULL) gets the number of bytes from
+ * the offset on that are in the same state. Errors: -EINVAL (outside).
  */
 CAIRN_API int cairn_section_query(const cairn_section *section, uint64_t offset, uint64_t *ret_run);
 
 /*
- * Maps a part of a named section by itself, besides the full view: bytes from offset on, both multiples of the page size.
- * at NULL: anywhere; else a place in a range that cairn_range_reserve gave: so views of several sections can lie side by
- * side, and grow and shrink. Errors: -EINVAL, -ENOMEM, -EOPNOTSUPP (a section without a name).
+ * Maps a part of a named section by itself, besides the full view: bytes from offset on, both multiples of the page
+ * size. at NULL: anywhere; else a place in a range that cairn_range_reserve gave: so views of several sections can lie
+ * side by side, and grow and shrink. Errors: -EINVAL, -ENOMEM, -EOPNOTSUPP (a section without a name).
  */
 CAIRN_API int cairn_section_map(cairn_section *section, uint64_t offset, uint64_t bytes, void *at, void **ret_view);
 
@@ -400,28 +404,28 @@ CAIRN_API int cairn_range_release(void *range, uint64_t bytes);
 /* ---------------------------------------------------------------- looking at a heap */
 
 typedef struct cairn_stats {
-    size_t size;               /* set to sizeof(cairn_stats) before the call, or 0 for the members of version 0.1 */
-    uint64_t bytes_live;       /* in blocks that are allocated, by their usable size */
+    size_t size;         /* set to sizeof(cairn_stats) before the call, or 0 for the members of version 0.1 */
+    uint64_t bytes_live; /* in blocks that are allocated, by their usable size */
     uint64_t blocks_live;
-    uint64_t bytes_committed;  /* memory really taken: shared: the whole section, bookkeeping included; private: the
-                                  spans of this heap */
+    uint64_t bytes_committed; /* memory really taken: shared: the whole section, bookkeeping included; private: the
+                                 spans of this heap */
     uint64_t bytes_committed_peak;
-    uint64_t bytes_reserved;   /* address space of the section */
-    uint64_t bytes_max;        /* the limit; 0: none */
-    uint64_t bytes_free;       /* in spans of the section that belong to no heap, below the highest used */
-    uint64_t bytes_free_run;   /* the longest such run */
-    uint64_t growths;          /* how often the section has committed more memory */
-    uint64_t slabs;            /* spans cut into blocks */
-    uint64_t large;            /* blocks that are a span by themselves */
-    uint64_t orphans;          /* slabs whose owner has left or died, waiting to be adopted */
-    uint64_t owners;           /* threads that allocate from the section now */
-    uint64_t processes;        /* processes attached for writing now; 1 for a private heap */
-    uint64_t attaches;         /* how often a process has attached for writing since the section was made */
-    uint64_t unit_bytes;       /* the smallest span */
-    uint64_t address;          /* where the section lies in every process */
-    uint64_t units_address;    /* where its blocks begin */
-    uint32_t read_only;        /* 1: this handle may only read */
-    uint32_t shared;           /* 1: a shared heap */
+    uint64_t bytes_reserved; /* address space of the section */
+    uint64_t bytes_max;      /* the limit; 0: none */
+    uint64_t bytes_free;     /* in spans of the section that belong to no heap, below the highest used */
+    uint64_t bytes_free_run; /* the longest such run */
+    uint64_t growths;        /* how often the section has committed more memory */
+    uint64_t slabs;          /* spans cut into blocks */
+    uint64_t large;          /* blocks that are a span by themselves */
+    uint64_t orphans;        /* slabs whose owner has left or died, waiting to be adopted */
+    uint64_t owners;         /* threads that allocate from the section now */
+    uint64_t processes;      /* processes attached for writing now; 1 for a private heap */
+    uint64_t attaches;       /* how often a process has attached for writing since the section was made */
+    uint64_t unit_bytes;     /* the smallest span */
+    uint64_t address;        /* where the section lies in every process */
+    uint64_t units_address;  /* where its blocks begin */
+    uint32_t read_only;      /* 1: this handle may only read */
+    uint32_t shared;         /* 1: a shared heap */
 } cairn_stats;
 
 /*
@@ -431,12 +435,12 @@ typedef struct cairn_stats {
 CAIRN_API int cairn_stats_get(cairn_heap *heap, cairn_stats *ret_stats);
 
 typedef enum cairn_span_kind {
-    CAIRN_SPAN_FREE = 0,  /* units that belong to no heap */
-    CAIRN_SPAN_SLAB = 1,  /* cut into equal blocks, and owned by a thread */
-    CAIRN_SPAN_ORPHAN = 2,/* such a slab without an owner */
-    CAIRN_SPAN_LARGE = 3, /* one block */
-    CAIRN_SPAN_BUSY = 4,  /* being taken or given back just now */
-    CAIRN_SPAN_OTHER = 5  /* of another heap in the same section */
+    CAIRN_SPAN_FREE = 0,   /* units that belong to no heap */
+    CAIRN_SPAN_SLAB = 1,   /* cut into equal blocks, and owned by a thread */
+    CAIRN_SPAN_ORPHAN = 2, /* such a slab without an owner */
+    CAIRN_SPAN_LARGE = 3,  /* one block */
+    CAIRN_SPAN_BUSY = 4,   /* being taken or given back just now */
+    CAIRN_SPAN_OTHER = 5   /* of another heap in the same section */
 } cairn_span_kind;
 
 typedef struct cairn_span {
@@ -450,8 +454,8 @@ typedef struct cairn_span {
 } cairn_span;
 
 /*
- * Walks the heap's section in address order: span is called for each span up to the highest ever used, and block (may be
- * NULL) for each live block in it, until one of them returns other than 0, which is then returned. Runs beside
+ * Walks the heap's section in address order: span is called for each span up to the highest ever used, and block (may
+ * be NULL) for each live block in it, until one of them returns other than 0, which is then returned. Runs beside
  * allocation: what it tells may be a moment old, but every address it tells is mapped memory of the section. Neither
  * callback may allocate from or free to this heap.
  */

@@ -137,8 +137,7 @@ CAIRN_API void cairn_free(struct cairn_heap *heap, void *block)
 {
     struct bins *bins = thread_bins(heap);
     bool noticed;
-    if (LIKELY(bins_are_current(bins, &heap->core)) &&
-        LIKELY(core_free_local(&heap->core, bins, block, &noticed))) {
+    if (LIKELY(bins_are_current(bins, &heap->core)) && LIKELY(core_free_local(&heap->core, bins, block, &noticed))) {
         if (UNLIKELY(noticed))
             core_slab_noticed(bins, block);
         return;

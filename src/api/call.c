@@ -7,8 +7,8 @@
  *     call     busy = 1;  compiler fence;   life as made?  then work;   busy = 0
  *     lock     life = 0;  barrier in every running thread;              wait until every busy is 0
  *
- * Either the call sees that life is 0 and waits, or the locker sees that it is busy: the barrier makes it impossible that
- * both look before the other has stored. (Dice, Huang, Yang: Asymmetric Dekker Synchronization, 2001.)
+ * Either the call sees that life is 0 and waits, or the locker sees that it is busy: the barrier makes it impossible
+ * that both look before the other has stored. (Dice, Huang, Yang: Asymmetric Dekker Synchronization, 2001.)
  */
 #include <errno.h>
 

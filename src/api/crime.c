@@ -39,8 +39,8 @@ void crime_report(struct cairn_heap *heap, const char *call, const void *block, 
         break;
     case CRIME_INTERIOR:
         snprintf(line, sizeof line, "cairn: %s: %s of %p: an interior pointer, %llu bytes into the block at %p", label,
-                 call, block,
-                 (unsigned long long)((const unsigned char *)block - (const unsigned char *)place.block), place.block);
+                 call, block, (unsigned long long)((const unsigned char *)block - (const unsigned char *)place.block),
+                 place.block);
         break;
     case CRIME_WRONG_HEAP:
         snprintf(line, sizeof line, "cairn: %s: %s of %p: wrong heap, the block belongs to heap %u of this section",

@@ -41,12 +41,12 @@ static uint64_t heap_options_of(uint64_t flags)
 {
     return ((flags & CAIRN_EXACT_SIZES) != 0 ? HEAP_EXACT_SIZES : 0) |
            ((flags & CAIRN_LOCKABLE) != 0 ? HEAP_LOCKABLE : 0) |
-           ((flags & CAIRN_UNSERIALIZED) != 0 ? HEAP_UNSERIALIZED : 0) |
-           ((flags & CAIRN_BOUND) != 0 ? HEAP_BOUND : 0);
+           ((flags & CAIRN_UNSERIALIZED) != 0 ? HEAP_UNSERIALIZED : 0) | ((flags & CAIRN_BOUND) != 0 ? HEAP_BOUND : 0);
 }
 
 /* A handle for a heap record; process_lock is held. */
-static struct cairn_heap *handle_for(struct attachment *attachment, uint32_t number, const struct cairn_options *options)
+static struct cairn_heap *handle_for(struct attachment *attachment, uint32_t number,
+                                     const struct cairn_options *options)
 {
     struct cairn_heap *heap = handle_take();
     if (heap == NULL)
@@ -177,7 +177,8 @@ static int commit_start(struct cairn_heap *heap, const struct cairn_options *opt
     struct bins *bins = call_begin(heap, "create");
     if (bins == NULL)
         return cairn_last_errno();
-    /* Of a shared heap's start the bookkeeping is a part: what of it is committed counts, and near bytes_max all of it. */
+    /* Of a shared heap's start the bookkeeping is a part: what of it is committed counts, and near bytes_max all of it.
+     */
     uint64_t bytes_start = options->bytes_start;
     bool whole = heap->attachment->is_shared && heap->core.number == SHARED_HEAP;
     if (whole) {
@@ -391,7 +392,8 @@ static int create_named(struct cairn_heap **ret_heap, const struct cairn_options
         if (error == -ENOMEM)
             (void)directory_space(directory, &bytes, &bytes_free);
         if (bytes != 0)
-            return error_set(error, "%s: cannot commit its first pages or map %llu MiB: %s has %llu KiB free of %llu KiB",
+            return error_set(error,
+                             "%s: cannot commit its first pages or map %llu MiB: %s has %llu KiB free of %llu KiB",
                              name, (unsigned long long)(params->bytes_max >> 20), directory,
                              (unsigned long long)(bytes_free >> 10), (unsigned long long)(bytes >> 10));
         return error_set(error == -ENOSPC ? -EINVAL : error, "%s: cannot be made: %s", name,
@@ -668,8 +670,7 @@ CAIRN_API int cairn_heap_create(struct cairn_heap **ret_heap, const struct cairn
     if (wanted.parent != NULL && wanted.parent->state != HEAP_OPEN)
         crime_closed(wanted.parent, "create");
     if (wanted.parent != NULL && wanted.parent->attachment->is_shared) {
-        if (wanted.memory != NULL || wanted.calls != NULL ||
-            (wanted.flags & ~(CAIRN_EXACT_SIZES | CAIRN_BOUND)) != 0)
+        if (wanted.memory != NULL || wanted.calls != NULL || (wanted.flags & ~(CAIRN_EXACT_SIZES | CAIRN_BOUND)) != 0)
             return error_set(-EINVAL, "a child takes its parent's memory and is opened by its parent");
         struct cairn_heap *heap;
         error = create_child(&heap, &wanted);

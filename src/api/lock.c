@@ -4,8 +4,8 @@
  *
  *     bits 63..36 generation of the record    31..16 owner    0 somebody waits
  *
- * The low half is the futex word. An owner record's generation changes when it is free again, after its owner left or was
- * recovered: so a word whose owner record has another generation names one who died (or left) with the lock.
+ * The low half is the futex word. An owner record's generation changes when it is free again, after its owner left or
+ * was recovered: so a word whose owner record has another generation names one who died (or left) with the lock.
  */
 #include <errno.h>
 

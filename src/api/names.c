@@ -192,8 +192,8 @@ void heap_file_unlink(const struct attachment *attachment)
 /* ---------------------------------------------------------------- addresses */
 
 /*
- * Slots of 1 GiB from 0x4000_0000_0000 to 0x5500_0000_0000: free in every kind of program but those under TSan and MSan,
- * for which CAIRN_ADDRESS=0x550000000000 gives the one window that is free there too.
+ * Slots of 1 GiB from 0x4000_0000_0000 to 0x5500_0000_0000: free in every kind of program but those under TSan and
+ * MSan, for which CAIRN_ADDRESS=0x550000000000 gives the one window that is free there too.
  */
 #define WINDOW_BEGIN UINT64_C(0x400000000000)
 #define WINDOW_END UINT64_C(0x550000000000)

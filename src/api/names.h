@@ -18,8 +18,9 @@ int directory_get(const char *wanted, bool create, char ret_directory[DIRECTORY_
 bool is_no_file(int error);
 
 /*
- * A section on a disk that was open when the system went down is not believed: its pages are of no one moment. Whoever opens
- * one for writing marks it as open, on the disk too, before anything changes; the last to close it marks it clean.
+ * A section on a disk that was open when the system went down is not believed: its pages are of no one moment. Whoever
+ * opens one for writing marks it as open, on the disk too, before anything changes; the last to close it marks it
+ * clean.
  */
 void section_mark_open(struct section *section);
 void section_mark_clean(struct section *section);

@@ -71,8 +71,8 @@ void pool_give(void *memory, size_t bytes)
 
 /*
  * Bins of an owner that a heap has for itself stand in the tables of all threads that used the heap, and those are not
- * told when it ends. So such memory is used again only as such bins: a table that still leads there finds bins, of no heap
- * or of another one, and those of another one are right for whoever asks for that heap.
+ * told when it ends. So such memory is used again only as such bins: a table that still leads there finds bins, of no
+ * heap or of another one, and those of another one are right for whoever asks for that heap.
  */
 static struct bins *freed_bins;
 

@@ -39,8 +39,8 @@ static void parent_after_fork(void)
 }
 
 /*
- * A heap's lock that the forking thread held is the child's one thread's now. One that another thread held was copied in
- * the middle of a call of a thread that is not here: its owner is recovered like any that died.
+ * A heap's lock that the forking thread held is the child's one thread's now. One that another thread held was copied
+ * in the middle of a call of a thread that is not here: its owner is recovered like any that died.
  */
 static void lock_after_fork(struct cairn_heap *heap)
 {
@@ -214,8 +214,7 @@ static bool seize(void *arg, uint32_t process)
 {
     struct seizing *seizing = arg;
     const struct attachment *attachment = seizing->attachment;
-    return process != attachment->process &&
-           liveness_probe(attachment->section.file, LIVENESS_OFFSET + process) == 0 &&
+    return process != attachment->process && liveness_probe(attachment->section.file, LIVENESS_OFFSET + process) == 0 &&
            liveness_take(&seizing->liveness, attachment->section.file, LIVENESS_OFFSET + process) == 0;
 }
 

@@ -20,11 +20,11 @@ struct attachment {
     struct attachment *next;
     struct thread_owner *owners; /* of threads of this process */
     struct liveness liveness;
-    uint32_t process;            /* number of our record in the section; 0: none yet (or a fork made us another) */
+    uint32_t process; /* number of our record in the section; 0: none yet (or a fork made us another) */
     uint32_t handles;
     bool is_shared;
-    bool is_process_section;     /* where private heaps live that have no section of their own */
-    bool needs_recovery;         /* forked: the owners of the parent's other threads are dead here */
+    bool is_process_section; /* where private heaps live that have no section of their own */
+    bool needs_recovery;     /* forked: the owners of the parent's other threads are dead here */
     char name[CAIRN_NAME_MAX + 1];
     char directory[DIRECTORY_BYTES];
 };
@@ -52,8 +52,8 @@ enum heap_state {
 /* Who allocates in a heap: each thread by its own owner record, or all by one. */
 enum heap_mode {
     MODE_THREADS = 0,
-    MODE_LOCKED = 1,       /* one owner, and every call under the heap's lock: small heaps, where slabs that idle threads
-                              hold would be most of it */
+    MODE_LOCKED = 1, /* one owner, and every call under the heap's lock: small heaps, where slabs that idle threads
+                        hold would be most of it */
     MODE_UNSERIALIZED = 2, /* one owner, no lock: the caller sees to it */
 };
 

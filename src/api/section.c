@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Sections by themselves: the section floor with names and reasons. A named one is the same kind of file as a heap's, with
- * commit bits in front of the user's bytes and no tables; each process has one full view of it, shared by its handles.
+ * Sections by themselves: the section floor with names and reasons. A named one is the same kind of file as a heap's,
+ * with commit bits in front of the user's bytes and no tables; each process has one full view of it, shared by its
+ * handles.
  */
 #include <errno.h>
 #include <string.h>
@@ -99,8 +100,8 @@ static int create_named(struct cairn_section **ret_section, const struct cairn_o
         return error;
     }
     if (options->bytes_start != 0)
-        error = section_commit(&creation.section->section, creation.section->section.units_offset,
-                               options->bytes_start);
+        error =
+            section_commit(&creation.section->section, creation.section->section.units_offset, options->bytes_start);
     if (error == 0)
         error = file_publish(creation.section->section.file, directory, options->name);
     if (error < 0) {
@@ -128,8 +129,7 @@ static int open_locked(struct cairn_section **ret_section, const char *name, con
     if (error == 0 && header.heaps_max != 0)
         error = error_set(-EPROTO, "%s: a heap, not a section by itself", name);
     struct cairn_section *section = open_sections;
-    while (section != NULL &&
-           (section->section.device != status.device || section->section.inode != status.inode))
+    while (section != NULL && (section->section.device != status.device || section->section.inode != status.inode))
         section = section->next;
     if (error == 0 && section != NULL) {
         file_close(file);
@@ -289,7 +289,8 @@ CAIRN_API int cairn_section_decommit(struct cairn_section *section, uint64_t off
                      : 0;
 }
 
-/* No call of the system says "contents not wanted" of shared memory; for private memory one does, and it reads as zero. */
+/* No call of the system says "contents not wanted" of shared memory; for private memory one does, and it reads as zero.
+ */
 CAIRN_API int cairn_section_reset(struct cairn_section *section, uint64_t offset, uint64_t bytes)
 {
     int error = check_change(section, offset, bytes);

@@ -133,8 +133,7 @@ static struct thread_owner *find_owner(const struct thread *thread, const struct
 static void no_record(const struct attachment *attachment, int error)
 {
     uint64_t bytes, bytes_free;
-    if (error == -ENOMEM && attachment->is_shared &&
-        directory_space(attachment->directory, &bytes, &bytes_free) == 0)
+    if (error == -ENOMEM && attachment->is_shared && directory_space(attachment->directory, &bytes, &bytes_free) == 0)
         error_set(error, "%s: no memory for this thread's record: %s has %llu KiB free of %llu KiB", attachment->name,
                   attachment->directory, (unsigned long long)(bytes_free >> 10), (unsigned long long)(bytes >> 10));
     else
@@ -189,8 +188,8 @@ struct thread_owner *thread_owner_get(struct attachment *attachment)
 }
 
 /*
- * A handle is for one life of its heap. 0: that is the heap's life now; 1: the heap is stopped for a moment; negative: it
- * was destroyed. A reset by another process moves the handle on.
+ * A handle is for one life of its heap. 0: that is the heap's life now; 1: the heap is stopped for a moment; negative:
+ * it was destroyed. A reset by another process moves the handle on.
  */
 static int check_life(struct cairn_heap *heap)
 {

@@ -11,9 +11,9 @@
 enum {
     CLASS_COUNT = 72,
     CLASS_BYTES_MAX = 32 << 10,
-    CLASS_LINEAR_MAX = 256,     /* steps of 16 up to here */
-    CLASS_TABLE_MAX = 1024,     /* sizes up to here are looked up */
-    SLAB_BLOCKS_MAX = 4096,     /* 64 KiB of 16 bytes */
+    CLASS_LINEAR_MAX = 256, /* steps of 16 up to here */
+    CLASS_TABLE_MAX = 1024, /* sizes up to here are looked up */
+    SLAB_BLOCKS_MAX = 4096, /* 64 KiB of 16 bytes */
     SLAB_WORDS_MAX = SLAB_BLOCKS_MAX / 64,
 };
 
@@ -55,28 +55,41 @@ struct slab_geometry {
 };
 
 /*
- * Where sizes are exact, each block's slack (granted minus requested bytes) stands behind the slab's last block, in this
- * many bytes.
+ * Where sizes are exact, each block's slack (granted minus requested bytes) stands behind the slab's last block, in
+ * this many bytes.
  */
 ALWAYS_INLINE uint32_t slack_width(uint32_t block_bytes)
 {
     return block_bytes < 2048 ? 1 : 2;
 }
 
-/* At least four blocks to a slab (two of those that are larger than a unit), and at most an eighth of it unused. */
+/*
+ * At least four blocks to a slab (two of those that are larger than a unit). Units of the largest size: as few as leave
+ * at most an eighth of the slab unused, since blocks in the first unit are freed fastest. Smaller units are of small
+ * sections, where room matters: as few of up to eight as leave at most a thirty-second unused, or else those that leave
+ * least.
+ */
 ALWAYS_INLINE struct slab_geometry slab_geometry_of(uint32_t size_class, uint32_t unit_shift, bool exact)
 {
-    struct slab_geometry geometry = {.block_bytes = class_bytes(size_class), .span_units = 1};
+    uint32_t block_bytes = class_bytes(size_class);
     uint32_t unit_bytes = 1u << unit_shift;
-    uint32_t blocks_min = geometry.block_bytes > unit_bytes ? 2 : 4;
-    for (;; geometry.span_units++) {
-        uint32_t bytes = geometry.span_units << unit_shift;
-        uint32_t each = geometry.block_bytes + (exact ? slack_width(geometry.block_bytes) : 0);
-        geometry.blocks = bytes / each;
-        uint32_t unused = bytes - geometry.blocks * each;
-        if (geometry.blocks >= blocks_min && unused * 8 <= bytes)
-            return geometry;
+    uint32_t blocks_min = block_bytes > unit_bytes ? 2 : 4;
+    uint32_t each = block_bytes + (exact ? slack_width(block_bytes) : 0);
+    uint32_t allowed = unit_shift == 16 ? 8 : 32; /* one part in so many may be unused */
+    struct slab_geometry best = {0};
+    uint64_t least = UINT64_MAX; /* unused bytes of the best, for each unit of a million */
+    for (uint32_t units = 1; units <= 8 || best.blocks == 0; units++) {
+        uint32_t bytes = units << unit_shift;
+        uint32_t blocks = bytes / each;
+        uint64_t unused = bytes - blocks * each;
+        if (blocks < blocks_min || (unused << 20) / units >= least)
+            continue;
+        least = (unused << 20) / units;
+        best = (struct slab_geometry){.block_bytes = block_bytes, .span_units = units, .blocks = blocks};
+        if (unused * allowed <= bytes)
+            break;
     }
+    return best;
 }
 
 #endif

@@ -18,7 +18,8 @@ static struct span_image *no_slab(void)
 /* ================================================================ exact sizes */
 
 /* Of heaps with exact sizes: records what was asked for. The slack is a hint for cairn_size alone. */
-static void set_exact(const struct section *section, uint32_t unit, struct span_image *slab, const void *block, size_t size)
+static void set_exact(const struct section *section, uint32_t unit, struct span_image *slab, const void *block,
+                      size_t size)
 {
     unsigned char *first = section_unit(section, unit);
     uint64_t inside = (uint64_t)((const unsigned char *)block - first);
@@ -269,7 +270,8 @@ static bool claim_from_ring(struct bins *bins, uint32_t size_class, int *ret_err
         left--;
         uint32_t unit = ring_pop(&bins->rings[size_class]);
         struct span_image *slab = section_span(owner->section, unit);
-        if (slab_is_mine(bins, unit) && load_relaxed(&slab->size_class) == size_class && load_relaxed(&slab->listed) == SPAN_LISTED)
+        if (slab_is_mine(bins, unit) && load_relaxed(&slab->size_class) == size_class &&
+            load_relaxed(&slab->listed) == SPAN_LISTED)
             use_slab(bin, owner, unit, slab);
     }
 }
@@ -303,8 +305,8 @@ void core_slab_noticed(struct bins *bins, const void *block)
 /* ---------------------------------------------------------------- frees from elsewhere */
 
 /*
- * Lists the slab at a unit when it is this owner's and this heap's, unlisted, and others have freed blocks of it. Slabs of
- * its other heaps are not touched: a private heap may be ended by a thread that is in no other call on it.
+ * Lists the slab at a unit when it is this owner's and this heap's, unlisted, and others have freed blocks of it. Slabs
+ * of its other heaps are not touched: a private heap may be ended by a thread that is in no other call on it.
  */
 static void look_at_unit(struct bins *bins, uint32_t unit)
 {
@@ -333,8 +335,7 @@ static bool look_at_news(struct bins *bins, uint32_t first)
         if (word == bins->word)
             look_at_unit(bins, unit);
         else
-            of_others = of_others ||
-                        (unit_state_of(word) == UNIT_SLAB && unit_owner_of(word) == bins->owner->number);
+            of_others = of_others || (unit_state_of(word) == UNIT_SLAB && unit_owner_of(word) == bins->owner->number);
     }
     return of_others;
 }
@@ -434,8 +435,7 @@ static void orphan_slab(struct core_owner *owner, uint32_t unit, uint64_t word)
     slab_normalise(slab);
     fetch_add_relaxed(&section_heap(section, unit_heap_of(word))->orphans, 1); /* rather too many than too few */
     step();
-    store_release(&section->unit_words[unit],
-                  unit_word(UNIT_ORPHAN, 0, unit_heap_of(word), unit_low_of(word)));
+    store_release(&section->unit_words[unit], unit_word(UNIT_ORPHAN, 0, unit_heap_of(word), unit_low_of(word)));
 }
 
 /* ---------------------------------------------------------------- new slabs */
@@ -558,15 +558,17 @@ static int refill(struct bins *bins, struct core_heap *heap, uint32_t size_class
 }
 
 /*
- * When there is no memory for another slab: a larger block that a slab of this owner has free, so aligned; where sizes are
- * exact, as far as the slack can be told.
+ * When there is no memory for another slab: a larger block that a slab of this owner has free, so aligned; where sizes
+ * are exact, as far as the slack can be told.
  */
 static struct bin *borrow(struct bins *bins, struct core_heap *heap, uint32_t size_class, size_t alignment, size_t size)
 {
     for (uint32_t c = size_class + 1; c < CLASS_COUNT && class_bytes(c) <= heap->slab_max; c++) {
         int refused = 0;
-        bool told = !heap->exact || class_bytes(c) - size <= (slack_width(class_bytes(c)) == 1 ? UINT8_MAX : UINT16_MAX);
-        if (told && class_bytes(c) % alignment == 0 && (load_relaxed(&bins->bin[c].slab->claim) != 0 || claim_from_ring(bins, c, &refused)))
+        bool told =
+            !heap->exact || class_bytes(c) - size <= (slack_width(class_bytes(c)) == 1 ? UINT8_MAX : UINT16_MAX);
+        if (told && class_bytes(c) % alignment == 0 &&
+            (load_relaxed(&bins->bin[c].slab->claim) != 0 || claim_from_ring(bins, c, &refused)))
             return &bins->bin[c];
     }
     return NULL;
@@ -602,7 +604,8 @@ static uint64_t large_units(const struct section *section, uint64_t bytes)
 /* Usable bytes of a large block: whole pages where memory is committed by the page. */
 static uint64_t large_bytes(const struct section *section, uint64_t size)
 {
-    uint64_t step = section->commit_bits != NULL ? UINT64_C(1) << section->page_shift : UINT64_C(1) << section->unit_shift;
+    uint64_t step =
+        section->commit_bits != NULL ? UINT64_C(1) << section->page_shift : UINT64_C(1) << section->unit_shift;
     return align_up(size, min_u64(step, UINT64_C(1) << section->unit_shift));
 }
 
@@ -960,8 +963,8 @@ enum core_crime core_free(struct bins *bins, struct core_heap *heap, void *block
         return CRIME_NONE;
     }
     set_hand(owner, HAND_FREE, section_ref(owner->section, block), heap);
-    /* The heap may have been destroyed since the bins were looked at: whoever destroys it reads the hands after a barrier
-     * that follows its store to life, so either it sees this hand, or this load sees its store. */
+    /* The heap may have been destroyed since the bins were looked at: whoever destroys it reads the hands after a
+     * barrier that follows its store to life, so either it sees this hand, or this load sees its store. */
     enum core_crime crime = load_relaxed(heap->life) != load_relaxed(&heap->life_made) && heap->guard == 0
                                 ? CRIME_DESTROYED
                                 : free_elsewhere(owner, &place);
@@ -1016,8 +1019,7 @@ int owner_claim(struct core_owner *ret_owner, struct section *section, const str
             return -EAGAIN;
         struct owner_image *image = section_owner(section, number);
         if (number > load_acquire(&section->image->owners_end)) {
-            int error =
-                section_commit_record(section, image, sizeof *image, &section->image->owners_end, number - 1);
+            int error = section_commit_record(section, image, sizeof *image, &section->image->owners_end, number - 1);
             if (error < 0)
                 return error;
         }
@@ -1076,7 +1078,8 @@ static int claim_heap_from(struct section *section, uint32_t first, const struct
         image->parent = params->parent;
         image->creator_generation = 0;
         if (params->process != 0)
-            image->creator_generation = record_generation_of(load_relaxed(&section_process(section, params->process)->word));
+            image->creator_generation =
+                record_generation_of(load_relaxed(&section_process(section, params->process)->word));
         store_relaxed(&image->bytes_kept, 0);
         store_relaxed(&image->children, 0);
         if (params->parent != 0)
@@ -1215,8 +1218,8 @@ void heap_kill(struct section *section, uint32_t process, uint32_t number)
 }
 
 /*
- * Whether a span belongs to a life of its heap that is over, and everybody knows: a heap that is stopped (life 0), or that
- * is being destroyed and whose barrier may not have passed (PENDING), is not dead yet.
+ * Whether a span belongs to a life of its heap that is over, and everybody knows: a heap that is stopped (life 0), or
+ * that is being destroyed and whose barrier may not have passed (PENDING), is not dead yet.
  */
 static bool is_dead(const struct section *section, uint64_t word)
 {

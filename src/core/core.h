@@ -2,15 +2,15 @@
 /*
  * core: allocation inside one section for an owner that it is given. No system calls, no globals, no thread-locals.
  *
- * Dictionary. A *bin* is a thread's own view of one heap's slabs of one class: the slab that it allocates from now and a
- * ring of others that may have free blocks. Bins are hints; the truth is in the image. A *claim* is the word of free bits
- * that the owner is allocating from.
+ * Dictionary. A *bin* is a thread's own view of one heap's slabs of one class: the slab that it allocates from now and
+ * a ring of others that may have free blocks. Bins are hints; the truth is in the image. A *claim* is the word of free
+ * bits that the owner is allocating from.
  *
  *     taken  = ready - bits in free[]            blocks live, claimed, or freed elsewhere and not yet drained
  *     frees_left = taken while the slab stands in a bin, 1 while it does not
  *
- * so one decrement on each local free finds both moments at which the owner must act: a full slab got a free block, or a
- * slab got empty.
+ * so one decrement on each local free finds both moments at which the owner must act: a full slab got a free block, or
+ * a slab got empty.
  *
  * Each operation commits with one store:
  *
@@ -21,8 +21,8 @@
  *     take a word       claim_index = k, claim = free[k], free[k] = 0    while claim is 0
  *     extend            free bits of [ready, n), then ready = n
  *
- * A bit may stand twice (in free and claim, or in free and elsewhere) between two stores of one owner, and for no longer
- * than until the next drain of its word or the end of the owner's recovery.
+ * A bit may stand twice (in free and claim, or in free and elsewhere) between two stores of one owner, and for no
+ * longer than until the next drain of its word or the end of the owner's recovery.
  */
 #ifndef CAIRN_CORE_CORE_H
 #define CAIRN_CORE_CORE_H
@@ -46,7 +46,7 @@ struct bin {
     struct span_image *slab;  /* never NULL: the empty slab when there is none */
     unsigned char *word_base; /* address of block 0 of the claimed word */
     uint32_t block_bytes;
-    uint32_t unit;            /* head unit of the slab */
+    uint32_t unit; /* head unit of the slab */
 };
 
 struct ring {
@@ -59,14 +59,14 @@ struct ring {
 /* One owner's bins for one heap. */
 struct bins {
     atomic_u64 check; /* life of the heap and key of the handle they were made for, see core_heap */
-    uint64_t word;  /* unit word of a slab that is mine and of this heap */
-    uint64_t record; /* the heap's record word: another one is another heap of that number */
+    uint64_t word;    /* unit word of a slab that is mine and of this heap */
+    uint64_t record;  /* the heap's record word: another one is another heap of that number */
     struct core_owner *owner;
     struct ring *rings; /* CLASS_COUNT of them; NULL until the first is needed */
     struct bins *next;  /* of the same bucket in owner->bins_by_heap */
     uint32_t heap;
-    uint32_t index;     /* of the handle they were last made current for */
-    atomic_u32 busy;    /* lockable heaps: the owner is in a call */
+    uint32_t index;  /* of the handle they were last made current for */
+    atomic_u32 busy; /* lockable heaps: the owner is in a call */
     struct bin bin[CLASS_COUNT];
 };
 
@@ -79,7 +79,7 @@ struct core_owner {
     const struct core_memory *memory;
     uint32_t number;
     uint32_t process;
-    uint32_t scan_cursor;   /* where the rotating look for frees without news goes on */
+    uint32_t scan_cursor; /* where the rotating look for frees without news goes on */
     uint32_t orphan_cursor;
     uint32_t destroys_seen; /* of the image's count: another value means that this owner may hold what is dead */
     struct bins *bins_by_heap[BINS_BUCKETS];
@@ -93,14 +93,14 @@ struct core_heap {
     unsigned char *units;
     atomic_u64 *unit_words;
     unsigned char *spans;
-    atomic_u32 local_end;   /* units below are looked up by core_free_local; 0, or this process's copy of units_end,
-                               refreshed on slow paths: it only grows */
-    uint32_t index;         /* of the handle, in each thread's table of bins */
-    uint32_t number;        /* in the section */
+    atomic_u32 local_end; /* units below are looked up by core_free_local; 0, or this process's copy of units_end,
+                             refreshed on slow paths: it only grows */
+    uint32_t index;       /* of the handle, in each thread's table of bins */
+    uint32_t number;      /* in the section */
     uint32_t slab_max;
-    atomic_u32 life_made;   /* the life that this handle is for; a reset by another process moves it on */
-    uint64_t word_made;     /* the heap's record then: another generation means that the heap was destroyed */
-    bool exact;             /* sizes are exact */
+    atomic_u32 life_made; /* the life that this handle is for; a reset by another process moves it on */
+    uint64_t word_made;   /* the heap's record then: another generation means that the heap was destroyed */
+    bool exact;           /* sizes are exact */
     struct section *section;
     struct heap_image *image;
 };
@@ -110,26 +110,26 @@ struct core_heap {
 /* What was found wrong with a pointer that was handed in. */
 enum core_crime {
     CRIME_NONE = 0,
-    CRIME_FOREIGN,      /* outside the section's units */
-    CRIME_UNALLOCATED,  /* in memory that holds no block */
-    CRIME_INTERIOR,     /* inside a block, not at its beginning */
-    CRIME_FREED,        /* a block that is free already */
-    CRIME_WRONG_HEAP,   /* a block of another heap of this section */
-    CRIME_STALE,        /* a block of an earlier life of the heap */
-    CRIME_DESTROYED,    /* no crime: another process destroyed the heap in this moment */
+    CRIME_FOREIGN,     /* outside the section's units */
+    CRIME_UNALLOCATED, /* in memory that holds no block */
+    CRIME_INTERIOR,    /* inside a block, not at its beginning */
+    CRIME_FREED,       /* a block that is free already */
+    CRIME_WRONG_HEAP,  /* a block of another heap of this section */
+    CRIME_STALE,       /* a block of an earlier life of the heap */
+    CRIME_DESTROYED,   /* no crime: another process destroyed the heap in this moment */
 };
 
 /* Where a pointer leads. */
 struct core_place {
     enum core_crime crime;
-    uint32_t unit;  /* head unit of the span */
+    uint32_t unit; /* head unit of the span */
     uint32_t heap;
-    uint64_t word;  /* unit word of the head */
+    uint64_t word; /* unit word of the head */
     struct span_image *span;
     uint32_t index; /* of the block in its slab */
     uint64_t bytes; /* usable; exactly what was asked for where sizes are exact */
     uint64_t bytes_granted;
-    void *block;    /* the block that the pointer lies in, when there is one */
+    void *block; /* the block that the pointer lies in, when there is one */
 };
 
 extern const struct span_image core_no_slab;
@@ -172,9 +172,10 @@ ALWAYS_INLINE void *core_alloc_claimed(struct bin *bin)
 }
 
 /*
- * Frees a block of a slab that is this owner's, in one unit, and of the right heap; false when it is anything else, or a
- * crime: then nothing has changed. *ret_noticed tells that the owner must look at the slab. Only for units of the largest
- * size: the view of a heap with smaller ones has local_end 0, and core_free does the same with variables for constants.
+ * Frees a block of a slab that is this owner's, in one unit, and of the right heap; false when it is anything else, or
+ * a crime: then nothing has changed. *ret_noticed tells that the owner must look at the slab. Only for units of the
+ * largest size: the view of a heap with smaller ones has local_end 0, and core_free does the same with variables for
+ * constants.
  */
 ALWAYS_INLINE bool core_free_local(const struct core_heap *heap, const struct bins *bins, const void *block,
                                    bool *ret_noticed)
@@ -247,24 +248,25 @@ int heap_keep(struct core_owner *owner, struct core_heap *heap, uint64_t bytes_s
 void heap_view_init(struct core_heap *ret_heap, struct section *section, uint32_t number);
 
 /*
- * Frees all spans of a private heap, whoever owns them, and changes its life. Requires that no other call on the heap is
- * running. heap_end also gives the record back.
+ * Frees all spans of a private heap, whoever owns them, and changes its life. Requires that no other call on the heap
+ * is running. heap_end also gives the record back.
  */
 void heap_clear(struct core_owner *owner, struct core_heap *heap);
 void heap_end(struct core_owner *owner, struct core_heap *heap);
 
 /*
- * Ends a heap of a section that others work in, by an owner of that process: the first half changes its life, so that no
- * call that begins afterwards finds it; the caller then lets a barrier pass through all processes and recovers the dead;
- * the second half frees the record and what nobody living holds. Living owners give up their slabs on their next slow path.
+ * Ends a heap of a section that others work in, by an owner of that process: the first half changes its life, so that
+ * no call that begins afterwards finds it; the caller then lets a barrier pass through all processes and recovers the
+ * dead; the second half frees the record and what nobody living holds. Living owners give up their slabs on their next
+ * slow path.
  */
 void heap_kill(struct section *section, uint32_t process, uint32_t number);
 void heap_sweep(struct section *section, uint32_t by, uint32_t number);
 
 /*
- * Resets a heap of a section that others work in. begin stops it (calls that begin now wait) and names the owner's hand;
- * after a barrier finish looks whether others hold any of it: then false, and it goes on as before; else the store of its
- * next life frees every block.
+ * Resets a heap of a section that others work in. begin stops it (calls that begin now wait) and names the owner's
+ * hand; after a barrier finish looks whether others hold any of it: then false, and it goes on as before; else the
+ * store of its next life frees every block.
  */
 void heap_reset_begin(struct core_owner *owner, struct core_heap *heap);
 bool heap_reset_finish(struct core_owner *owner, struct core_heap *heap);

@@ -126,7 +126,8 @@ static void check_bits(struct check *check, const struct core_span *span)
     uint32_t claimed_word = (uint32_t)(index & CLAIM_WORD_MASK);
     bool steady = check->exact || span->state == UNIT_ORPHAN;
     if (claimed_word >= SLAB_WORDS_MAX || claimed_word * 64 >= span->blocks + 63) {
-        FIND(check, "unit %u: the claim lies in word %u of a slab of %u blocks", span->unit, claimed_word, span->blocks);
+        FIND(check, "unit %u: the claim lies in word %u of a slab of %u blocks", span->unit, claimed_word,
+             span->blocks);
         return;
     }
     if (span->state == UNIT_ORPHAN && claim != 0)
@@ -156,8 +157,8 @@ static void check_span(struct check *check, struct core_span *span, uint64_t wor
         span->units = 1;
         return;
     }
-    /* A header is complete before its word: one that is read again after the word and still impossible is no accident of
-     * a span that ended and another that began in the same place. */
+    /* A header is complete before its word: one that is read again after the word and still impossible is no accident
+     * of a span that ended and another that began in the same place. */
     bool possible = read_header(section, span);
     for (uint32_t again = 0; !possible && again < 10; again++) {
         if (load_acquire(&section->unit_words[span->unit]) != word)
@@ -188,8 +189,8 @@ static void check_span(struct check *check, struct core_span *span, uint64_t wor
     if (span->state != UNIT_LARGE) {
         struct slab_geometry geometry = {0};
         uint32_t size_class = load_relaxed(&span->header->size_class);
-        bool exact = heap != 0 && heap <= section->heaps_max &&
-                     (section_heap(section, heap)->options & HEAP_EXACT_SIZES) != 0;
+        bool exact =
+            heap != 0 && heap <= section->heaps_max && (section_heap(section, heap)->options & HEAP_EXACT_SIZES) != 0;
         if (size_class < CLASS_COUNT)
             geometry = slab_geometry_of(size_class, section->unit_shift, exact);
         if (geometry.block_bytes != span->block_bytes || geometry.blocks != span->blocks ||
@@ -217,8 +218,9 @@ static void check_tail(struct check *check, uint32_t unit, uint64_t word)
     uint32_t head = unit_low_of(word);
     uint64_t head_word = head < unit ? load_acquire(&section->unit_words[head]) : 0;
     enum unit_state state = unit_state_of(head_word);
-    bool valid = head < unit && (state == UNIT_TAKEN || state == UNIT_FREEING ||
-                                 (has_header(state) && unit - head < load_acquire(&section_span(section, head)->span_units)));
+    bool valid =
+        head < unit && (state == UNIT_TAKEN || state == UNIT_FREEING ||
+                        (has_header(state) && unit - head < load_acquire(&section_span(section, head)->span_units)));
     if (!valid && check->exact)
         FIND(check, "unit %u: the tail of a span that does not reach it", unit);
 }

@@ -29,7 +29,8 @@ uint32_t slab_drain(const struct section *section, uint32_t unit, struct span_im
 int32_t slab_take_word(struct span_image *slab);
 
 /*
- * Of the owner: puts more blocks into free, of a word's worth or a page's. 0: all were ready before; negative: no memory.
+ * Of the owner: puts more blocks into free, of a word's worth or a page's. 0: all were ready before; negative: no
+ * memory.
  */
 int slab_extend(struct section *section, uint32_t unit, struct span_image *slab);
 

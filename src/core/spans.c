@@ -9,9 +9,9 @@
  *     |K  |T  |T  |               |F  |F  |F  |  the head last
  *     |L  |T  |T  |  <- the head's store: commits the span
  *
- * K TAKEN, T TAIL, L LARGE or SLAB, Fr FREEING, F FREE. Killed before the committing store of a take, recovery frees the
- * TAILs whose head is still K, then the Ks; killed after that of a free, recovery goes on freeing. A TAIL never outlives
- * its head.
+ * K TAKEN, T TAIL, L LARGE or SLAB, Fr FREEING, F FREE. Killed before the committing store of a take, recovery frees
+ * the TAILs whose head is still K, then the Ks; killed after that of a free, recovery goes on freeing. A TAIL never
+ * outlives its head.
  */
 #include "core/spans.h"
 
@@ -44,8 +44,8 @@ static void uncharge_up_to(struct section *section, uint32_t heap, uint32_t last
 }
 
 /*
- * While a heap's counter and its units differ, the owner at work says so: what it is killed in is counted again. The count
- * of charges tells a recount that somebody worked beside it.
+ * While a heap's counter and its units differ, the owner at work says so: what it is killed in is counted again. The
+ * count of charges tells a recount that somebody worked beside it.
  */
 static void begin_charging(struct section *section, uint32_t by, uint32_t heap)
 {
@@ -173,8 +173,8 @@ static bool take_all(struct section *section, uint32_t unit, uint32_t units, uin
     return true;
 }
 
-static int take_charged(struct core_owner *owner, const struct core_heap *heap, uint32_t units, uint64_t alignment_bytes,
-                        struct span_taken *ret_span)
+static int take_charged(struct core_owner *owner, const struct core_heap *heap, uint32_t units,
+                        uint64_t alignment_bytes, struct span_taken *ret_span)
 {
     struct section *section = owner->section;
     struct section_image *image = section->image;
@@ -285,7 +285,8 @@ static bool take_behind(struct core_owner *owner, const struct core_heap *heap, 
     return taken;
 }
 
-bool span_extend(struct core_owner *owner, const struct core_heap *heap, uint32_t head, uint32_t units, uint32_t units_new)
+bool span_extend(struct core_owner *owner, const struct core_heap *heap, uint32_t head, uint32_t units,
+                 uint32_t units_new)
 {
     struct section *section = owner->section;
     struct span_image *span = section_span(section, head);
@@ -366,7 +367,8 @@ uint64_t span_decommit(struct core_owner *owner, uint32_t first, uint32_t end)
         uint32_t run_end = unit;
         while (run_end < end) {
             uint64_t seen = load_relaxed(&section->unit_words[run_end]);
-            if (unit_state_of(seen) != UNIT_FREE || (seen & UNIT_FREE_USED) == 0 || !cas_acq_rel(&section->unit_words[run_end], &seen, taken_word))
+            if (unit_state_of(seen) != UNIT_FREE || (seen & UNIT_FREE_USED) == 0 ||
+                !cas_acq_rel(&section->unit_words[run_end], &seen, taken_word))
                 break;
             run_end++;
         }
@@ -374,8 +376,8 @@ uint64_t span_decommit(struct core_owner *owner, uint32_t first, uint32_t end)
             unit++;
             continue;
         }
-        /* Units smaller than a page share it with neighbours: only whole pages go, and then not all of it is zero. Nor is
-         * it where a page was not committed: somebody was killed giving it back. */
+        /* Units smaller than a page share it with neighbours: only whole pages go, and then not all of it is zero. Nor
+         * is it where a page was not committed: somebody was killed giving it back. */
         uint64_t offset = section->units_offset + ((uint64_t)unit << section->unit_shift);
         uint64_t bytes = (uint64_t)(run_end - unit) << section->unit_shift;
         uint64_t page = UINT64_C(1) << section->page_shift;

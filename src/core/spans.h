@@ -13,7 +13,8 @@ struct span_taken {
 };
 
 /*
- * Charges the heap and takes `units` consecutive FREE units, the first at a multiple of alignment_bytes. -EDQUOT: the heap's limit; -ENOSPC: the section has no such run; -ENOMEM: no memory for the unit words.
+ * Charges the heap and takes `units` consecutive FREE units, the first at a multiple of alignment_bytes. -EDQUOT: the
+ * heap's limit; -ENOSPC: the section has no such run; -ENOMEM: no memory for the unit words.
  */
 int span_take(struct core_owner *owner, const struct core_heap *heap, uint32_t units, uint64_t alignment_bytes,
               struct span_taken *ret_span);
@@ -41,8 +42,9 @@ bool span_extend(struct core_owner *owner, const struct core_heap *heap, uint32_
 void span_free(struct section *section, uint32_t by, uint32_t unit, uint32_t units, uint32_t heap);
 
 /*
- * Shortens a live span in place: the units that are to go are renamed to this owner's TAILs, then the store of span_units
- * commits, then they are freed. Killed in between, recovery finds TAILs of the dead that their head does not reach.
+ * Shortens a live span in place: the units that are to go are renamed to this owner's TAILs, then the store of
+ * span_units commits, then they are freed. Killed in between, recovery finds TAILs of the dead that their head does not
+ * reach.
  */
 void span_shorten(struct core_owner *owner, uint32_t heap, uint32_t head, uint32_t units, uint32_t units_new);
 
@@ -53,8 +55,8 @@ bool span_free_unit(struct section *section, uint32_t by, uint32_t unit, uint64_
 void span_free_tails(struct section *section, uint32_t by, uint32_t head, uint32_t first, uint32_t end);
 
 /*
- * Counts what a heap and its parents have, after an owner was killed while the counter and the units differed. When others
- * work all the while the counters stay: too high, never too low.
+ * Counts what a heap and its parents have, after an owner was killed while the counter and the units differed. When
+ * others work all the while the counters stay: too high, never too low.
  */
 void span_recount(struct section *section, uint32_t heap);
 

@@ -15,8 +15,8 @@
 size_t platform_page_size(void);
 
 /*
- * Reserves address space that cannot be touched yet, at a multiple of 2 MiB: huge pages fit, and so does every alignment
- * that a heap gives. Costs no memory. -ENOMEM: no room, or a limit of the process.
+ * Reserves address space that cannot be touched yet, at a multiple of 2 MiB: huge pages fit, and so does every
+ * alignment that a heap gives. Costs no memory. -ENOMEM: no room, or a limit of the process.
  */
 int memory_reserve(void **ret_address, size_t bytes);
 
@@ -46,7 +46,7 @@ struct file_status {
     uint64_t bytes;
     uint64_t links;
     uint32_t user;
-    uint32_t mode;      /* permission bits */
+    uint32_t mode; /* permission bits */
     bool is_regular;
 };
 
@@ -57,8 +57,8 @@ int file_create_anonymous(int *ret_file, const char *label);
 int file_create_unnamed(int *ret_file, const char *directory, uint32_t mode);
 
 /*
- * Sets the group of a new file, 0 for none, and its access list; mode tells what the list does not. -EOPNOTSUPP: the file
- * system has no access lists.
+ * Sets the group of a new file, 0 for none, and its access list; mode tells what the list does not. -EOPNOTSUPP: the
+ * file system has no access lists.
  */
 struct file_access {
     uint32_t id;
@@ -90,9 +90,9 @@ int file_read_at(int file, uint64_t offset, void *ret_bytes, size_t bytes);
 int file_write_at(int file, uint64_t offset, const void *from, size_t bytes);
 
 /*
- * Commits a range of a file: afterwards no touch of it can fail for lack of memory, in any process. Grows the file where
- * needed. -ENOMEM: the file system is full or a limit of the process forbids it; raises no signal. On failure whole
- * steps of up to 16 MiB may stay allocated; the next commit finds them.
+ * Commits a range of a file: afterwards no touch of it can fail for lack of memory, in any process. Grows the file
+ * where needed. -ENOMEM: the file system is full or a limit of the process forbids it; raises no signal. On failure
+ * whole steps of up to 16 MiB may stay allocated; the next commit finds them.
  */
 int file_commit(int file, uint64_t offset, uint64_t bytes);
 
@@ -112,8 +112,8 @@ int file_map(void **ret_address, int file, uint64_t address, size_t bytes, bool 
 int file_map_part(void **ret_address, int file, uint64_t offset, size_t bytes, bool read_only);
 
 /*
- * Replaces what lies at an address, which the caller has reserved, by a view of a part of a file. One step: nobody sees the
- * range unmapped.
+ * Replaces what lies at an address, which the caller has reserved, by a view of a part of a file. One step: nobody sees
+ * the range unmapped.
  */
 int file_map_over(void *address, int file, uint64_t offset, size_t bytes, bool read_only);
 
@@ -135,7 +135,8 @@ int directory_space(const char *directory, uint64_t *ret_bytes, uint64_t *ret_by
 
 /*
  * A slot of a file is held by a process from liveness_take until it dies, ends, execs, or gives it back; not lost when
- * the process closes other descriptors of the file, not kept by a forked child. Never decided by a process id or a clock.
+ * the process closes other descriptors of the file, not kept by a forked child. Never decided by a process id or a
+ * clock.
  */
 struct liveness {
     void *mapping; /* the small mapping that holds the lock; NULL: not held */
@@ -182,7 +183,8 @@ void barrier_process(void);
 int barrier_system_ready(void);
 void barrier_system(void);
 
-/* Waits until the 32 bits at word are other than `seen`, a wake, or the milliseconds are over. Works across processes. */
+/* Waits until the 32 bits at word are other than `seen`, a wake, or the milliseconds are over. Works across processes.
+ */
 void word_wait(const void *word, uint32_t seen, uint32_t milliseconds);
 void word_wake(const void *word);
 

@@ -4,7 +4,8 @@
  *
  *     1. the hand         while its slabs are as it left them: the bits decide what had happened
  *     2. FREEING heads    finished first: their TAILs go before them
- *     3. slabs            bits in order (slab_normalise), then the word becomes ORPHAN: last, an adopter starts from there
+ *     3. slabs            bits in order (slab_normalise), then the word becomes ORPHAN: last, an adopter starts from
+ * there
  *     4. TAILs            whose head is still TAKEN by the dead, or which lie outside their head's span
  *     5. TAKEN units      now nothing points to them
  *     6. news, hand, and the record: FREE with the next generation
@@ -41,8 +42,9 @@ static bool unit_of_ref(const struct section *section, uint64_t ref, uint32_t *r
 }
 
 /*
- * Where the hand's block lies; word is 0 when there is no live span any more. A slab cannot go while a hand names a block
- * of it, because drains leave that block. A large block can: its claim_index tells it from the next that begins there.
+ * Where the hand's block lies; word is 0 when there is no live span any more. A slab cannot go while a hand names a
+ * block of it, because drains leave that block. A large block can: its claim_index tells it from the next that begins
+ * there.
  */
 struct hand_place {
     uint32_t unit;
@@ -227,8 +229,8 @@ void recovery_of_owner(struct section *section, uint32_t number)
     if (charging != 0)
         span_recount(section, charging);
 
-    /* The lock of the roots: each entry's states are valid by themselves, and whoever finds a PENDING one under the lock
-     * uses it anew. */
+    /* The lock of the roots: each entry's states are valid by themselves, and whoever finds a PENDING one under the
+     * lock uses it anew. */
     uint64_t lock = load_acquire(&section->image->lock);
     if (lock >> 32 == number)
         (void)cas_acq_rel(&section->image->lock, &lock, 0);

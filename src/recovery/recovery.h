@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * recovery: what to do when an owner is dead. Whether it is, is the caller's to know: a question is given, not a clock and
- * not a process id.
+ * recovery: what to do when an owner is dead. Whether it is, is the caller's to know: a question is given, not a clock
+ * and not a process id.
  *
- * A dead process is recovered under the lock that it held itself, which the kernel has opened: so there is one recoverer
- * at a time, nobody can join in the dead one's place meanwhile, and a recoverer that is killed loses the lock to the next.
+ * A dead process is recovered under the lock that it held itself, which the kernel has opened: so there is one
+ * recoverer at a time, nobody can join in the dead one's place meanwhile, and a recoverer that is killed loses the lock
+ * to the next.
  *
  * Every step is a store from a value that only the dead can have left, so doing it twice changes nothing, and the next
  * recoverer simply begins again.

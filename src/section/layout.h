@@ -3,19 +3,19 @@
  * layout: the bytes of a section as every process, this build's and the next one's, sees them.
  *
  * Dictionary. A *section* is a growable block of address space in two parts: *meta*, which is ours, and *units*, which
- * hold the user's bytes. A *unit* is the smallest piece that the unit map counts, 2^unit_shift bytes. A *span* is a run of
- * units; a *slab* is a span cut into equal *blocks*; a *large* block is a span by itself. An *owner* is one thread of one
- * process that allocates from the section. A *ref* is an offset from the section's first byte: equal in every process,
- * 0 for none. Nothing in an image is a pointer.
+ * hold the user's bytes. A *unit* is the smallest piece that the unit map counts, 2^unit_shift bytes. A *span* is a run
+ * of units; a *slab* is a span cut into equal *blocks*; a *large* block is a span by itself. An *owner* is one thread
+ * of one process that allocates from the section. A *ref* is an offset from the section's first byte: equal in every
+ * process, 0 for none. Nothing in an image is a pointer.
  *
  *     section     = meta, units
  *     meta        = header, commit bits, processes, owners, heaps, roots, unit words, slab headers
  *     unit        = (address - units) >> unit_shift
- *     free blocks of a slab  =  free[0..n)  plus  claim at word claim_index  plus  elsewhere[0..n)  plus  [ready, blocks)
+ *     free blocks of a slab  =  free[0..n) + claim at word claim_index + elsewhere[0..n) + [ready, blocks)
  *
  * Truth lives in arrays of single words. A change that takes more than one store names its taker in the word that it
- * takes, or in the owner's hand, before it begins; each has exactly one store that commits it. Whatever is marked "hint"
- * may be wrong or lost and is rebuilt from the truth.
+ * takes, or in the owner's hand, before it begins; each has exactly one store that commits it. Whatever is marked
+ * "hint" may be wrong or lost and is rebuilt from the truth.
  *
  * All zero is a valid state of every table: fresh committed memory needs no initialisation.
  */
@@ -26,19 +26,20 @@
 
 #define IMAGE_VERSION 1u
 #define IMAGE_BYTE_ORDER 0x01020304u
-#define IMAGE_MAGIC UINT64_C(0x0a1a6e726961638f) /* bytes 8f 'c' 'a' 'i' 'r' 'n' 1a 0a: no text file begins like this */
+/* Bytes 8f 'c' 'a' 'i' 'r' 'n' 1a 0a: no text file begins like this. */
+#define IMAGE_MAGIC UINT64_C(0x0a1a6e726961638f)
 
 enum {
     UNIT_SHIFT_MIN = 10,
     UNIT_SHIFT_MAX = 16,
     SPAN_STRIDE_MAX = 64 + (1 << UNIT_SHIFT_MAX) / 64, /* of units of the largest size: header and words */
-    UNITS_LIMIT = 1 << 24,      /* a TAIL names its head in 24 bits */
-    OWNERS_LIMIT = 65534,       /* 16 bits without 0 (nobody) and 0xffff (the heap itself) */
-    HEAPS_LIMIT = (1 << 20) - 1,/* 20 bits without 0 (no heap) */
+    UNITS_LIMIT = 1 << 24,                             /* a TAIL names its head in 24 bits */
+    OWNERS_LIMIT = 65534,                              /* 16 bits without 0 (nobody) and 0xffff (the heap itself) */
+    HEAPS_LIMIT = (1 << 20) - 1,                       /* 20 bits without 0 (no heap) */
     ROOTS_LIMIT = 1024,
     PROCESSES_LIMIT = 4096,
     ROOT_NAME_BYTES = 48,
-    NEWS_WORDS = 64,            /* one bit per unit, modulo 4096 */
+    NEWS_WORDS = 64, /* one bit per unit, modulo 4096 */
 };
 
 /*
@@ -118,21 +119,21 @@ ALWAYS_INLINE uint32_t unit_low_of(uint64_t word)
  * reads index, claim, index and finds the same twice has read a claim that belongs to that index.
  */
 struct span_image {
-    atomic_u64 claim;        /* the free bits that the owner allocates from; written by the owner only */
-    atomic_u64 claim_index;  /* count << 16 | word; changes only while claim is 0. LARGE: the count tells one block that
-                                began here from the next */
-    atomic_u32 block_bytes;  /* constant while the span lives, as are the next two */
-    atomic_u32 reciprocal;     /* (2^32 + block_bytes - 1) / block_bytes: offset * reciprocal >> 32 is the index */
+    atomic_u64 claim;       /* the free bits that the owner allocates from; written by the owner only */
+    atomic_u64 claim_index; /* count << 16 | word; changes only while claim is 0. LARGE: the count tells one block that
+                               began here from the next */
+    atomic_u32 block_bytes; /* constant while the span lives, as are the next two */
+    atomic_u32 reciprocal;  /* (2^32 + block_bytes - 1) / block_bytes: offset * reciprocal >> 32 is the index */
     atomic_u32 blocks;
-    atomic_u32 ready;        /* blocks [ready, blocks) were never put into free: their bits mean nothing */
-    atomic_u32 frees_left;   /* hint of the owner: local frees until it must look at this slab */
-    atomic_u8 listed;        /* hint of the owner: where the slab stands in its bin, enum span_listed */
-    atomic_u8 size_class;    /* constant while the span lives */
-    uint16_t word_cursor;    /* hint of the owner: where the last search for a free word ended */
-    atomic_u32 span_units;   /* how many units the span has */
-    uint32_t claim_word;     /* of the owner: the word number in claim_index */
-    atomic_u64 large_bytes;  /* LARGE: usable bytes; written before the head's word */
-    atomic_u64 exact_bytes;  /* LARGE in a heap with exact sizes: the bytes that were asked for */
+    atomic_u32 ready;       /* blocks [ready, blocks) were never put into free: their bits mean nothing */
+    atomic_u32 frees_left;  /* hint of the owner: local frees until it must look at this slab */
+    atomic_u8 listed;       /* hint of the owner: where the slab stands in its bin, enum span_listed */
+    atomic_u8 size_class;   /* constant while the span lives */
+    uint16_t word_cursor;   /* hint of the owner: where the last search for a free word ended */
+    atomic_u32 span_units;  /* how many units the span has */
+    uint32_t claim_word;    /* of the owner: the word number in claim_index */
+    atomic_u64 large_bytes; /* LARGE: usable bytes; written before the head's word */
+    atomic_u64 exact_bytes; /* LARGE in a heap with exact sizes: the bytes that were asked for */
 };
 
 struct word_image {
@@ -150,9 +151,9 @@ struct word_image {
  * which is after everything that named it is gone. The dead are recovered under the kernel's lock on their process's
  * byte, so no state of the record says who is at it.
  *
- * hand: bits 63..60 what the owner is doing, 59..0 the ref of the block it does it to; 0 for nothing. It is stored before
- * the first store of the change, the operands before it, and cleared after the store that commits and before the block's
- * memory can be another's.
+ * hand: bits 63..60 what the owner is doing, 59..0 the ref of the block it does it to; 0 for nothing. It is stored
+ * before the first store of the change, the operands before it, and cleared after the store that commits and before the
+ * block's memory can be another's.
  */
 enum record_state {
     RECORD_FREE = 0,
@@ -173,14 +174,15 @@ enum hand_op {
 
 struct owner_image {
     atomic_u64 word;
-    uint32_t thread_id;   /* for people; never used to decide anything */
+    uint32_t thread_id; /* for people; never used to decide anything */
     uint32_t reserved;
-    atomic_u64 charging;  /* heap whose counter and units are being changed; not 0: one may be ahead of the other */
+    atomic_u64 charging; /* heap whose counter and units are being changed; not 0: one may be ahead of the other */
     uint64_t reserved2[5];
-    atomic_u64 hand;      /* a line of its own: others read it in their drains */
-    atomic_u64 hand_dest; /* ref of the pointer to store (shared), or its address (private) */
+    atomic_u64 hand;       /* a line of its own: others read it in their drains */
+    atomic_u64 hand_dest;  /* ref of the pointer to store (shared), or its address (private) */
     atomic_u64 hand_count; /* ALLOC_TO of a large block: its claim_index */
-    atomic_u64 hand_life;  /* heap << 32 | the life in which the hand names something: a hand of an earlier life is void */
+    atomic_u64
+        hand_life; /* heap << 32 | the life in which the hand names something: a hand of an earlier life is void */
     uint64_t reserved3[4];
     atomic_u64 news[NEWS_WORDS]; /* hint: slabs of this owner that got frees from elsewhere */
 };
@@ -230,13 +232,13 @@ struct process_image {
  * word: as in the owner record; process is the creator, whose generation lets a bound heap die with it.
  */
 struct heap_image {
-    atomic_u64 life;          /* a line that all readers share and that hardly ever changes */
+    atomic_u64 life; /* a line that all readers share and that hardly ever changes */
     atomic_u64 word;
-    uint64_t options;         /* enum heap_option, constant while the heap lives */
-    uint64_t bytes_max;       /* limit of bytes_charged; 0: none */
+    uint64_t options;   /* enum heap_option, constant while the heap lives */
+    uint64_t bytes_max; /* limit of bytes_charged; 0: none */
     uint64_t bytes_start;
     uint64_t creator_generation;
-    uint32_t parent;          /* number of the heap that it is charged to as well; 0: none */
+    uint32_t parent; /* number of the heap that it is charged to as well; 0: none */
     uint32_t reserved;
     uint64_t reserved2;
     atomic_u64 bytes_charged; /* bytes of the heap's spans; charged before they are taken, uncharged after
@@ -287,9 +289,9 @@ struct section_image {
     uint64_t bytes_max;    /* of the whole section: view, file, commit limit */
     uint64_t units_offset; /* where the units part begins; the meta part ends there or before */
     uint32_t unit_shift;
-    uint32_t page_shift;   /* of commit bits: the page size of the creator's system */
+    uint32_t page_shift; /* of commit bits: the page size of the creator's system */
     uint32_t units_max;
-    uint32_t span_stride;  /* bytes from one unit's header place to the next */
+    uint32_t span_stride; /* bytes from one unit's header place to the next */
     uint32_t processes_max;
     uint32_t owners_max;
     uint32_t heaps_max;
@@ -301,9 +303,9 @@ struct section_image {
     uint64_t roots_offset;
     uint64_t unit_words_offset;
     uint64_t spans_offset;
-    uint64_t created_at;    /* seconds since 1970, for people */
+    uint64_t created_at; /* seconds since 1970, for people */
     uint64_t reserved[12];
-    uint64_t checksum;      /* of everything above */
+    uint64_t checksum; /* of everything above */
 
     atomic_u64 bytes_committed; /* hint: what the commit bits count */
     atomic_u64 bytes_peak;      /* hint */
@@ -320,9 +322,9 @@ struct section_image {
     atomic_u32 owners_end;
     atomic_u32 heaps_end;
     atomic_u32 roots_end;
-    atomic_u32 heap_hint;       /* hint: no FREE heap record has a lower number */
-    atomic_u32 destroys;        /* how often a heap of the section was destroyed: owners look for what is left of it */
-    atomic_u64 boot_id[2];      /* of the system that last had it open: another one and no clean mark is a power loss */
+    atomic_u32 heap_hint;  /* hint: no FREE heap record has a lower number */
+    atomic_u32 destroys;   /* how often a heap of the section was destroyed: owners look for what is left of it */
+    atomic_u64 boot_id[2]; /* of the system that last had it open: another one and no clean mark is a power loss */
     uint64_t reserved2[17];
 };
 

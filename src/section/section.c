@@ -120,7 +120,9 @@ int section_plan(struct section_image *ret_header, const struct section_params *
         .heaps_max = params->heaps_max != 0 ? params->heaps_max : 1,
         .instance = params->instance,
         .created_at = params->created_at,
-        .roots_max = params->roots_max == UINT32_MAX ? 0 : params->roots_max != 0 ? params->roots_max : ROOTS_LIMIT,
+        .roots_max = params->roots_max == UINT32_MAX ? 0
+                     : params->roots_max != 0        ? params->roots_max
+                                                     : ROOTS_LIMIT,
     };
     if (header.unit_shift < UNIT_SHIFT_MIN || header.unit_shift > UNIT_SHIFT_MAX || header.page_shift < 12 ||
         header.page_shift > 16 || header.processes_max > PROCESSES_LIMIT || header.heaps_max > HEAPS_LIMIT ||
@@ -131,8 +133,8 @@ int section_plan(struct section_image *ret_header, const struct section_params *
     uint64_t alignment = params->packed ? 64 : UINT64_C(1) << header.page_shift;
     uint64_t commit_bytes = params->committed ? 0 : (params->bytes_max >> header.page_shift) / 8 + 8;
     uint64_t units = min_u64(params->bytes_max >> header.unit_shift, UNITS_LIMIT);
-    header.owners_max = params->owners_max != 0 ? params->owners_max
-                                                : (uint32_t)max_u64(64, min_u64(units, OWNERS_LIMIT));
+    header.owners_max =
+        params->owners_max != 0 ? params->owners_max : (uint32_t)max_u64(64, min_u64(units, OWNERS_LIMIT));
 
     /* The bookkeeping grows with the units, so begin with too many and take off what does not fit. */
     for (;;) {
@@ -142,10 +144,12 @@ int section_plan(struct section_image *ret_header, const struct section_params *
             return -ENOSPC;
         if (end <= params->bytes_max)
             break;
-        uint64_t excess_units = (end - params->bytes_max) / ((UINT64_C(1) << header.unit_shift) + header.span_stride + 8);
+        uint64_t excess_units =
+            (end - params->bytes_max) / ((UINT64_C(1) << header.unit_shift) + header.span_stride + 8);
         units -= min_u64(units, max_u64(excess_units, 1));
     }
-    /* And what the estimate took too many goes back: the layout is the largest that fits, which header_check relies on. */
+    /* And what the estimate took too many goes back: the layout is the largest that fits, which header_check relies on.
+     */
     while (units < UNITS_LIMIT) {
         struct section_image more = header;
         more.units_max++;
@@ -194,8 +198,8 @@ int section_header_check(const struct section_image *header, uint64_t bytes, con
         header->processes_max > PROCESSES_LIMIT || header->owners_max > OWNERS_LIMIT ||
         header->heaps_max > HEAPS_LIMIT || header->roots_max > ROOTS_LIMIT || header->bytes_max > BYTES_LIMIT)
         return -EUCLEAN;
-    bool has_tables = header->owners_max != 0 && header->heaps_max != 0 &&
-                      header->span_stride == span_stride_for(header->unit_shift);
+    bool has_tables =
+        header->owners_max != 0 && header->heaps_max != 0 && header->span_stride == span_stride_for(header->unit_shift);
     bool has_none = header->owners_max == 0 && header->heaps_max == 0 && header->processes_max == 0 &&
                     header->roots_max == 0 && is_raw(header) && header->commit_offset != 0;
     if (!has_tables && !has_none)
@@ -209,11 +213,10 @@ int section_header_check(const struct section_image *header, uint64_t bytes, con
         uint64_t end = lay_out(&again, packed != 0 ? 64 : UINT64_C(1) << header->page_shift, commit_bytes);
         struct section_image more = *header;
         more.units_max++;
-        bool full = more.units_max > UNITS_LIMIT ||
-                    lay_out(&more, packed != 0 ? 64 : UINT64_C(1) << header->page_shift, commit_bytes) >
-                        header->bytes_max;
-        laid_out = full && end <= header->bytes_max &&
-                   memcmp(&again, header, offsetof(struct section_image, checksum)) == 0;
+        bool full = more.units_max > UNITS_LIMIT || lay_out(&more, packed != 0 ? 64 : UINT64_C(1) << header->page_shift,
+                                                            commit_bytes) > header->bytes_max;
+        laid_out =
+            full && end <= header->bytes_max && memcmp(&again, header, offsetof(struct section_image, checksum)) == 0;
     }
     uint64_t last = UINT64_C(1) << 47;
     if (!laid_out || header->address % (UINT64_C(1) << header->page_shift) != 0 || header->address > last ||
@@ -412,8 +415,7 @@ static int decommit_run(struct section *section, uint64_t first, uint64_t end)
     }
     fetch_sub_relaxed(&section->image->bytes_committed, (end - first) << section->page_shift);
     step();
-    int error =
-        section->backing->decommit(section, first << section->page_shift, (end - first) << section->page_shift);
+    int error = section->backing->decommit(section, first << section->page_shift, (end - first) << section->page_shift);
     if (error < 0)
         mark_committed(section, first, end);
     return error;
@@ -492,7 +494,8 @@ uint64_t section_count_committed(const struct section *section)
         uint64_t bits_page = bits_page_of(section, page);
         if (!page_bit(section, bits_page)) {
             /* Nothing that has its bits in this page is committed: on to the first that has them in the next. */
-            uint64_t bits_end = ((bits_page + 1) << section->page_shift) - section_offset(section, section->commit_bits);
+            uint64_t bits_end =
+                ((bits_page + 1) << section->page_shift) - section_offset(section, section->commit_bits);
             page = max_u64(bits_end * 8, page + min_u64(bits_per_page, 64));
             continue;
         }

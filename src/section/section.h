@@ -2,8 +2,9 @@
 /*
  * section: a growable block of address space with refs, wherever its memory comes from.
  *
- * An image (layout.h) is the bytes; a struct section is one process's view of them. The view keeps its own copy of what is
- * constant in the header, validated once, so that no later change by another process can lead it outside its mapping.
+ * An image (layout.h) is the bytes; a struct section is one process's view of them. The view keeps its own copy of what
+ * is constant in the header, validated once, so that no later change by another process can lead it outside its
+ * mapping.
  *
  * Committing goes by pages and is idempotent: a bit per page, set after the memory is there and cleared before it is
  * given back, tells what is committed, since no system call does. A process killed in between leaves memory that is
@@ -72,30 +73,30 @@ struct section {
 
 /* What a section is to be; zero is a default everywhere but in bytes_max. */
 struct section_params {
-    uint64_t bytes_max;   /* whole section, bookkeeping included */
-    uint64_t address;     /* to be recorded; 0: anywhere */
-    uint32_t unit_shift;  /* 0: by size, see layout.h */
-    uint32_t page_shift;  /* 0: 12 */
+    uint64_t bytes_max;     /* whole section, bookkeeping included */
+    uint64_t address;       /* to be recorded; 0: anywhere */
+    uint32_t unit_shift;    /* 0: by size, see layout.h */
+    uint32_t page_shift;    /* 0: 12 */
     uint32_t processes_max; /* 0: none */
-    uint32_t owners_max;  /* 0: one for each unit, at most OWNERS_LIMIT */
-    uint32_t heaps_max;   /* 0: 1 */
-    uint32_t roots_max;   /* 0: ROOTS_LIMIT; UINT32_MAX: none */
-    uint64_t instance;    /* recorded as they are, as are the next two */
+    uint32_t owners_max;    /* 0: one for each unit, at most OWNERS_LIMIT */
+    uint32_t heaps_max;     /* 0: 1 */
+    uint32_t roots_max;     /* 0: ROOTS_LIMIT; UINT32_MAX: none */
+    uint64_t instance;      /* recorded as they are, as are the next two */
     uint64_t created_at;
-    bool packed;          /* tables follow each other by cache lines, not by pages: for small sections */
-    bool raw;             /* bytes_max bytes for the user by themselves: commit bits, and no table of heaps or units */
-    bool committed;       /* all is committed for ever: no commit bits */
+    bool packed;    /* tables follow each other by cache lines, not by pages: for small sections */
+    bool raw;       /* bytes_max bytes for the user by themselves: commit bits, and no table of heaps or units */
+    bool committed; /* all is committed for ever: no commit bits */
 };
 
 /*
- * Computes the constant part of a header. -EINVAL: the params contradict each other; -ENOSPC: bytes_max is too small for
- * the bookkeeping and one unit.
+ * Computes the constant part of a header. -EINVAL: the params contradict each other; -ENOSPC: bytes_max is too small
+ * for the bookkeeping and one unit.
  */
 int section_plan(struct section_image *ret_header, const struct section_params *params);
 
 /*
- * Checks a header that another process could have written. bytes is the size of what holds it. -EPROTO: not a section, or
- * of another version, byte order or build; -EUCLEAN: impossible. *ret_reason (may be NULL) gets the reason.
+ * Checks a header that another process could have written. bytes is the size of what holds it. -EPROTO: not a section,
+ * or of another version, byte order or build; -EUCLEAN: impossible. *ret_reason (may be NULL) gets the reason.
  */
 int section_header_check(const struct section_image *header, uint64_t bytes, const char **ret_reason);
 
@@ -107,8 +108,8 @@ int section_create_lent(struct section *ret_section, void *memory, const struct 
 int section_open_lent(struct section *ret_section, void *memory, uint64_t bytes);
 
 /*
- * Creates a section over the caller's calls, which get the address to work on; reserve is called here, release at the end.
- * -EINVAL: what reserve returned is not aligned to a page.
+ * Creates a section over the caller's calls, which get the address to work on; reserve is called here, release at the
+ * end. -EINVAL: what reserve returned is not aligned to a page.
  */
 int section_create_calls(struct section *ret_section, void *(*reserve)(void *arg, size_t bytes),
                          int (*commit)(void *arg, void *address, size_t bytes),

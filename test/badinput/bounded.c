@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Options of heaps with a limit, a start, lent memory, calls, a parent: what contradicts itself or asks for too much. */
+/* Options of heaps with a limit, a start, lent memory, calls, a parent: what contradicts itself or asks for too much.
+ */
 #include <errno.h>
 #include <stdlib.h>
 

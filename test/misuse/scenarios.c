@@ -362,7 +362,7 @@ static const struct scenario {
     const char *number;
     const char *what;
     void (*run)(cairn_heap *heap);
-    bool counts; /* among the 22 */
+    bool counts;              /* among the 22 */
     char promised[KINDS + 1]; /* of each kind of heap; '?' is nothing */
 } scenarios[] = {
     {"1", "free(a); free(a)", freed_twice, true, "AAA"},
@@ -462,20 +462,22 @@ static bool tell_cell(const struct scenario *scenario, int kind, char cell[40])
 static void the_table_holds(void)
 {
     bool holds = true;
-    int seen[KINDS] = {0};
+    int seen[KINDS] = {0}, harmless[KINDS] = {0};
     printf("| # | scenario | %s | %s | %s |\n|---|---|---|---|---|\n", kind_names[0], kind_names[1], kind_names[2]);
     for (size_t i = 0; i < COUNT(scenarios); i++) {
         char cells[KINDS][40];
         bool kept = true;
         for (int kind = 0; kind < KINDS; kind++) {
             kept = tell_cell(&scenarios[i], kind, cells[kind]) && kept;
-            seen[kind] += scenarios[i].counts && strchr(cells[kind], '-') == NULL && strchr(cells[kind], '!') == NULL;
+            seen[kind] += scenarios[i].counts && strpbrk(cells[kind], "-!+") == NULL;
+            harmless[kind] += scenarios[i].counts && strpbrk(cells[kind], "-!AS") == NULL;
         }
         printf("| %s | %s | %s | %s | %s |%s\n", scenarios[i].number, scenarios[i].what, cells[0], cells[1], cells[2],
                kept ? "" : "    <- not as promised");
         holds = holds && kept;
     }
-    printf("| | seen or harmless in every run, of 22 | %d | %d | %d |\n", seen[0], seen[1], seen[2]);
+    printf("| | of 22, seen in every run | %d | %d | %d |\n", seen[0], seen[1], seen[2]);
+    printf("| | of 22, harmless in every run | %d | %d | %d |\n", harmless[0], harmless[1], harmless[2]);
     REQUIRE(holds);
 }
 

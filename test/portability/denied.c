@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Older kernels and sandboxes: each claim takes one system call or one flag away, as the kernel itself would say it, and
- * then works with private and shared heaps. The library goes without, or refuses by name and leaves nothing behind.
+ * Older kernels and sandboxes: each claim takes one system call or one flag away, as the kernel itself would say it,
+ * and then works with private and shared heaps. The library goes without, or refuses by name and leaves nothing behind.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -276,8 +276,8 @@ static void without_statx(void)
 }
 
 /*
- * Since Linux 4.16. What needs a barrier in other processes is refused; all else does without, private heaps that can be
- * stopped by a lock.
+ * Since Linux 4.16. What needs a barrier in other processes is refused; all else does without, private heaps that can
+ * be stopped by a lock.
  */
 static void without_membarrier(void)
 {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Heaps that other builds made: each test/data/image-*.hex is a shared heap's file, and opens here as it was left, or is
- * refused by name because its version or fingerprint is another. A build whose fingerprint none of them has stores one:
+ * Heaps that other builds made: each test/data/image-*.hex is a shared heap's file, and opens here as it was left, or
+ * is refused by name because its version or fingerprint is another. A build whose fingerprint none of them has stores
+ * one:
  *
  *     portability_image DIRECTORY                  opens each image in the directory
  *     portability_image --write FILE               makes an image
@@ -212,8 +213,8 @@ static void some_image_is_of_this_build(void)
     }
     closedir(stream);
     if (!found)
-        skip("no image in %s has fingerprint %016llx: the layout has changed; store one by --write", directory_of_images,
-             (unsigned long long)image_fingerprint());
+        skip("no image in %s has fingerprint %016llx: the layout has changed; store one by --write",
+             directory_of_images, (unsigned long long)image_fingerprint());
 }
 
 int main(int argc, char **argv)

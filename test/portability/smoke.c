@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * One program without a test library, for machines and C libraries on which only the library itself is built: heaps of
- * each kind, and the core in a plain array, which needs no operating system at all. Prints a line for each; exit status 1
- * when one does not hold. "smoke --private" leaves the shared heap out, for emulators that lack what it needs.
+ * each kind, and the core in a plain array, which needs no operating system at all. Prints a line for each; exit status
+ * 1 when one does not hold. "smoke --private" leaves the shared heap out, for emulators that lack what it needs.
  */
 #define _GNU_SOURCE
 #include <errno.h>

@@ -76,8 +76,8 @@ static uint64_t mapped_bytes(uint64_t first, uint64_t bytes)
 /* ---------------------------------------------------------------- one range */
 
 static const uint64_t limits[] = {
-    8 * KIB,   12 * KIB,  16 * KIB, 40 * KIB, 64 * KIB, 100 * KIB, 256 * KIB, 300 * KIB,
-    1000 * KIB, 1 * MIB, 3 * MIB,  10 * MIB, 32 * MIB, 63 * MIB,  64 * MIB,  100 * MIB,
+    8 * KIB,    12 * KIB, 16 * KIB, 40 * KIB, 64 * KIB, 100 * KIB, 256 * KIB, 300 * KIB,
+    1000 * KIB, 1 * MIB,  3 * MIB,  10 * MIB, 32 * MIB, 63 * MIB,  64 * MIB,  100 * MIB,
 };
 
 enum { MOST_BLOCKS = 1 << 18 };
@@ -330,8 +330,7 @@ END_TEST
 START_TEST(a_shared_heap_may_start_with_all_that_it_may_have)
 {
     for (uint64_t bytes = 256 * KIB; bytes <= 16 * MIB; bytes *= 4) {
-        cairn_options options = {
-            .size = sizeof options, .name = "heap", .bytes_max = bytes, .bytes_start = bytes};
+        cairn_options options = {.size = sizeof options, .name = "heap", .bytes_max = bytes, .bytes_start = bytes};
         cairn_heap *heap = create(&options);
         struct stat status;
         ck_assert_int_eq(stat(workspace_path("heap"), &status), 0);
@@ -485,8 +484,8 @@ START_TEST(a_cache_is_not_refused_while_twice_the_request_is_free)
     uint64_t evicted = 0;
     cairn_heap *heap = create_private(64 * MIB);
     for (uint64_t turn = 0; turn < turns; turn++) {
-        size_t size = random_below(&random, 20) == 0 ? 20000 + random_below(&random, 400000)
-                                                     : 200 + random_below(&random, 20000);
+        size_t size =
+            random_below(&random, 20) == 0 ? 20000 + random_below(&random, 400000) : 200 + random_below(&random, 20000);
         void *block;
         while ((block = cairn_alloc(heap, size)) == NULL) {
             uint64_t run = stats_of(heap).bytes_free_run;

@@ -55,8 +55,7 @@ int memory_reserve(void **ret_address, size_t bytes)
 
 int memory_reserve_again(void *address, size_t bytes)
 {
-    void *mapped =
-        mmap(address, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+    void *mapped = mmap(address, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
     return mapped == MAP_FAILED ? -errno : 0;
 }
 
@@ -65,7 +64,8 @@ int memory_commit(void *address, size_t bytes)
     return mprotect(address, bytes, PROT_READ | PROT_WRITE) == 0 ? 0 : -errno;
 }
 
-/* MADV_POPULATE_WRITE is of Linux 5.14; before, each page is touched, which may end in the OOM killer like any touch. */
+/* MADV_POPULATE_WRITE is of Linux 5.14; before, each page is touched, which may end in the OOM killer like any touch.
+ */
 int memory_populate(void *address, size_t bytes)
 {
     if (madvise(address, bytes, MADV_POPULATE_WRITE) == 0)
