@@ -92,6 +92,12 @@ static COLD void *alloc_plain_slowly(struct cairn_heap *heap, size_t size)
     return alloc_slowly(heap, 0, size, plain, "alloc");
 }
 
+/* Whether another process destroyed the shared heap since the handle was made. */
+static bool is_destroyed(const struct cairn_heap *heap)
+{
+    return heap->attachment->is_shared && load_acquire(&heap->core.image->word) != heap->core.word_made;
+}
+
 static COLD void free_slowly(struct cairn_heap *heap, void *block)
 {
     if (heap->state != HEAP_OPEN)
@@ -102,22 +108,29 @@ static COLD void free_slowly(struct cairn_heap *heap, void *block)
     if (bins == NULL)
         return; /* read-only, destroyed, or no memory for a record: the reason is told */
     enum core_crime crime = core_free(bins, &heap->core, block);
-    if (crime == CRIME_DESTROYED)
+    if (crime != CRIME_NONE && is_destroyed(heap))
         error_set(-ESTALE, "%s: was destroyed", heap->attachment->name);
     else if (crime != CRIME_NONE)
         crime_report(heap, "free", block, crime);
     call_end(heap, bins);
 }
 
-/* Finds a live block, or names the crime. */
-static struct core_place find_live(struct cairn_heap *heap, const void *block, const char *call)
+/*
+ * Finds a live block, or names the crime. In a heap that another process destroyed there are no blocks, and whose its
+ * memory is by now proves nothing: false, with the reason.
+ */
+static bool find_live(struct cairn_heap *heap, const void *block, const char *call, struct core_place *ret_place)
 {
     if (heap->state != HEAP_OPEN)
         crime_closed(heap, call);
-    struct core_place place = core_find(&heap->core, block);
-    if (place.crime != CRIME_NONE)
-        crime_report(heap, call, block, place.crime);
-    return place;
+    *ret_place = core_find(&heap->core, block);
+    if (is_destroyed(heap)) {
+        error_set(-ESTALE, "%s: was destroyed", heap->attachment->name);
+        return false;
+    }
+    if (ret_place->crime != CRIME_NONE)
+        crime_report(heap, call, block, ret_place->crime);
+    return true;
 }
 
 /* ---------------------------------------------------------------- the calls */
@@ -196,7 +209,9 @@ CAIRN_API void *cairn_realloc(struct cairn_heap *heap, void *block, size_t size)
 {
     if (block == NULL)
         return cairn_alloc(heap, size);
-    struct core_place place = find_live(heap, block, "realloc");
+    struct core_place place;
+    if (!find_live(heap, block, "realloc", &place))
+        return NULL;
     if (fits(heap, &place, size) && !heap->read_only) {
         note_size(heap, &place, size);
         return block;
@@ -216,7 +231,9 @@ CAIRN_API bool cairn_expand(struct cairn_heap *heap, void *block, size_t size)
 {
     if (block == NULL)
         return false;
-    struct core_place place = find_live(heap, block, "expand");
+    struct core_place place;
+    if (!find_live(heap, block, "expand", &place))
+        return false;
     if (size <= place.bytes)
         return true;
     if (heap->read_only) {
@@ -234,7 +251,8 @@ CAIRN_API size_t cairn_size(struct cairn_heap *heap, const void *block)
 {
     if (block == NULL)
         return 0;
-    return find_live(heap, block, "size").bytes;
+    struct core_place place;
+    return find_live(heap, block, "size", &place) ? place.bytes : 0;
 }
 
 /* ---------------------------------------------------------------- one step */
@@ -282,7 +300,7 @@ CAIRN_API int cairn_free_from(struct cairn_heap *heap, void **dest)
     int error = dest_ref_get(heap, dest, &dest_ref);
     void *block = error < 0 ? NULL : *dest;
     enum core_crime crime = block == NULL ? CRIME_NONE : core_free_from(bins, &heap->core, dest, dest_ref);
-    if (crime == CRIME_DESTROYED)
+    if (crime != CRIME_NONE && is_destroyed(heap))
         error = error_set(-ESTALE, "%s: was destroyed", heap->attachment->name);
     else if (crime != CRIME_NONE)
         crime_report(heap, "free_from", block, crime);

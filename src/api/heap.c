@@ -65,7 +65,8 @@ static bool set_mode(struct cairn_heap *heap, const struct cairn_options *option
     heap->lockable = (options->flags & CAIRN_LOCKABLE) != 0;
     if ((options->flags & CAIRN_UNSERIALIZED) != 0)
         heap->mode = MODE_UNSERIALIZED;
-    else if (!heap->attachment->is_process_section && heap->core.section->units_max < UNITS_FOR_THREADS)
+    else if (!heap->attachment->is_process_section && !heap->attachment->is_shared &&
+             heap->core.section->units_max < UNITS_FOR_THREADS)
         heap->mode = MODE_LOCKED;
     else if (heap->lockable && barrier_process_ready() < 0)
         heap->mode = MODE_LOCKED;
@@ -88,6 +89,7 @@ static int own_section(struct attachment *attachment, const struct cairn_options
         .bytes_max = bytes,
         .page_shift = bit_highest(page),
         .owners_max = small ? 1 : 256,
+        .heaps_max = small ? 1 : 256,
         .roots_max = small ? bytes < UINT64_C(256) << 10 ? UINT32_MAX : 16 : 64,
         .packed = true,
     };
@@ -245,7 +247,7 @@ static int clear_private(struct cairn_heap *heap, bool end)
         heap_clear(&owner->core, &heap->core);
     mutex_unlock(&process_lock);
     if (end)
-        thread_drop_heap(attachment, number);
+        thread_drop_heap(attachment, heap);
     return 0;
 }
 
@@ -581,13 +583,28 @@ static bool child_of_ref(const struct section *section, uint64_t ref, uint32_t *
     return record_state_of(record) == RECORD_LIVE && child_ref(number, record) == ref;
 }
 
+bool root_is_taken(const struct section *section, uint64_t ref)
+{
+    uint32_t number;
+    return (ref & ROOT_IS_HEAP) == 0 || child_of_ref(section, ref, &number);
+}
+
+static int destroy_child(struct cairn_heap *heap);
+static void close_shared(struct cairn_heap *heap);
+
+/* Ends a child that did not get its name; the reason that was set stays. */
+static void end_unnamed_child(struct cairn_heap *heap)
+{
+    (void)destroy_child(heap);
+    close_shared(heap);
+}
+
 static int create_child(struct cairn_heap **ret_heap, const struct cairn_options *options)
 {
     struct cairn_heap *parent = options->parent;
     struct attachment *attachment = parent->attachment;
     const char *name = options->name;
     uint64_t ref;
-    uint32_t number;
     int error = name_check(name);
     if (error == 0 && strlen(name) > CAIRN_ROOT_NAME_MAX)
         error = error_set(-ENAMETOOLONG, "a child's name may have %d bytes at most", CAIRN_ROOT_NAME_MAX);
@@ -597,8 +614,8 @@ static int create_child(struct cairn_heap **ret_heap, const struct cairn_options
     if (bins == NULL)
         return cairn_last_errno();
     call_end(parent, bins);
-    if (root_find(parent, name, &ref) && child_of_ref(&attachment->section, ref, &number))
-        return error_set(-EEXIST, "%s: the heap has a child of that name", name);
+    if (root_find(parent, name, &ref) && root_is_taken(&attachment->section, ref))
+        return error_set(-EEXIST, "%s: the heap has a child or a root of that name", name);
 
     mutex_lock(&process_lock);
     error = make_private(attachment, options, parent->core.number, ret_heap);
@@ -608,10 +625,12 @@ static int create_child(struct cairn_heap **ret_heap, const struct cairn_options
     struct cairn_heap *heap = *ret_heap;
     memcpy(heap->name, name, strlen(name) + 1);
     error = commit_start(heap, options);
-    if (error == 0)
-        error = root_store(parent, name, child_ref(heap->core.number, heap->core.word_made));
     if (error < 0)
-        (void)cairn_heap_destroy(heap);
+        error_set(error = -ENOMEM, "%s: its bytes_start cannot be committed", name);
+    else
+        error = root_store_new(parent, name, child_ref(heap->core.number, heap->core.word_made));
+    if (error < 0)
+        end_unnamed_child(heap);
     return error;
 }
 

@@ -210,5 +210,10 @@ CAIRN_API int cairn_recover(struct cairn_heap *heap)
     mutex_lock(&process_lock);
     uint32_t recovered = attachment_recover(heap->attachment, by);
     mutex_unlock(&process_lock);
+    bins = call_begin(heap, "recover");
+    if (bins != NULL) {
+        owner_sweep(bins->owner);
+        call_end(heap, bins);
+    }
     return (int)recovered;
 }

@@ -140,6 +140,10 @@ static int check_header(const char *name, int file, const struct file_status *st
     uint64_t units_end = load_relaxed(&ret_header->units_end);
     if (ret_header->heaps_max == 0)
         return 0;
+    /* Its length as it is after the header was read: the file may be growing. */
+    struct file_status grown;
+    if (file_status_get(file, &grown) == 0)
+        status = &grown;
     if (status->bytes < ret_header->heaps_offset + sizeof(struct heap_image) ||
         (units_end != 0 && status->bytes < ret_header->unit_words_offset + units_end * sizeof(uint64_t)))
         return error_set(-EUCLEAN, "%s: damaged: the file is too short", name);

@@ -119,7 +119,7 @@ bool heap_lock_is_mine(const struct heap_lock *lock);
 struct thread_owner *thread_owner_get(struct attachment *attachment);
 
 /* Takes what the calling thread holds for a heap that ends out of its tables. */
-void thread_drop_heap(struct attachment *attachment, uint32_t heap);
+void thread_drop_heap(struct attachment *attachment, const struct cairn_heap *heap);
 
 /* Leaves every owner that this process has in a section that is about to be closed; process_lock is held. */
 void threads_leave(struct attachment *attachment);
@@ -153,8 +153,11 @@ uint32_t attachment_recover(struct attachment *attachment, uint32_t by);
 /* Finds a root of the heap, whatever its ref stands for. */
 bool root_find(const struct cairn_heap *heap, const char *name, uint64_t *ret_ref);
 
-/* Sets a root of the heap to a ref; sets the reason. */
-int root_store(struct cairn_heap *heap, const char *name, uint64_t ref);
+/* Sets a root that is not there, or names a child that is no more; -EEXIST otherwise. Sets the reason. */
+int root_store_new(struct cairn_heap *heap, const char *name, uint64_t ref);
+
+/* Whether a root's ref stands for something: a block, or a child that lives. */
+bool root_is_taken(const struct section *section, uint64_t ref);
 
 /* Removes all roots of a private heap that ends, lest the next heap of that number finds them. */
 void roots_drop(struct attachment *attachment, uint32_t owner, uint32_t heap);

@@ -139,8 +139,8 @@ static int check_name(const char *name)
     return 0;
 }
 
-/* ref 0 removes the root. */
-static int change_root(struct cairn_heap *heap, const char *name, uint64_t ref)
+/* ref 0 removes the root. Blocks and children share the names: neither takes one from the other. */
+static int change_root(struct cairn_heap *heap, const char *name, uint64_t ref, bool is_child)
 {
     struct attachment *attachment = heap->attachment;
     struct section *section = &attachment->section;
@@ -152,7 +152,10 @@ static int change_root(struct cairn_heap *heap, const char *name, uint64_t ref)
     uint64_t before;
     lock_roots(attachment, owner->core.number);
     struct root_image *root = find_root(section, heap->core.number, name, &before);
-    if (root != NULL && ref != 0)
+    bool names_child = root != NULL && (before & ROOT_IS_HEAP) != 0;
+    if (root != NULL && (is_child || names_child) && root_is_taken(section, before))
+        error = -EEXIST;
+    else if (root != NULL && ref != 0)
         store_release(&root->ref, ref);
     else if (root != NULL)
         store_release(&root->word, root_word(RECORD_FREE, 0, 0, load_relaxed(&root->word) + 1));
@@ -161,7 +164,9 @@ static int change_root(struct cairn_heap *heap, const char *name, uint64_t ref)
     unlock_roots(attachment);
     if (error < 0)
         return error_set(error, "root \"%s\": %s", name,
-                         error == -ENOSPC ? "all root entries are in use" : cairn_strerror(error));
+                         error == -ENOSPC   ? "all root entries are in use"
+                         : error == -EEXIST ? "a child or a root has that name"
+                                            : cairn_strerror(error));
     return 0;
 }
 
@@ -170,9 +175,9 @@ bool root_find(const struct cairn_heap *heap, const char *name, uint64_t *ret_re
     return find_root(heap->core.section, heap->core.number, name, ret_ref) != NULL;
 }
 
-int root_store(struct cairn_heap *heap, const char *name, uint64_t ref)
+int root_store_new(struct cairn_heap *heap, const char *name, uint64_t ref)
 {
-    return change_root(heap, name, ref);
+    return change_root(heap, name, ref, true);
 }
 
 CAIRN_API int cairn_root_set(struct cairn_heap *heap, const char *name, void *block)
@@ -187,7 +192,7 @@ CAIRN_API int cairn_root_set(struct cairn_heap *heap, const char *name, void *bl
     if (block != NULL && !section_holds_units(section, block))
         error = error_set(-EINVAL, "root \"%s\": %p is not memory of the heap", name, block);
     else
-        error = change_root(heap, name, block != NULL ? section_ref(section, block) : 0);
+        error = change_root(heap, name, block != NULL ? section_ref(section, block) : 0, false);
     call_end(heap, bins);
     return error;
 }

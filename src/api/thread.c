@@ -43,11 +43,11 @@ static void table_set(struct thread *thread, struct bins *bins)
     thread->table[bins->index & thread->mask] = bins;
 }
 
-static void table_clear(struct thread *thread, const struct core_owner *owner, uint32_t heap)
+static void table_clear(struct thread *thread, const struct core_owner *owner)
 {
     for (uint32_t i = 0; i <= thread->mask; i++) {
         struct bins *bins = thread->table[i];
-        if (bins != &nobody_bins && bins->owner == owner && (heap == 0 || bins->heap == heap))
+        if (bins != &nobody_bins && bins->owner == owner)
             thread->table[i] = &nobody_bins;
     }
 }
@@ -56,7 +56,7 @@ static void table_clear(struct thread *thread, const struct core_owner *owner, u
 
 static void give_owner(struct thread *thread, struct thread_owner *owner)
 {
-    table_clear(thread, &owner->core, 0);
+    table_clear(thread, &owner->core);
     owner_forget(&owner->core);
     pool_give(owner, sizeof *owner);
 }
@@ -244,13 +244,17 @@ struct bins *thread_attach(struct cairn_heap *heap, const char *call)
     return bins;
 }
 
-void thread_drop_heap(struct attachment *attachment, uint32_t heap)
+void thread_drop_heap(struct attachment *attachment, const struct cairn_heap *heap)
 {
     struct thread_owner *owner = find_owner(thread_self, attachment);
-    if (owner == NULL)
+    struct bins *bins = owner != NULL ? owner_find_bins(&owner->core, heap->core.number) : NULL;
+    if (bins == NULL)
         return;
-    table_clear(thread_self, &owner->core, heap);
-    owner_bins_drop(&owner->core, heap);
+    /* A private heap has one handle, and so one place in the table. */
+    struct bins **place = &thread_self->table[bins->index & thread_self->mask];
+    if (*place == bins)
+        *place = &nobody_bins;
+    owner_bins_drop(&owner->core, heap->core.number);
 }
 
 struct thread_owner *one_owner_new(struct attachment *attachment)

@@ -60,10 +60,36 @@ static void bins_reset(struct bins *bins, const struct core_heap *heap)
 
 struct bins *owner_find_bins(const struct core_owner *owner, uint32_t heap)
 {
-    struct bins *bins = owner->bins_by_heap[heap % BINS_BUCKETS];
+    if (owner->buckets_count == 0)
+        return NULL;
+    struct bins *bins = owner->buckets[heap & (owner->buckets_count - 1)];
     while (bins != NULL && bins->heap != heap)
         bins = bins->next;
     return bins;
+}
+
+/* Makes room for one more, so that chains stay short; an owner with a long chain still works. */
+static bool grow_buckets(struct core_owner *owner)
+{
+    if (owner->bins_count < owner->buckets_count)
+        return true;
+    uint32_t count = owner->buckets_count != 0 ? owner->buckets_count * 2 : 16;
+    struct bins **buckets = owner->memory->get(count * sizeof(struct bins *));
+    if (buckets == NULL)
+        return owner->buckets_count != 0;
+    for (uint32_t b = 0; b < owner->buckets_count; b++) {
+        while (owner->buckets[b] != NULL) {
+            struct bins *bins = owner->buckets[b];
+            owner->buckets[b] = bins->next;
+            bins->next = buckets[bins->heap & (count - 1)];
+            buckets[bins->heap & (count - 1)] = bins;
+        }
+    }
+    if (owner->buckets_count != 0)
+        owner->memory->give(owner->buckets, owner->buckets_count * sizeof(struct bins *));
+    owner->buckets = buckets;
+    owner->buckets_count = count;
+    return true;
 }
 
 struct bins *owner_bins(struct core_owner *owner, const struct core_heap *heap)
@@ -71,13 +97,15 @@ struct bins *owner_bins(struct core_owner *owner, const struct core_heap *heap)
     uint64_t word = unit_word(UNIT_SLAB, owner->number, heap->number, load_relaxed(&heap->life_made));
     struct bins *bins = owner_find_bins(owner, heap->number);
     if (bins == NULL) {
-        bins = owner->memory->get(sizeof *bins);
+        bins = grow_buckets(owner) ? owner->memory->get(sizeof *bins) : NULL;
         if (bins == NULL)
             return NULL;
         bins->owner = owner;
         bins_reset(bins, heap);
-        bins->next = owner->bins_by_heap[heap->number % BINS_BUCKETS];
-        owner->bins_by_heap[heap->number % BINS_BUCKETS] = bins;
+        struct bins **bucket = &owner->buckets[heap->number & (owner->buckets_count - 1)];
+        bins->next = *bucket;
+        *bucket = bins;
+        owner->bins_count++;
     } else if (bins->word != word || bins->record != heap->word_made) {
         bins_reset(bins, heap); /* an earlier life: its slabs are not this owner's any more */
     }
@@ -102,25 +130,32 @@ static void give_bins(const struct core_memory *memory, struct bins *bins)
 
 void owner_bins_drop(struct core_owner *owner, uint32_t heap)
 {
-    struct bins **link = &owner->bins_by_heap[heap % BINS_BUCKETS];
+    if (owner->buckets_count == 0)
+        return;
+    struct bins **link = &owner->buckets[heap & (owner->buckets_count - 1)];
     while (*link != NULL && (*link)->heap != heap)
         link = &(*link)->next;
     struct bins *bins = *link;
     if (bins == NULL)
         return;
     *link = bins->next;
+    owner->bins_count--;
     give_bins(owner->memory, bins);
 }
 
 void owner_forget(struct core_owner *owner)
 {
-    for (uint32_t b = 0; b < BINS_BUCKETS; b++) {
-        while (owner->bins_by_heap[b] != NULL) {
-            struct bins *bins = owner->bins_by_heap[b];
-            owner->bins_by_heap[b] = bins->next;
+    for (uint32_t b = 0; b < owner->buckets_count; b++) {
+        while (owner->buckets[b] != NULL) {
+            struct bins *bins = owner->buckets[b];
+            owner->buckets[b] = bins->next;
             give_bins(owner->memory, bins);
         }
     }
+    if (owner->buckets_count != 0)
+        owner->memory->give(owner->buckets, owner->buckets_count * sizeof(struct bins *));
+    owner->buckets = NULL;
+    owner->buckets_count = owner->bins_count = 0;
 }
 
 /* ---------------------------------------------------------------- rings */
@@ -449,10 +484,36 @@ static int commit_span(struct section *section, uint32_t unit, uint64_t header_b
     return section_commit(section, section_offset(section, section_unit(section, unit)), bytes);
 }
 
+#define HUGE_BYTES (UINT64_C(2) << 20)
+#define SMALL_HEAP_BYTES (UINT64_C(8) << 20) /* below, a huge page for each heap would be most of what it takes */
+
+/*
+ * A private heap that has outgrown a small one takes its units by the huge page, set aside for it alone: heaps that
+ * stay small keep to small pages, and many of them cost what they use.
+ */
+static void keep_huge(struct core_owner *owner, struct core_heap *heap)
+{
+    struct section *section = owner->section;
+    if (section->backing->advise_huge == NULL || section->unit_shift != UNIT_SHIFT_MAX ||
+        load_relaxed(&heap->image->bytes_kept) != 0 || load_relaxed(&heap->image->bytes_charged) < SMALL_HEAP_BYTES)
+        return;
+    struct span_taken span;
+    if (span_take(owner, heap, (uint32_t)(HUGE_BYTES >> UNIT_SHIFT_MAX), HUGE_BYTES, &span) < 0)
+        return;
+    uint64_t offset = section_offset(section, section_unit(section, span.unit));
+    if (section_commit(section, offset, HUGE_BYTES) < 0) {
+        span_put_back(owner, heap, &span);
+        return;
+    }
+    section->backing->advise_huge(section, offset, HUGE_BYTES);
+    span_set_aside(owner, heap, &span);
+}
+
 static int create_slab(struct bins *bins, struct core_heap *heap, uint32_t size_class)
 {
     struct core_owner *owner = bins->owner;
     struct section *section = owner->section;
+    keep_huge(owner, heap);
     struct slab_geometry geometry = slab_geometry_of(size_class, section->unit_shift, heap->exact);
     struct span_taken span;
     int error = span_take(owner, heap, geometry.span_units, 1, &span);
@@ -512,8 +573,8 @@ static uint32_t release_empty(struct bins *bins)
 
 static void release_empty_everywhere(struct core_owner *owner)
 {
-    for (uint32_t b = 0; b < BINS_BUCKETS; b++) {
-        for (struct bins *bins = owner->bins_by_heap[b]; bins != NULL; bins = bins->next)
+    for (uint32_t b = 0; b < owner->buckets_count; b++) {
+        for (struct bins *bins = owner->buckets[b]; bins != NULL; bins = bins->next)
             release_empty(bins);
     }
 }
@@ -550,6 +611,7 @@ static int refill(struct bins *bins, struct core_heap *heap, uint32_t size_class
         if (claim_from_ring(bins, size_class, &refused))
             return 0;
     }
+    owner_sweep(owner);
     release_empty_everywhere(owner);
     error = create_slab(bins, heap, size_class);
     if (error == 0 && claim_from_ring(bins, size_class, &refused))
@@ -635,10 +697,18 @@ static void *alloc_large(struct bins *bins, struct core_heap *heap, uint64_t siz
         return NULL;
     }
     uint64_t bytes = large_bytes(section, size != 0 ? size : 1);
+    bool huge = section->backing->advise_huge != NULL && bytes >= HUGE_BYTES;
     struct span_taken span;
-    int error = span_take(owner, heap, (uint32_t)large_units(section, bytes), alignment, &span);
+    int error = -ENOSPC;
+    if (huge && alignment < HUGE_BYTES)
+        error = span_take(owner, heap, (uint32_t)large_units(section, bytes), HUGE_BYTES, &span);
     if (error < 0) {
-        release_empty_everywhere(bins->owner);
+        error = span_take(owner, heap, (uint32_t)large_units(section, bytes), alignment, &span);
+        huge = huge && alignment >= HUGE_BYTES;
+    }
+    if (error < 0) {
+        owner_sweep(owner);
+        release_empty_everywhere(owner);
         adopt(bins, CLASS_COUNT, UINT32_MAX);
         error = span_take(owner, heap, (uint32_t)large_units(section, bytes), alignment, &span);
     }
@@ -653,6 +723,9 @@ static void *alloc_large(struct bins *bins, struct core_heap *heap, uint64_t siz
         return NULL;
     }
 
+    if (huge)
+        section->backing->advise_huge(section, section_offset(section, section_unit(section, span.unit)),
+                                      align_down(bytes, HUGE_BYTES));
     struct span_image *header = section_span(section, span.unit);
     uint64_t count = (load_relaxed(&header->claim_index) & ~CLAIM_WORD_MASK) + CLAIM_COUNT_ONE;
     store_relaxed(&header->claim_index, count);
@@ -672,16 +745,36 @@ static void *alloc_large(struct bins *bins, struct core_heap *heap, uint64_t siz
     return section_unit(section, span.unit);
 }
 
-/* Gives a freed span's memory back when much more is committed than used; a little stays for the next. */
+#define RETAINED_ALWAYS (UINT64_C(4) << 20)
+#define RETAINED_MAX (UINT64_C(1) << 30)
+
+/*
+ * Gives free memory back when more is committed and free than is retained: 4 MiB, and what was wanted again after it
+ * had been given back. So a heap that ends leaves little, and one that comes and goes pays for its pages but once or
+ * twice.
+ */
 static void settle(struct core_owner *owner, uint32_t first, uint32_t end)
 {
+    enum { UNITS_AT_ONCE = 256, BYTES_AT_LEAST = 1 << 20 }; /* not a system call for each small span */
     struct section *section = owner->section;
-    uint64_t in_spans = load_relaxed(&section->image->bytes_in_spans);
-    uint64_t committed = load_relaxed(&section->image->bytes_committed);
-    if ((uint64_t)(end - first) << section->unit_shift < UINT64_C(1) << 20 ||
-        committed < in_spans + (UINT64_C(16) << 20) + in_spans / 4)
+    struct section_image *image = section->image;
+    uint64_t in_spans = load_relaxed(&image->bytes_in_spans);
+    uint64_t committed = load_relaxed(&image->bytes_committed);
+    uint64_t retained = RETAINED_ALWAYS + min_u64(load_relaxed(&image->bytes_retained), RETAINED_MAX);
+    if (section->commit_bits == NULL || committed < in_spans + retained + BYTES_AT_LEAST)
         return;
-    span_decommit(owner, first, end);
+    if ((uint64_t)(end - first) << section->unit_shift >= BYTES_AT_LEAST)
+        span_decommit(owner, first, end);
+    /* Spans of a few units add up, and their neighbours are given back together. */
+    uint32_t cursor = load_relaxed(&image->settle_cursor);
+    uint32_t units_end = section_units_end(section);
+    if (cursor >= units_end)
+        cursor = 0;
+    uint32_t stop = units_end - cursor > UNITS_AT_ONCE ? cursor + UNITS_AT_ONCE : units_end;
+    if (load_relaxed(&image->bytes_committed) > in_spans + retained + BYTES_AT_LEAST) {
+        span_decommit(owner, cursor, stop);
+        store_relaxed(&image->settle_cursor, stop);
+    }
 }
 
 /* The CAS commits; the hand, if it named the block, is cleared before the units can be another's. */
@@ -1003,9 +1096,37 @@ uint64_t core_trim(struct bins *bins, struct core_heap *heap)
 {
     (void)heap;
     take_news(bins);
+    owner_sweep(bins->owner);
     release_empty_everywhere(bins->owner);
     adopt(bins, CLASS_COUNT, UINT32_MAX);
     return span_decommit(bins->owner, 0, section_units_end(bins->owner->section));
+}
+
+/* ================================================================ spans of heaps that were destroyed */
+
+/*
+ * Whether a span belongs to a life of its heap that is over, and everybody knows: a heap that is stopped (life 0), or
+ * that is being destroyed and whose barrier may not have passed (PENDING), is not dead yet.
+ */
+static bool is_dead(const struct section *section, uint64_t word)
+{
+    uint32_t heap = unit_heap_of(word);
+    if (heap == 0 || heap > section->heaps_max)
+        return false;
+    const struct heap_image *image = section_heap(section, heap);
+    uint64_t life = load_acquire(&image->life);
+    return life != 0 && life != unit_low_of(word) && record_state_of(load_acquire(&image->word)) != RECORD_PENDING;
+}
+
+/* Frees a span of a dead heap that is this owner's or nobody's; one CAS decides between two that sweep. */
+static void sweep_span(struct section *section, uint32_t by, uint32_t unit, uint64_t word)
+{
+    uint32_t units = load_relaxed(&section_span(section, unit)->span_units);
+    if (units == 0 || units > section_units_end(section) - unit || is_in_a_hand(section, unit, units))
+        return;
+    uint64_t freeing = unit_word(UNIT_FREEING, by, unit_heap_of(word), unit_low_of(word));
+    if (cas_acq_rel(&section->unit_words[unit], &word, freeing))
+        span_free(section, by, unit, units, unit_heap_of(word));
 }
 
 /* ================================================================ owners */
@@ -1040,6 +1161,15 @@ int owner_claim(struct core_owner *ret_owner, struct section *section, const str
     return 0;
 }
 
+/* A slab of a heap that was destroyed is nobody's to adopt. */
+static void give_up_slab(struct core_owner *owner, uint32_t unit, uint64_t word)
+{
+    if (is_dead(owner->section, word))
+        sweep_span(owner->section, owner->number, unit, word);
+    if (load_relaxed(&owner->section->unit_words[unit]) == word)
+        orphan_slab(owner, unit, word);
+}
+
 void owner_leave(struct core_owner *owner)
 {
     struct section *section = owner->section;
@@ -1047,7 +1177,7 @@ void owner_leave(struct core_owner *owner)
     for (uint32_t unit = 0; unit < end; unit++) {
         uint64_t word = load_relaxed(&section->unit_words[unit]);
         if (unit_state_of(word) == UNIT_SLAB && unit_owner_of(word) == owner->number)
-            orphan_slab(owner, unit, word);
+            give_up_slab(owner, unit, word);
     }
     store_relaxed(&owner->image->hand, 0);
     for (uint32_t w = 0; w < NEWS_WORDS; w++)
@@ -1189,11 +1319,19 @@ void heap_clear(struct core_owner *owner, struct core_heap *heap)
         settle(owner, low, high);
 }
 
+/* Killed between this and the store that frees the record, it is counted again by whoever goes on: not below 0. */
+static void count_child_less(struct heap_image *parent)
+{
+    uint32_t children = load_relaxed(&parent->children);
+    while (children != 0 && !cas_acq_rel(&parent->children, &children, children - 1))
+        ;
+}
+
 static void free_record(struct section *section, uint32_t number)
 {
     struct heap_image *image = section_heap(section, number);
     if (image->parent != 0 && image->parent < number)
-        fetch_sub_relaxed(&section_heap(section, image->parent)->children, 1);
+        count_child_less(section_heap(section, image->parent));
     uint64_t generation = record_generation_of(load_relaxed(&image->word)) + 1;
     store_release(&image->word, record_word(RECORD_FREE, 0, generation));
     if (number < load_relaxed(&section->image->heap_hint))
@@ -1215,31 +1353,6 @@ void heap_kill(struct section *section, uint32_t process, uint32_t number)
     store_release(&image->word, record_word(RECORD_PENDING, process, record_generation_of(word)));
     step();
     change_life(image, (uint32_t)load_relaxed(&image->life));
-}
-
-/*
- * Whether a span belongs to a life of its heap that is over, and everybody knows: a heap that is stopped (life 0), or
- * that is being destroyed and whose barrier may not have passed (PENDING), is not dead yet.
- */
-static bool is_dead(const struct section *section, uint64_t word)
-{
-    uint32_t heap = unit_heap_of(word);
-    if (heap == 0 || heap > section->heaps_max)
-        return false;
-    const struct heap_image *image = section_heap(section, heap);
-    uint64_t life = load_acquire(&image->life);
-    return life != 0 && life != unit_low_of(word) && record_state_of(load_acquire(&image->word)) != RECORD_PENDING;
-}
-
-/* Frees a span of a dead heap that is this owner's or nobody's; one CAS decides between two that sweep. */
-static void sweep_span(struct section *section, uint32_t by, uint32_t unit, uint64_t word)
-{
-    uint32_t units = load_relaxed(&section_span(section, unit)->span_units);
-    if (units == 0 || units > section_units_end(section) - unit || is_in_a_hand(section, unit, units))
-        return;
-    uint64_t freeing = unit_word(UNIT_FREEING, by, unit_heap_of(word), unit_low_of(word));
-    if (cas_acq_rel(&section->unit_words[unit], &word, freeing))
-        span_free(section, by, unit, units, unit_heap_of(word));
 }
 
 void heap_sweep(struct section *section, uint32_t by, uint32_t number)

@@ -63,14 +63,12 @@ struct bins {
     uint64_t record;  /* the heap's record word: another one is another heap of that number */
     struct core_owner *owner;
     struct ring *rings; /* CLASS_COUNT of them; NULL until the first is needed */
-    struct bins *next;  /* of the same bucket in owner->bins_by_heap */
+    struct bins *next;  /* of the same bucket */
     uint32_t heap;
     uint32_t index;  /* of the handle they were last made current for */
     atomic_u32 busy; /* lockable heaps: the owner is in a call */
     struct bin bin[CLASS_COUNT];
 };
-
-enum { BINS_BUCKETS = 64 };
 
 /* One thread's place in one section. */
 struct core_owner {
@@ -82,7 +80,9 @@ struct core_owner {
     uint32_t scan_cursor; /* where the rotating look for frees without news goes on */
     uint32_t orphan_cursor;
     uint32_t destroys_seen; /* of the image's count: another value means that this owner may hold what is dead */
-    struct bins *bins_by_heap[BINS_BUCKETS];
+    struct bins **buckets;  /* bins by the heap's number; a power of two of them, NULL until there are bins */
+    uint32_t buckets_count;
+    uint32_t bins_count;
 };
 
 /* One process's view of a heap; what the fast paths need stands here, side by side. */

@@ -173,8 +173,10 @@ static void check_span(struct check *check, struct core_span *span, uint64_t wor
         return;
     }
     uint32_t heap = span->heap;
+    /* Spans of a heap that was destroyed wait for those who hold them. */
     if (heap == 0 || heap > load_acquire(&section->image->heaps_end) || heap > section->heaps_max ||
-        record_state_of(load_acquire(&section_heap(section, heap)->word)) == RECORD_FREE)
+        (record_state_of(load_acquire(&section_heap(section, heap)->word)) == RECORD_FREE &&
+         load_acquire(&section_heap(section, heap)->life) == unit_low_of(word)))
         FIND(check, "unit %u: belongs to heap %u, which does not exist", span->unit, heap);
     if (span->state == UNIT_SLAB && (span->owner == 0 || span->owner > load_acquire(&section->image->owners_end)))
         FIND(check, "unit %u: owned by %u, who does not exist", span->unit, span->owner);

@@ -19,10 +19,11 @@
 
 /* ---------------------------------------------------------------- the limit of a heap */
 
-static int charge_one(struct heap_image *image, uint64_t bytes)
+/* credit: what is charged already for units that the heap has set aside, and may be about to take. */
+static int charge_one(struct heap_image *image, uint64_t bytes, uint64_t credit)
 {
     uint64_t charged = fetch_add_relaxed(&image->bytes_charged, bytes) + bytes;
-    if (image->bytes_max != 0 && charged > image->bytes_max) {
+    if (image->bytes_max != 0 && charged > image->bytes_max + credit) {
         fetch_sub_relaxed(&image->bytes_charged, bytes);
         return -EDQUOT;
     }
@@ -60,10 +61,10 @@ static void end_charging(struct section *section, uint32_t by)
 }
 
 /* Charges the heap and all that it is a part of, or none of them. */
-static int charge(struct section *section, uint32_t heap, uint64_t bytes)
+static int charge(struct section *section, uint32_t heap, uint64_t bytes, uint64_t credit)
 {
     for (uint32_t h = heap; h != 0; h = parent_of(section, h)) {
-        int error = charge_one(section_heap(section, h), bytes);
+        int error = charge_one(section_heap(section, h), bytes, credit);
         if (error < 0) {
             uncharge_up_to(section, heap, h, bytes);
             return error;
@@ -95,6 +96,16 @@ static void lower_hint(struct section *section, uint32_t to)
     uint32_t seen = load_relaxed(&section->image->unit_hint);
     while (to < seen && !cas_acq_rel(&section->image->unit_hint, &seen, to))
         ;
+}
+
+static bool is_over_limit(const struct section *section, uint32_t heap)
+{
+    for (; heap != 0; heap = parent_of(section, heap)) {
+        const struct heap_image *image = section_heap(section, heap);
+        if (image->bytes_max != 0 && load_relaxed(&image->bytes_charged) > image->bytes_max)
+            return true;
+    }
+    return false;
 }
 
 static uint32_t align_unit(const struct section *section, uint32_t unit, uint64_t alignment_bytes)
@@ -152,12 +163,14 @@ static bool take_all(struct section *section, uint32_t unit, uint32_t units, uin
 {
     uint64_t kept_word = unit_word(UNIT_KEPT, 0, unit_heap_of(taken_word), unit_low_of(taken_word));
     uint64_t kept_units = 0;
+    uint64_t regretted = 0;
     bool is_zero = section->backing->starts_zero;
     for (uint32_t i = 0; i < units; i++) {
         uint64_t seen = load_relaxed(&section->unit_words[unit + i]);
         if (is_available(seen, kept_word) && cas_acq_rel(&section->unit_words[unit + i], &seen, taken_word)) {
             is_zero = is_zero && unit_state_of(seen) == UNIT_FREE && (seen & UNIT_FREE_USED) == 0;
             kept_units += seen == kept_word;
+            regretted += seen == UNIT_FREE_RETURNED;
             continue;
         }
         while (i-- > 0)
@@ -169,6 +182,9 @@ static bool take_all(struct section *section, uint32_t unit, uint32_t units, uin
     }
     if (kept_units != 0)
         drop_kept(section, unit_heap_of(taken_word), kept_units << section->unit_shift);
+    /* Memory that was given back is wanted again: next time more of it is retained. */
+    if (regretted != 0)
+        fetch_add_relaxed(&section->image->bytes_retained, regretted << section->unit_shift);
     *ret_is_zero = is_zero;
     return true;
 }
@@ -179,7 +195,8 @@ static int take_charged(struct core_owner *owner, const struct core_heap *heap, 
     struct section *section = owner->section;
     struct section_image *image = section->image;
     uint64_t bytes = (uint64_t)units << section->unit_shift;
-    int error = charge(section, heap->number, bytes);
+    uint64_t credit = min_u64(bytes, load_relaxed(&heap->image->bytes_kept));
+    int error = charge(section, heap->number, bytes, credit);
     if (error < 0)
         return error;
 
@@ -189,8 +206,8 @@ static int take_charged(struct core_owner *owner, const struct core_heap *heap, 
     for (;;) {
         uint32_t hint = load_relaxed(&image->unit_hint);
         uint32_t from = searched_all ? 0 : hint;
-        if (load_relaxed(&heap->image->bytes_kept) != 0 && from > ~load_relaxed(&heap->image->units_low))
-            from = ~load_relaxed(&heap->image->units_low); /* its own units come first, wherever the hint stands */
+        if (load_relaxed(&heap->image->bytes_kept) != 0 && !searched_all)
+            from = load_relaxed(&heap->image->kept_hint); /* its own units come first, wherever the hint stands */
         uint32_t end = section_units_end(section);
         uint32_t tail = end;
         uint32_t unit = find_run(section, from < end ? from : end, end, units, alignment_bytes, kept_word, &tail);
@@ -216,7 +233,15 @@ static int take_charged(struct core_owner *owner, const struct core_heap *heap, 
         bool is_zero;
         if (!take_all(section, unit, units, taken_word, &is_zero))
             continue;
-        if (units == 1 && !searched_all && alignment_bytes <= UINT64_C(1) << section->unit_shift)
+        if (credit != 0 && is_over_limit(section, heap->number)) {
+            /* The credit was for other units than those that were found. */
+            for (uint32_t i = units; i-- > 0;)
+                store_release(&section->unit_words[unit + i], UNIT_FREE_USED);
+            lower_hint(section, unit);
+            uncharge(section, heap->number, bytes);
+            return -EDQUOT;
+        }
+        if (units == 1 && from == hint && alignment_bytes <= UINT64_C(1) << section->unit_shift)
             raise_hint(section, hint, unit + 1);
         *ret_span = (struct span_taken){.unit = unit, .units = units, .is_zero = is_zero};
         return 0;
@@ -251,6 +276,7 @@ void span_set_aside(struct core_owner *owner, const struct core_heap *heap, cons
     uint64_t kept_word = unit_word(UNIT_KEPT, 0, heap->number, load_relaxed(&heap->life_made));
     note_extent(heap->image, span->unit, span->unit + span->units);
     fetch_add_relaxed(&heap->image->bytes_kept, (uint64_t)span->units << owner->section->unit_shift);
+    store_relaxed(&heap->image->kept_hint, span->unit);
     for (uint32_t i = span->units; i-- > 0;)
         store_release(&owner->section->unit_words[span->unit + i], kept_word);
 }
@@ -275,7 +301,7 @@ static bool take_behind(struct core_owner *owner, const struct core_heap *heap, 
     uint64_t taken_word = unit_word(UNIT_TAKEN, owner->number, heap->number, load_relaxed(&heap->life_made));
     bool taken = false;
     begin_charging(section, owner->number, heap->number);
-    if (charge(section, heap->number, bytes) == 0) {
+    if (charge(section, heap->number, bytes, 0) == 0) {
         taken = extend_units(section, span->unit + span->units) == 0 &&
                 take_all(section, span->unit, span->units, taken_word, &span->is_zero);
         if (!taken)

@@ -26,6 +26,9 @@ int memory_commit(void *address, size_t bytes);
 /* Gets the memory behind a committed part now, so that no first touch can fail for lack of it. */
 int memory_populate(void *address, size_t bytes);
 
+/* Hints that a range, aligned to 2 MiB, is to have huge pages. */
+void memory_advise_huge(void *address, size_t bytes);
+
 /* Gives the memory of a committed part back; it stays usable and reads as zero. */
 int memory_decommit(void *address, size_t bytes);
 

@@ -285,6 +285,8 @@ static uint32_t recover_process(const struct recovery *recovery, uint32_t proces
         recovery_of_owner(section, number);
         recovered++;
     }
+    /* It may have died sweeping a heap that it had destroyed: what is left is for everybody to look at again. */
+    fetch_add_relaxed(&section->image->destroys, 1);
     if (destroy_bound(recovery, process, record_generation_of(word)))
         store_release(&section_process(section, process)->word,
                       record_word(RECORD_FREE, 0, record_generation_of(word) + 1));

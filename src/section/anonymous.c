@@ -22,6 +22,11 @@ static int populate(struct section *section, uint64_t offset, uint64_t bytes)
     return memory_populate(section->base + offset, bytes);
 }
 
+static void advise_huge(struct section *section, uint64_t offset, uint64_t bytes)
+{
+    memory_advise_huge(section->base + offset, bytes);
+}
+
 static void close_anonymous(struct section *section)
 {
     memory_release(section->base, section->bytes_max);
@@ -32,6 +37,7 @@ static const struct backing anonymous = {
     .decommit = decommit,
     .close = close_anonymous,
     .populate = populate,
+    .advise_huge = advise_huge,
     .starts_zero = true,
 };
 

@@ -250,7 +250,9 @@ struct heap_image {
     atomic_u32 units_low;     /* hint: no unit of the heap is below; ~0 when never used (stored inverted, so 0) */
     atomic_u32 units_high;    /* hint: no unit of the heap is at or above */
     atomic_u64 bytes_kept;    /* hint: in its KEPT units */
-    uint64_t reserved3[2];
+    atomic_u32 kept_hint;     /* hint: where the last of them were set aside */
+    uint32_t reserved3;
+    uint64_t reserved4;
 };
 
 enum heap_option {
@@ -311,21 +313,24 @@ struct section_image {
     atomic_u64 bytes_peak;      /* hint */
     atomic_u64 bytes_in_spans;  /* in units that are not FREE; counted as bytes_charged is */
     atomic_u64 charges;         /* grows with every change of such a count */
-    atomic_u64 growths;         /* hint: how often memory was committed */
-    atomic_u64 attaches;        /* hint */
-    atomic_u64 damaged;         /* not 0: the line of code that found the damage; the section is refused */
-    atomic_u64 clean;           /* not 0: closed in order by the last process (disk files) */
-    atomic_u64 lock;            /* rare global changes: owner << 32 | a count */
-    atomic_u32 units_end;       /* unit words below are committed; grows only */
-    atomic_u32 unit_hint;       /* hint: no FREE unit is below */
-    atomic_u32 processes_end;   /* records below are committed; grow only */
+    atomic_u64 bytes_retained;  /* hint: free memory that is not given back, above 4 MiB: grows with each regret */
+    atomic_u32 settle_cursor;   /* hint: where giving back goes on */
+    uint32_t reserved6;
+    atomic_u64 growths;       /* hint: how often memory was committed */
+    atomic_u64 attaches;      /* hint */
+    atomic_u64 damaged;       /* not 0: the line of code that found the damage; the section is refused */
+    atomic_u64 clean;         /* not 0: closed in order by the last process (disk files) */
+    atomic_u64 lock;          /* rare global changes: owner << 32 | a count */
+    atomic_u32 units_end;     /* unit words below are committed; grows only */
+    atomic_u32 unit_hint;     /* hint: no FREE unit is below */
+    atomic_u32 processes_end; /* records below are committed; grow only */
     atomic_u32 owners_end;
     atomic_u32 heaps_end;
     atomic_u32 roots_end;
     atomic_u32 heap_hint;  /* hint: no FREE heap record has a lower number */
     atomic_u32 destroys;   /* how often a heap of the section was destroyed: owners look for what is left of it */
     atomic_u64 boot_id[2]; /* of the system that last had it open: another one and no clean mark is a power loss */
-    uint64_t reserved2[17];
+    uint64_t reserved2[15];
 };
 
 _Static_assert(sizeof(struct span_image) == 64, "a span header is one cache line");

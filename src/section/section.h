@@ -25,7 +25,8 @@ struct backing {
     /* May answer -EOPNOTSUPP: the memory stays committed. Afterwards the range must be committed again before use. */
     int (*decommit)(struct section *section, uint64_t offset, uint64_t bytes);
     void (*close)(struct section *section);
-    int (*populate)(struct section *section, uint64_t offset, uint64_t bytes); /* NULL: commit does it already */
+    void (*advise_huge)(struct section *section, uint64_t offset, uint64_t bytes); /* NULL: no huge pages to be had */
+    int (*populate)(struct section *section, uint64_t offset, uint64_t bytes);     /* NULL: commit does it already */
     bool starts_zero; /* memory reads as zero when it is first committed, and again after a decommit */
 };
 

@@ -7,6 +7,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <sched.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <unistd.h>
@@ -72,7 +73,7 @@ static void an_existing_heap_can_be_read(void)
     cairn_heap *heap = create_shared("heap", 0);
     char *text = cairn_alloc(heap, 100);
     REQUIRE_CALL(text != NULL);
-    strcpy(text, "read without /proc");
+    snprintf(text, 100, "%s", "read without /proc");
     REQUIRE_CALL(cairn_root_set(heap, "text", text) == 0);
     cairn_heap_close(heap);
 

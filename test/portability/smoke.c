@@ -122,12 +122,12 @@ static void shared_heap(void)
     REQUIRE(cairn_heap_create(&heap, &options) == 0);
     char *text = cairn_alloc(heap, 100);
     REQUIRE(text != NULL);
-    strcpy(text, "before");
+    snprintf(text, 100, "%s", "before");
     REQUIRE(cairn_root_set(heap, "text", text) == 0);
     pid_t child = fork();
     if (child == 0) {
         work_in(heap);
-        strcpy(text, "after");
+        snprintf(text, 100, "%s", "after");
         _exit(0);
     }
     work_in(heap);

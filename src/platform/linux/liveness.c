@@ -67,5 +67,5 @@ int liveness_probe(int file, uint64_t slot)
     struct flock lock = slot_lock(slot);
     if (fcntl(file, F_OFD_GETLK, &lock) < 0)
         return -errno;
-    return lock.l_type == F_UNLCK ? 0 : 1;
+    return lock.l_type == F_WRLCK ? 1 : 0; /* a read lock is of no writer: readers may take one, to be in the way */
 }

@@ -80,6 +80,11 @@ int memory_populate(void *address, size_t bytes)
     return 0;
 }
 
+void memory_advise_huge(void *address, size_t bytes)
+{
+    (void)madvise(address, bytes, MADV_HUGEPAGE);
+}
+
 int memory_decommit(void *address, size_t bytes)
 {
     if (madvise(address, bytes, MADV_DONTNEED) == 0)

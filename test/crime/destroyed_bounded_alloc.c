@@ -1,0 +1,12 @@
+/* expect: ^cairn: alloc with the handle 0x[0-9a-f]* of a closed heap$ */
+/* SPDX-License-Identifier: MIT */
+/* Its section is gone with it. */
+#include "support/workspace.h"
+
+int main(void)
+{
+    cairn_heap *heap = create_private(MIB);
+    REQUIRE_CALL(cairn_alloc(heap, 100) != NULL);
+    REQUIRE_CALL(cairn_heap_destroy(heap) == 0);
+    return cairn_alloc(heap, 100) == NULL;
+}

@@ -1,0 +1,12 @@
+/* expect: ^cairn: lock with the handle 0x[0-9a-f]* of a closed heap$ */
+/* SPDX-License-Identifier: MIT */
+#include "support/workspace.h"
+
+int main(void)
+{
+    cairn_options options = {.size = sizeof options, .flags = CAIRN_LOCKABLE};
+    cairn_heap *heap;
+    REQUIRE_CALL(cairn_heap_create(&heap, &options) == 0);
+    REQUIRE_CALL(cairn_heap_destroy(heap) == 0);
+    return cairn_heap_lock(heap);
+}
