@@ -51,11 +51,11 @@ static struct bins *begin_lockable(struct cairn_heap *heap, const char *call)
             if (bins == NULL || mine)
                 return bins;
         }
-        store_relaxed(&bins->busy, 1);
+        store_relaxed(&bins->owner->busy, 1);
         atomic_signal_fence(memory_order_seq_cst); /* pairs with the barrier in cairn_heap_lock */
         if (load_acquire(heap->core.life) == load_relaxed(&heap->core.life_made))
             return bins;
-        store_release(&bins->busy, 0);
+        store_release(&bins->owner->busy, 0);
         heap_lock_take(&heap->lock); /* waits for whoever stopped it */
         heap_lock_give(&heap->lock);
     }
@@ -85,19 +85,18 @@ void call_end(struct cairn_heap *heap, struct bins *bins)
     if (heap->mode == MODE_LOCKED)
         heap_lock_give(&heap->lock);
     else if (heap->lockable)
-        store_release(&bins->busy, 0); /* pairs with the load_acquire in any_is_busy */
+        store_release(&bins->owner->busy, 0); /* pairs with the load_acquire in any_is_busy */
 }
 
 /* ---------------------------------------------------------------- stopping a heap */
 
+/* Whether some thread is in a call on a lockable heap: on this one, or on another, which will be over soon. */
 static bool any_is_busy(const struct cairn_heap *heap)
 {
     bool busy = false;
     mutex_lock(&process_lock);
-    for (const struct thread_owner *o = heap->attachment->owners; o != NULL && !busy; o = o->next_of_attachment) {
-        const struct bins *bins = owner_find_bins(&o->core, heap->core.number);
-        busy = bins != NULL && load_acquire(&bins->busy) != 0;
-    }
+    for (const struct thread_owner *o = heap->attachment->owners; o != NULL && !busy; o = o->next_of_attachment)
+        busy = load_acquire(&o->core.busy) != 0;
     mutex_unlock(&process_lock);
     return busy;
 }

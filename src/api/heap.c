@@ -217,7 +217,7 @@ static int create_private(struct cairn_heap **ret_heap, const struct cairn_optio
         end_attachment(attachment);
     }
     mutex_unlock(&process_lock);
-    if (error == 0) {
+    if (heap != NULL) {
         error = commit_start(heap, &wanted);
         if (error < 0)
             cairn_heap_close(heap);
@@ -484,15 +484,14 @@ static int open_named(struct cairn_heap **ret_heap, const char *name, const char
         section_mark_open(&attachment->section);
         error = attachment_join(attachment);
     }
-    if (error == 0) {
-        *ret_heap = handle_for(attachment, SHARED_HEAP, options);
-        error = *ret_heap == NULL ? -ENOMEM : 0;
-    }
-    if (error < 0) {
+    struct cairn_heap *heap = error == 0 ? handle_for(attachment, SHARED_HEAP, options) : NULL;
+    if (heap == NULL) {
+        error = error < 0 ? error : -ENOMEM;
         end_attachment(attachment);
         return error_set(error, "%s: cannot be attached: %s", name, cairn_strerror(error));
     }
-    (*ret_heap)->read_only = read_only;
+    heap->read_only = read_only;
+    *ret_heap = heap;
     link_attachment(attachment);
     return 0;
 }
@@ -513,11 +512,11 @@ static void recover_at_attach(struct cairn_heap *heap)
 static int open_checked(struct cairn_heap **ret_heap, const char *name, const char *directory,
                         const struct cairn_options *options)
 {
-    struct cairn_heap *heap;
+    struct cairn_heap *heap = NULL;
     mutex_lock(&process_lock);
     int error = open_named(&heap, name, directory, options);
     mutex_unlock(&process_lock);
-    if (error < 0)
+    if (heap == NULL)
         return error;
     recover_at_attach(heap);
     *ret_heap = heap;
@@ -547,7 +546,7 @@ static int create_shared(struct cairn_heap **ret_heap, const struct cairn_option
         mutex_lock(&process_lock);
         error = create_named(&heap, options, directory);
         mutex_unlock(&process_lock);
-        if (error == 0) {
+        if (error == 0 && heap != NULL) {
             error = commit_start(heap, options);
             if (error < 0) {
                 (void)cairn_heap_destroy(heap);
@@ -617,12 +616,12 @@ static int create_child(struct cairn_heap **ret_heap, const struct cairn_options
     if (root_find(parent, name, &ref) && root_is_taken(&attachment->section, ref))
         return error_set(-EEXIST, "%s: the heap has a child or a root of that name", name);
 
+    struct cairn_heap *heap = NULL;
     mutex_lock(&process_lock);
-    error = make_private(attachment, options, parent->core.number, ret_heap);
+    error = make_private(attachment, options, parent->core.number, &heap);
     mutex_unlock(&process_lock);
-    if (error < 0)
+    if (heap == NULL)
         return error_set(error == -ENOSPC ? -ENOMEM : error, "%s: cannot be made: %s", name, cairn_strerror(error));
-    struct cairn_heap *heap = *ret_heap;
     memcpy(heap->name, name, strlen(name) + 1);
     error = commit_start(heap, options);
     if (error < 0)
@@ -631,6 +630,8 @@ static int create_child(struct cairn_heap **ret_heap, const struct cairn_options
         error = root_store_new(parent, name, child_ref(heap->core.number, heap->core.word_made));
     if (error < 0)
         end_unnamed_child(heap);
+    else
+        *ret_heap = heap;
     return error;
 }
 
@@ -691,7 +692,7 @@ CAIRN_API int cairn_heap_create(struct cairn_heap **ret_heap, const struct cairn
     if (wanted.parent != NULL && wanted.parent->attachment->is_shared) {
         if (wanted.memory != NULL || wanted.calls != NULL || (wanted.flags & ~(CAIRN_EXACT_SIZES | CAIRN_BOUND)) != 0)
             return error_set(-EINVAL, "a child takes its parent's memory and is opened by its parent");
-        struct cairn_heap *heap;
+        struct cairn_heap *heap = NULL;
         error = create_child(&heap, &wanted);
         if (error == 0)
             *ret_heap = heap;

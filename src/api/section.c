@@ -144,7 +144,7 @@ static int open_locked(struct cairn_section **ret_section, const char *name, con
         error = section_open_file(&section->section, file, &header, read_only);
     else if (error == 0)
         error = -ENOMEM;
-    if (error < 0) {
+    if (section == NULL || error < 0) {
         file_close(file);
         if (section != NULL)
             pool_give(section, sizeof *section);

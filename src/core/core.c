@@ -416,6 +416,22 @@ static bool slab_looks_empty(const struct span_image *slab)
 }
 
 /*
+ * A kill can leave the count too high: none was there in a whole turn. But one may become an orphan meanwhile: either
+ * this looks again after its store, and finds it, or whoever makes it finds the count at 0 after its own.
+ */
+static void reset_orphans(struct section *section, struct heap_image *heap, uint64_t orphan_word, uint32_t counted)
+{
+    if (counted == 0 || !cas_acq_rel(&heap->orphans, &counted, 0))
+        return;
+    atomic_thread_fence(memory_order_seq_cst); /* with the fence in slab_make_orphan */
+    uint32_t end = section_units_end(section);
+    for (uint32_t unit = 0; unit < end; unit++) {
+        if (load_relaxed(&section->unit_words[unit]) == orphan_word)
+            fetch_add_relaxed(&heap->orphans, 1);
+    }
+}
+
+/*
  * Adopts an orphan of the heap: one of the class with free blocks, to use; or any that is empty, to free its units.
  * Looks at no more than `units` unit words. True when the bin has a slab to claim from now.
  */
@@ -454,8 +470,8 @@ static bool adopt(struct bins *bins, uint32_t size_class, uint32_t units)
         if (slab_taken(slab) != 0 || !release_slab(owner, unit, slab))
             list_slab(bins, unit, slab); /* it was taken by others in between; now it is ours like any other */
     }
-    if (!any && units >= end) /* a kill can leave the count too high: none was there in a whole turn */
-        (void)cas_acq_rel(&heap->orphans, &counted, 0);
+    if (!any && units >= end)
+        reset_orphans(section, heap, orphan_word, counted);
     return false;
 }
 
@@ -467,10 +483,7 @@ static void orphan_slab(struct core_owner *owner, uint32_t unit, uint64_t word)
     slab_unclaim(slab);
     if (slab_taken(slab) == 0 && release_slab(owner, unit, slab))
         return;
-    slab_normalise(slab);
-    fetch_add_relaxed(&section_heap(section, unit_heap_of(word))->orphans, 1); /* rather too many than too few */
-    step();
-    store_release(&section->unit_words[unit], unit_word(UNIT_ORPHAN, 0, unit_heap_of(word), unit_low_of(word)));
+    slab_make_orphan(section, unit, word);
 }
 
 /* ---------------------------------------------------------------- new slabs */

@@ -65,8 +65,7 @@ struct bins {
     struct ring *rings; /* CLASS_COUNT of them; NULL until the first is needed */
     struct bins *next;  /* of the same bucket */
     uint32_t heap;
-    uint32_t index;  /* of the handle they were last made current for */
-    atomic_u32 busy; /* lockable heaps: the owner is in a call */
+    uint32_t index; /* of the handle they were last made current for */
     struct bin bin[CLASS_COUNT];
 };
 
@@ -79,6 +78,7 @@ struct core_owner {
     uint32_t process;
     uint32_t scan_cursor; /* where the rotating look for frees without news goes on */
     uint32_t orphan_cursor;
+    atomic_u32 busy;        /* in a call on a lockable heap */
     uint32_t destroys_seen; /* of the image's count: another value means that this owner may hold what is dead */
     struct bins **buckets;  /* bins by the heap's number; a power of two of them, NULL until there are bins */
     uint32_t buckets_count;

@@ -179,6 +179,21 @@ void slab_normalise(struct span_image *slab)
     slab->claim_word = (uint32_t)(load_relaxed(&slab->claim_index) & CLAIM_WORD_MASK);
 }
 
+void slab_make_orphan(struct section *section, uint32_t unit, uint64_t word)
+{
+    slab_normalise(section_span(section, unit));
+    uint32_t number = unit_heap_of(word);
+    atomic_u32 none = 0;
+    bool counted = number != 0 && number <= section->heaps_max;
+    atomic_u32 *orphans = counted ? &section_heap(section, number)->orphans : &none;
+    fetch_add_relaxed(orphans, 1); /* rather too many than too few */
+    step();
+    store_release(&section->unit_words[unit], unit_word(UNIT_ORPHAN, 0, number, unit_low_of(word)));
+    atomic_thread_fence(memory_order_seq_cst); /* with the fence in reset_orphans */
+    if (load_relaxed(orphans) == 0)
+        fetch_add_relaxed(orphans, 1);
+}
+
 /* ---------------------------------------------------------------- counting */
 
 uint32_t slab_taken(const struct span_image *slab)

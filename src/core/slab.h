@@ -40,6 +40,9 @@ void slab_unclaim(struct span_image *slab);
 /* Of the owner or the recoverer of a dead one: brings the bits into the state that an adopter may start from. */
 void slab_normalise(struct span_image *slab);
 
+/* The last step of an owner that leaves, or of its recovery: the slab, whose word this is, becomes an orphan. */
+void slab_make_orphan(struct section *section, uint32_t unit, uint64_t word);
+
 /* Blocks that are ready and have no bit in free; exact for the owner. */
 uint32_t slab_taken(const struct span_image *slab);
 

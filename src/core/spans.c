@@ -40,8 +40,12 @@ static uint32_t parent_of(const struct section *section, uint32_t heap)
 
 static void uncharge_up_to(struct section *section, uint32_t heap, uint32_t last, uint64_t bytes)
 {
-    for (; heap != last; heap = parent_of(section, heap))
+    while (heap != last) {
+        /* The parent is read first: a record without charges may become another heap's at once. */
+        uint32_t parent = parent_of(section, heap);
         fetch_sub_relaxed(&section_heap(section, heap)->bytes_charged, bytes);
+        heap = parent;
+    }
 }
 
 /*

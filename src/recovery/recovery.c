@@ -186,12 +186,7 @@ static void orphan_slabs(struct section *section, uint32_t dead, uint32_t end)
         uint64_t word = load_acquire(&section->unit_words[unit]);
         if (!is_of(word, UNIT_SLAB, dead))
             continue;
-        slab_normalise(section_span(section, unit));
-        uint32_t heap = unit_heap_of(word);
-        if (heap != 0 && heap <= section->heaps_max)
-            fetch_add_relaxed(&section_heap(section, heap)->orphans, 1); /* rather too many than too few */
-        step();
-        store_release(&section->unit_words[unit], unit_word(UNIT_ORPHAN, 0, heap, unit_low_of(word)));
+        slab_make_orphan(section, unit, word);
     }
 }
 

@@ -14,12 +14,16 @@
 /* The bits of the pages that hold the bits lie in the first of those pages: so much a section may have at most. */
 #define BYTES_LIMIT (UINT64_C(1) << 42)
 
+/*
+ * The largest unit that leaves 512 of them. With 256 a bounded heap of 1 MiB is refused sooner: each class has its own
+ * part-filled slab, and a slab has whole units.
+ */
 static uint32_t unit_shift_for(uint64_t bytes_max)
 {
     uint32_t log2 = bit_highest(bytes_max);
-    if (log2 < UNIT_SHIFT_MIN + 8)
+    if (log2 < UNIT_SHIFT_MIN + 9)
         return UNIT_SHIFT_MIN;
-    return log2 - 8 < UNIT_SHIFT_MAX ? log2 - 8 : UNIT_SHIFT_MAX;
+    return log2 - 9 < UNIT_SHIFT_MAX ? log2 - 9 : UNIT_SHIFT_MAX;
 }
 
 /* Room for a slab's header and a pair of words for each 64 blocks of the smallest size. */

@@ -20,14 +20,14 @@ struct steps {
 bool steps_are_possible(void);
 
 /*
- * Calls call(arg). A state is all of memory's `bytes`; a new one is kept when the first `watched` bytes or the word at
- * `also` (NULL: none) have changed.
+ * Calls call(arg). A state is all of the watched memory's `bytes`; a new one is kept when the first watched_bytes or
+ * the word at watched_word (NULL: none) have changed.
  */
-void steps_run(struct steps *ret_steps, void *memory, size_t bytes, size_t watched, void *const *also,
-               void (*call)(void *arg), void *arg);
+void steps_run(struct steps *ret_steps, void *watched_memory, size_t bytes, size_t watched_bytes,
+               void *const *watched_word, void (*call)(void *arg), void *arg);
 
 /* Puts state number `index` back. */
-void steps_restore(const struct steps *steps, size_t index, void *memory);
+void steps_restore(const struct steps *s, size_t index, void *to);
 
 void steps_end(struct steps *steps);
 

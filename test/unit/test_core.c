@@ -708,7 +708,7 @@ START_TEST(clearing_a_heap_frees_its_blocks_and_no_others)
     actor_begin(&c, &lent.section, &other);
     struct bins *bins_of_b = owner_bins(&b.core, &other);
     for (uint32_t round = 0; round < 3; round++) {
-        unsigned char *some[12];
+        unsigned char *some[12] = {0};
         for (uint32_t i = 0; i < COUNT_OF(some); i++) {
             int error;
             size_t size = random_size(&numbers, 3u << SHIFT);

@@ -25,13 +25,13 @@
 
 /* ================================================================ planning */
 
-/* The rule of the design: 16 from 64 MiB on; below, the largest that leaves 256 units, and not below 10. */
+/* The rule of the design: 16 from 64 MiB on; below, the largest that leaves 512 units, and not below 10. */
 static uint32_t expected_unit_shift(uint64_t bytes_max)
 {
     if (bytes_max >= 64 * MIB)
         return 16;
     uint32_t shift = 16;
-    while (shift > 10 && bytes_max >> shift < 256)
+    while (shift > 10 && bytes_max >> shift < 512)
         shift--;
     return shift;
 }
