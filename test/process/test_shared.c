@@ -159,7 +159,7 @@ static void several_processes_allocate_and_free_at_once(void)
     REQUIRE_CALL(exchange != NULL && cairn_root_set(heap, "exchange", exchange) == 0);
     struct peer peers[WORKERS];
     for (int i = 0; i < WORKERS; i++) {
-        char seed[8];
+        char seed[12];
         snprintf(seed, sizeof seed, "%d", i);
         peers[i] = peer_start("trade", seed);
     }
