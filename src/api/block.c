@@ -104,10 +104,17 @@ static COLD void free_slowly(struct cairn_heap *heap, void *block)
         crime_closed(heap, "free");
     if (block == NULL)
         return;
-    struct bins *bins = call_begin(heap, "free");
-    if (bins == NULL)
-        return; /* read-only, destroyed, or no memory for a record: the reason is told */
-    enum core_crime crime = core_free(bins, &heap->core, block);
+    struct bins *bins;
+    enum core_crime crime;
+    for (;;) {
+        bins = call_begin(heap, "free");
+        if (bins == NULL)
+            return; /* read-only, destroyed, or no memory for a record: the reason is told */
+        crime = core_free(bins, &heap->core, block);
+        if (crime != CRIME_DESTROYED || is_destroyed(heap))
+            break;
+        call_end(heap, bins); /* another process tried a reset just now: begin again, and wait for it */
+    }
     if (crime != CRIME_NONE && is_destroyed(heap))
         error_set(-ESTALE, "%s: was destroyed", heap->attachment->name);
     else if (crime != CRIME_NONE)
@@ -300,6 +307,10 @@ CAIRN_API int cairn_free_from(struct cairn_heap *heap, void **dest)
     int error = dest_ref_get(heap, dest, &dest_ref);
     void *block = error < 0 ? NULL : *dest;
     enum core_crime crime = block == NULL ? CRIME_NONE : core_free_from(bins, &heap->core, dest, dest_ref);
+    if (crime == CRIME_DESTROYED && !is_destroyed(heap)) {
+        call_end(heap, bins); /* another process tried a reset just now: begin again, and wait for it */
+        return cairn_free_from(heap, dest);
+    }
     if (crime != CRIME_NONE && is_destroyed(heap))
         error = error_set(-ESTALE, "%s: was destroyed", heap->attachment->name);
     else if (crime != CRIME_NONE)

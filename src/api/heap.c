@@ -156,9 +156,12 @@ static int make_private(struct attachment *attachment, const struct cairn_option
     if (error < 0)
         return error;
     struct cairn_heap *heap = handle_for(attachment, number, options);
-    if (heap == NULL)
+    if (heap == NULL) {
+        heap_give_back(&attachment->section, number);
         return -ENOMEM;
+    }
     if (!set_mode(heap, options)) {
+        heap_give_back(&attachment->section, number);
         end_private(heap);
         return -ENOMEM;
     }
@@ -245,6 +248,8 @@ static int clear_private(struct cairn_heap *heap, bool end)
         heap_end(&owner->core, &heap->core);
     else
         heap_clear(&owner->core, &heap->core);
+    if (!end && heap->lockable && heap->mode == MODE_THREADS && heap_lock_is_mine(&heap->lock))
+        store_release(&heap->core.image->life, 0); /* reset under its lock, it stays stopped */
     mutex_unlock(&process_lock);
     if (end)
         thread_drop_heap(attachment, heap);
@@ -774,8 +779,8 @@ static int destroy_child(struct cairn_heap *heap)
         return cairn_last_errno();
     struct section *section = &heap->attachment->section;
     uint32_t number = heap->core.number;
-    roots_drop(heap->attachment, owner->core.number, number);
-    heap_kill(section, heap->attachment->process, number);
+    if (!heap_kill(section, heap->attachment->process, number, heap->core.word_made))
+        return error_set(-ESTALE, "%s: was destroyed already", heap->name);
     barrier_system();
     mutex_lock(&process_lock);
     attachment_recover(heap->attachment, owner->core.number); /* a dead one's hand may name a block of it */
@@ -802,11 +807,11 @@ CAIRN_API int cairn_heap_destroy(struct cairn_heap *heap)
     int error = check_alive(heap);
     if (error == 0 && heap->core.number != SHARED_HEAP) {
         error = destroy_child(heap);
-        if (error < 0)
+        if (error < 0 && error != -ESTALE)
             return error;
     } else if (error == 0) {
         heap_file_unlink(attachment);
-        heap_kill(&attachment->section, attachment->process, SHARED_HEAP);
+        (void)heap_kill(&attachment->section, attachment->process, SHARED_HEAP, heap->core.word_made);
     }
     close_shared(heap);
     return error;
@@ -822,11 +827,17 @@ static int reset_shared(struct cairn_heap *heap)
         error = require_barrier(heap);
     if (error < 0)
         return error;
+    struct bins *bins = call_begin(heap, "reset"); /* moves the handle on to the life that is now */
+    if (bins == NULL)
+        return cairn_last_errno();
+    call_end(heap, bins);
     mutex_lock(&process_lock);
     attachment_recover(heap->attachment, owner->core.number);
-    heap_reset_begin(&owner->core, &heap->core);
-    barrier_system();
-    bool done = heap_reset_finish(&owner->core, &heap->core);
+    bool done = heap_reset_begin(&owner->core, &heap->core);
+    if (done) {
+        barrier_system();
+        done = heap_reset_finish(&owner->core, &heap->core);
+    }
     mutex_unlock(&process_lock);
     return done ? 0 : error_set(-EBUSY, "%s: others hold memory of it", heap->attachment->name);
 }

@@ -250,10 +250,11 @@ void thread_drop_heap(struct attachment *attachment, const struct cairn_heap *he
     struct bins *bins = owner != NULL ? owner_find_bins(&owner->core, heap->core.number) : NULL;
     if (bins == NULL)
         return;
-    /* A private heap has one handle, and so one place in the table. */
-    struct bins **place = &thread_self->table[bins->index & thread_self->mask];
-    if (*place == bins)
-        *place = &nobody_bins;
+    /* Mostly one place; but bins that went from one heap to the next of that number stand where each was looked up. */
+    for (uint32_t i = 0; i <= thread_self->mask; i++) {
+        if (thread_self->table[i] == bins)
+            thread_self->table[i] = &nobody_bins;
+    }
     owner_bins_drop(&owner->core, heap->core.number);
 }
 

@@ -15,6 +15,12 @@ static struct span_image *no_slab(void)
     return (struct span_image *)(uintptr_t)&core_no_slab;
 }
 
+/* A private heap that its lock has stopped is not destroyed: the holder may free. */
+static bool is_lockable(const struct core_heap *heap)
+{
+    return (heap->image->options & HEAP_LOCKABLE) != 0;
+}
+
 /* ================================================================ exact sizes */
 
 /* Of heaps with exact sizes: records what was asked for. The slack is a hint for cairn_size alone. */
@@ -584,14 +590,6 @@ static uint32_t release_empty(struct bins *bins)
     return released;
 }
 
-static void release_empty_everywhere(struct core_owner *owner)
-{
-    for (uint32_t b = 0; b < owner->buckets_count; b++) {
-        for (struct bins *bins = owner->buckets[b]; bins != NULL; bins = bins->next)
-            release_empty(bins);
-    }
-}
-
 /* Finds a word to claim for a class, from the nearest place to the farthest. */
 static int refill(struct bins *bins, struct core_heap *heap, uint32_t size_class)
 {
@@ -625,7 +623,7 @@ static int refill(struct bins *bins, struct core_heap *heap, uint32_t size_class
             return 0;
     }
     owner_sweep(owner);
-    release_empty_everywhere(owner);
+    (void)release_empty(bins);
     error = create_slab(bins, heap, size_class);
     if (error == 0 && claim_from_ring(bins, size_class, &refused))
         return 0;
@@ -721,7 +719,7 @@ static void *alloc_large(struct bins *bins, struct core_heap *heap, uint64_t siz
     }
     if (error < 0) {
         owner_sweep(owner);
-        release_empty_everywhere(owner);
+        (void)release_empty(bins);
         adopt(bins, CLASS_COUNT, UINT32_MAX);
         error = span_take(owner, heap, (uint32_t)large_units(section, bytes), alignment, &span);
     }
@@ -815,7 +813,7 @@ void core_note_size(const struct core_heap *heap, const struct core_place *place
         set_exact(heap->section, place->unit, place->span, place->block, size);
 }
 
-bool core_resize_large(struct bins *bins, struct core_heap *heap, const struct core_place *place, size_t size)
+static bool resize_in_place(struct bins *bins, struct core_heap *heap, const struct core_place *place, size_t size)
 {
     struct core_owner *owner = bins->owner;
     struct section *section = owner->section;
@@ -842,6 +840,18 @@ bool core_resize_large(struct bins *bins, struct core_heap *heap, const struct c
     span_shorten(owner, place->heap, place->unit, units, units_new);
     settle(owner, place->unit + units_new, place->unit + units);
     return true;
+}
+
+bool core_resize_large(struct bins *bins, struct core_heap *heap, const struct core_place *place, size_t size)
+{
+    struct core_owner *owner = bins->owner;
+    set_hand(owner, HAND_RESIZE, section_ref(owner->section, place->block), heap);
+    atomic_thread_fence(memory_order_seq_cst); /* whoever destroys the heap sees the hand, or this sees the new life */
+    bool same = load_acquire(&owner->section->unit_words[place->unit]) == place->word &&
+                (load_relaxed(heap->life) == load_relaxed(&heap->life_made) || is_lockable(heap));
+    bool done = same && resize_in_place(bins, heap, place, size);
+    clear_hand(owner);
+    return done;
 }
 
 /* ================================================================ alloc */
@@ -1071,7 +1081,7 @@ enum core_crime core_free(struct bins *bins, struct core_heap *heap, void *block
     set_hand(owner, HAND_FREE, section_ref(owner->section, block), heap);
     /* The heap may have been destroyed since the bins were looked at: whoever destroys it reads the hands after a
      * barrier that follows its store to life, so either it sees this hand, or this load sees its store. */
-    enum core_crime crime = load_relaxed(heap->life) != load_relaxed(&heap->life_made) && heap->guard == 0
+    enum core_crime crime = load_relaxed(heap->life) != load_relaxed(&heap->life_made) && !is_lockable(heap)
                                 ? CRIME_DESTROYED
                                 : free_elsewhere(owner, &place);
     clear_hand(owner);
@@ -1088,7 +1098,7 @@ enum core_crime core_free_from(struct bins *bins, struct core_heap *heap, void *
         return place.crime;
     store_relaxed(&owner->image->hand_dest, dest_ref);
     set_hand(owner, HAND_FREE_FROM, section_ref(owner->section, block), heap);
-    if (load_relaxed(heap->life) != load_relaxed(&heap->life_made) && heap->guard == 0) {
+    if (load_relaxed(heap->life) != load_relaxed(&heap->life_made) && !is_lockable(heap)) {
         clear_hand(owner); /* as in core_free */
         return CRIME_DESTROYED;
     }
@@ -1110,7 +1120,7 @@ uint64_t core_trim(struct bins *bins, struct core_heap *heap)
     (void)heap;
     take_news(bins);
     owner_sweep(bins->owner);
-    release_empty_everywhere(bins->owner);
+    (void)release_empty(bins);
     adopt(bins, CLASS_COUNT, UINT32_MAX);
     return span_decommit(bins->owner, 0, section_units_end(bins->owner->section));
 }
@@ -1291,10 +1301,16 @@ void heap_view_init(struct core_heap *ret_heap, struct section *section, uint32_
     refresh(ret_heap);
 }
 
+/* 0 is a heap that is stopped. */
+static uint32_t next_life(uint32_t life)
+{
+    uint32_t next = (life + 1) & UNIT_LIFE_MASK;
+    return next != 0 ? next : 1;
+}
+
 static void change_life(struct heap_image *image, uint32_t life)
 {
-    uint64_t next = (life + 1) & UNIT_LIFE_MASK;
-    store_release(&image->life, next != 0 ? next : 1); /* 0 is a heap that is locked */
+    store_release(&image->life, next_life(life));
 }
 
 /* Frees the span at a head; one that its owner is giving back just now is left to it. */
@@ -1343,12 +1359,20 @@ static void count_child_less(struct heap_image *parent)
 static void free_record(struct section *section, uint32_t number)
 {
     struct heap_image *image = section_heap(section, number);
-    if (image->parent != 0 && image->parent < number)
-        count_child_less(section_heap(section, image->parent));
-    uint64_t generation = record_generation_of(load_relaxed(&image->word)) + 1;
-    store_release(&image->word, record_word(RECORD_FREE, 0, generation));
+    uint64_t word = load_acquire(&image->word);
+    uint32_t parent = image->parent;
+    if (record_state_of(word) == RECORD_FREE ||
+        !cas_acq_rel(&image->word, &word, record_word(RECORD_FREE, 0, record_generation_of(word) + 1)))
+        return;
+    if (parent != 0 && parent < number)
+        count_child_less(section_heap(section, parent));
     if (number < load_relaxed(&section->image->heap_hint))
         store_relaxed(&section->image->heap_hint, number);
+}
+
+void heap_give_back(struct section *section, uint32_t number)
+{
+    free_record(section, number);
 }
 
 void heap_end(struct core_owner *owner, struct core_heap *heap)
@@ -1359,19 +1383,39 @@ void heap_end(struct core_owner *owner, struct core_heap *heap)
 
 /* ---------------------------------------------------------------- heaps that others work in */
 
-void heap_kill(struct section *section, uint32_t process, uint32_t number)
+bool heap_kill(struct section *section, uint32_t process, uint32_t number, uint64_t record)
 {
     struct heap_image *image = section_heap(section, number);
-    uint64_t word = load_relaxed(&image->word);
-    store_release(&image->word, record_word(RECORD_PENDING, process, record_generation_of(word)));
-    step();
-    change_life(image, (uint32_t)load_relaxed(&image->life));
+    uint64_t pending = record_word(RECORD_PENDING, process, record_generation_of(record));
+    if (!cas_acq_rel(&image->word, &record, pending))
+        return false; /* another was faster */
+    /* A reset that stopped it finds its life changed, and gives up. */
+    uint64_t life = load_relaxed(&image->life);
+    while (life != 0 && !cas_acq_rel(&image->life, &life, next_life((uint32_t)life)))
+        ;
+    if (life == 0)
+        store_release(&image->life, UNIT_LIFE_MASK - 1); /* of no unit: only those before it can be */
+    return true;
+}
+
+/* The next heap of that number must not find them. */
+static void drop_roots(struct section *section, uint32_t heap)
+{
+    uint32_t end = load_acquire(&section->image->roots_end);
+    for (uint32_t i = 0; i < end && i < section->roots_max; i++) {
+        uint64_t word = load_acquire(&section->roots[i].word);
+        bool is_its = (word >> RECORD_STATE_SHIFT) != RECORD_FREE && (word >> ROOT_HEAP_SHIFT & UNIT_HEAP_MASK) == heap;
+        if (is_its)
+            (void)cas_acq_rel(&section->roots[i].word, &word, (word + 1) & ROOT_COUNT_MASK);
+    }
 }
 
 void heap_sweep(struct section *section, uint32_t by, uint32_t number)
 {
-    if (record_state_of(load_acquire(&section_heap(section, number)->word)) == RECORD_PENDING)
+    if (record_state_of(load_acquire(&section_heap(section, number)->word)) == RECORD_PENDING) {
+        drop_roots(section, number);
         free_record(section, number);
+    }
     fetch_add_relaxed(&section->image->destroys, 1);
     uint32_t end = section_units_end(section);
     for (uint32_t unit = 0; unit < end; unit++) {
@@ -1410,10 +1454,14 @@ void owner_sweep(struct core_owner *owner)
  *
  * Killed while life is 0, recovery restores L from the hand.
  */
-void heap_reset_begin(struct core_owner *owner, struct core_heap *heap)
+bool heap_reset_begin(struct core_owner *owner, struct core_heap *heap)
 {
+    uint64_t life = load_relaxed(&heap->life_made);
     set_hand(owner, HAND_RESET, 0, heap);
-    store_release(&heap->image->life, 0);
+    if (cas_acq_rel(&heap->image->life, &life, 0))
+        return true;
+    clear_hand(owner);
+    return false;
 }
 
 bool heap_reset_finish(struct core_owner *owner, struct core_heap *heap)
@@ -1427,14 +1475,18 @@ bool heap_reset_finish(struct core_owner *owner, struct core_heap *heap)
         enum unit_state state = unit_state_of(word);
         bool held = state == UNIT_SLAB || state == UNIT_TAKEN || state == UNIT_FREEING;
         if (held && unit_heap_of(word) == heap->number && unit_owner_of(word) != owner->number) {
-            store_release(&image->life, life);
+            uint64_t stopped = 0;
+            (void)cas_acq_rel(&image->life, &stopped, life);
             clear_hand(owner);
             return false;
         }
     }
-    change_life(image, life);
+    uint64_t stopped = 0;
+    bool done = cas_acq_rel(&image->life, &stopped, next_life(life));
     clear_hand(owner);
-    store_relaxed(&heap->life_made, (uint32_t)load_relaxed(&image->life));
+    if (!done)
+        return false; /* destroyed meanwhile */
+    store_relaxed(&heap->life_made, next_life(life));
     store_relaxed(&image->bytes_kept, 0);
     store_relaxed(&image->orphans, 0);
     heap_sweep(section, owner->number, heap->number);

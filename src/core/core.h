@@ -241,6 +241,9 @@ struct heap_params {
 /* Takes a free heap record. -ENOSPC: all are taken. */
 int heap_claim(struct section *section, const struct heap_params *params, uint32_t *ret_number);
 
+/* Gives a record back in which nothing was allocated yet. */
+void heap_give_back(struct section *section, uint32_t number);
+
 /* Sets units of bytes_start aside for the heap, committed. -ENOMEM, -ENOSPC, -EDQUOT as in core_alloc. */
 int heap_keep(struct core_owner *owner, struct core_heap *heap, uint64_t bytes_start);
 
@@ -260,7 +263,7 @@ void heap_end(struct core_owner *owner, struct core_heap *heap);
  * dead; the second half frees the record and what nobody living holds. Living owners give up their slabs on their next
  * slow path.
  */
-void heap_kill(struct section *section, uint32_t process, uint32_t number);
+bool heap_kill(struct section *section, uint32_t process, uint32_t number, uint64_t record);
 void heap_sweep(struct section *section, uint32_t by, uint32_t number);
 
 /*
@@ -268,7 +271,7 @@ void heap_sweep(struct section *section, uint32_t by, uint32_t number);
  * hand; after a barrier finish looks whether others hold any of it: then false, and it goes on as before; else the
  * store of its next life frees every block.
  */
-void heap_reset_begin(struct core_owner *owner, struct core_heap *heap);
+bool heap_reset_begin(struct core_owner *owner, struct core_heap *heap);
 bool heap_reset_finish(struct core_owner *owner, struct core_heap *heap);
 
 /* Finds the owner's bins for a heap of any life; NULL when it has none. */

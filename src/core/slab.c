@@ -104,7 +104,7 @@ int32_t slab_take_word(struct span_image *slab)
         store_relaxed(&slab->claim_index, (index & ~CLAIM_WORD_MASK) + CLAIM_COUNT_ONE + k);
         slab->claim_word = k;
         step();
-        store_relaxed(&slab->claim, free);
+        store_release(&slab->claim, free); /* who sees it sees the index that it belongs to */
         step();
         store_relaxed(&words[k].free, 0);
         slab->word_cursor = (uint16_t)k;

@@ -157,6 +157,7 @@ static void finish_hand(struct section *section, struct owner_image *image, uint
             (void)cas_acq_rel(&section_heap(section, heap)->life, &stopped, life);
         break;
     }
+    case HAND_RESIZE: /* named for those who sweep a destroyed heap; TAILs tell how far it had come */
     case HAND_NOTHING:
         break;
     }
@@ -203,8 +204,13 @@ static void free_taken(struct section *section, uint32_t dead, uint32_t end)
 {
     for (uint32_t unit = 0; unit < end; unit++) {
         uint64_t word = load_acquire(&section->unit_words[unit]);
-        if (is_of(word, UNIT_TAKEN, dead))
-            span_free_unit(section, dead, unit, word);
+        if (!is_of(word, UNIT_TAKEN, dead))
+            continue;
+        /* Taken for no heap, to give its memory back: which may be gone, and still be marked. */
+        if (unit_heap_of(word) == 0)
+            (void)section_decommit(section, section_offset(section, section_unit(section, unit)),
+                                   UINT64_C(1) << section->unit_shift);
+        span_free_unit(section, dead, unit, word);
     }
 }
 
@@ -236,9 +242,10 @@ void recovery_of_owner(struct section *section, uint32_t number)
     store_release(&image->word, record_word(RECORD_FREE, 0, generation));
 }
 
-static void end_heap(const struct recovery *recovery, uint32_t number)
+static void end_heap(const struct recovery *recovery, uint32_t number, uint64_t word)
 {
-    heap_kill(recovery->section, 0, number);
+    if (!heap_kill(recovery->section, 0, number, word))
+        return;
     recovery->barrier(recovery->arg);
     heap_sweep(recovery->section, recovery->by, number);
 }
@@ -262,7 +269,7 @@ static bool destroy_bound(const struct recovery *recovery, uint32_t process, uin
             continue;
         if (recovery->by == 0)
             return false;
-        end_heap(recovery, number);
+        end_heap(recovery, number, word);
     }
     return true;
 }

@@ -167,6 +167,7 @@ enum hand_op {
     HAND_ALLOC_TO = 2,  /* claims the block, zeroes it, stores it at hand_dest */
     HAND_FREE_FROM = 3, /* clears hand_dest, then frees the block */
     HAND_RESET = 4,     /* a heap is stopped: hand_life is what to restore */
+    HAND_RESIZE = 5,    /* changes a large block's size in place: until then nobody sweeps its span */
 };
 
 #define HAND_OP_SHIFT 60
@@ -234,11 +235,11 @@ struct process_image {
 struct heap_image {
     atomic_u64 life; /* a line that all readers share and that hardly ever changes */
     atomic_u64 word;
-    uint64_t options;   /* enum heap_option, constant while the heap lives */
-    uint64_t bytes_max; /* limit of bytes_charged; 0: none */
+    atomic_u64 options;   /* enum heap_option, constant while the heap lives */
+    atomic_u64 bytes_max; /* limit of bytes_charged; 0: none */
     uint64_t bytes_start;
-    uint64_t creator_generation;
-    uint32_t parent; /* number of the heap that it is charged to as well; 0: none */
+    atomic_u64 creator_generation;
+    atomic_u32 parent; /* number of the heap that it is charged to as well; 0: none */
     uint32_t reserved;
     uint64_t reserved2;
     atomic_u64 bytes_charged; /* bytes of the heap's spans; charged before they are taken, uncharged after
@@ -345,7 +346,7 @@ _Static_assert(sizeof(struct root_image) == 64, "a line");
 _Static_assert(offsetof(struct section_image, checksum) == 248, "the constant part");
 _Static_assert(offsetof(struct section_image, bytes_committed) == 256, "what changes follows the constant part");
 _Static_assert(sizeof(struct section_image) == 512, "the header");
-_Static_assert(HAND_RESET < 16 && RECORD_PENDING < 16 && UNIT_KEPT < 16, "states have 4 bits");
+_Static_assert(HAND_RESIZE < 16 && RECORD_PENDING < 16 && UNIT_KEPT < 16, "states have 4 bits");
 
 /* Mixes the sizes and offsets above; a change of any of them changes it without a change of IMAGE_VERSION. */
 #define FINGERPRINT_MIX(hash, value) (((hash) ^ (uint64_t)(value)) * UINT64_C(0x100000001b3))

@@ -409,8 +409,7 @@ int section_commit(struct section *section, uint64_t offset, uint64_t bytes)
     return error;
 }
 
-/* Clears the bits of pages [first, end), all of which are set, and gives their memory back. */
-static int decommit_run(struct section *section, uint64_t first, uint64_t end)
+static void clear_bits(struct section *section, uint64_t first, uint64_t end)
 {
     for (uint64_t page = first; page < end;) {
         uint64_t count = min_u64(64 - page % 64, end - page);
@@ -418,9 +417,28 @@ static int decommit_run(struct section *section, uint64_t first, uint64_t end)
         page += count;
     }
     fetch_sub_relaxed(&section->image->bytes_committed, (end - first) << section->page_shift);
+}
+
+/*
+ * Gives the memory of pages [first, end) back, all of which are marked, and unmarks them.
+ *
+ * In a section with units they are unmarked last: as long as they are marked, nobody else's commit, widened to its
+ * step, commits and marks them anew just before their memory goes away. Killed in between, recovery finds the units
+ * TAKEN by nobody's heap, and gives them back once more. A section by itself has nobody to recover it, so there they
+ * are unmarked first; its user sees to it that nobody commits the same pages meanwhile.
+ */
+static int decommit_run(struct section *section, uint64_t first, uint64_t end)
+{
+    uint64_t offset = first << section->page_shift;
+    uint64_t bytes = (end - first) << section->page_shift;
+    bool unmark_first = section->span_stride == 0;
+    if (unmark_first)
+        clear_bits(section, first, end);
     step();
-    int error = section->backing->decommit(section, first << section->page_shift, (end - first) << section->page_shift);
-    if (error < 0)
+    int error = section->backing->decommit(section, offset, bytes);
+    if (error == 0 && !unmark_first)
+        clear_bits(section, first, end);
+    if (error < 0 && unmark_first)
         mark_committed(section, first, end);
     return error;
 }
@@ -433,7 +451,7 @@ int section_decommit(struct section *section, uint64_t offset, uint64_t bytes)
     uint64_t page = (offset + page_bytes - 1) >> section->page_shift;
     uint64_t end = (offset + bytes) >> section->page_shift;
 
-    /* Run by run: not marked before it is gone, so that a kill in between leaves memory that the next commit finds. */
+    /* Run by run: what is not committed is left alone. */
     while (page < end) {
         uint64_t run_end = page;
         while (run_end < end && page_is_committed(section, run_end))

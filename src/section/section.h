@@ -6,9 +6,9 @@
  * is constant in the header, validated once, so that no later change by another process can lead it outside its
  * mapping.
  *
- * Committing goes by pages and is idempotent: a bit per page, set after the memory is there and cleared before it is
- * given back, tells what is committed, since no system call does. A process killed in between leaves memory that is
- * taken but not marked: the next commit of that page finds it again.
+ * Committing goes by pages and is idempotent: a bit per page, set after the memory is there, tells what is committed,
+ * since no system call does. A process killed in between leaves memory that is taken but not marked: the next commit of
+ * that page finds it again. Giving memory back is the other way round, see decommit_run.
  */
 #ifndef CAIRN_SECTION_SECTION_H
 #define CAIRN_SECTION_SECTION_H
