@@ -30,7 +30,9 @@ static void mount_small(size_t kib)
     if (!has_namespace) {
         if (geteuid() != 0 || unshare(CLONE_NEWNS) < 0)
             skip("needs root and a mount namespace, for a file system that is full");
-        REQUIRE(mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0);
+        /* Under chroot the root is no mount point, and what would be mounted could be seen outside. */
+        if (mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+            skip("needs a root directory that is a mount point, for a private mount");
         snprintf(small, sizeof small, "%s", workspace_path("small"));
         REQUIRE(mkdir(small, 0700) == 0);
         static const int signals[] = {SIGBUS, SIGSEGV, SIGXFSZ, SIGPIPE};

@@ -332,7 +332,7 @@ int main(void)
     tcase_add_test(tests, threads_raise_children_of_one_parent);
     tcase_add_test(tests, a_hundred_thousand_heaps_live_at_once);
     tcase_add_unchecked_fixture(tests, workspace_enter, workspace_leave);
-    tcase_set_timeout(tests, UNDER_TSAN || UNDER_ASAN ? 60 : 20);
+    tcase_set_timeout(tests, UNDER_TSAN || UNDER_ASAN ? 150 : 60);
     Suite *suite = suite_create("children");
     suite_add_tcase(suite, tests);
     return suite_run(suite);
