@@ -101,6 +101,10 @@ static int own_section(struct attachment *attachment, const struct cairn_options
     return section_create_anonymous(&attachment->section, &params);
 }
 
+static void link_attachment(struct attachment *attachment);
+static void unlink_attachment(struct attachment *attachment);
+static void end_attachment(struct attachment *attachment);
+
 static int new_own_attachment(const struct cairn_options *options, struct attachment **ret_attachment)
 {
     int error = process_watch();
@@ -114,15 +118,10 @@ static int new_own_attachment(const struct cairn_options *options, struct attach
         pool_give(attachment, sizeof *attachment);
         return error;
     }
-    attachment->next = process_attachments;
-    process_attachments = attachment;
+    link_attachment(attachment);
     *ret_attachment = attachment;
     return 0;
 }
-
-static void link_attachment(struct attachment *attachment);
-static void unlink_attachment(struct attachment *attachment);
-static void end_attachment(struct attachment *attachment);
 
 /* Gives the handle of a private heap up, and with it a section that was its own; process_lock is held. */
 static void end_private(struct cairn_heap *heap)
