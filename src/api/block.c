@@ -87,11 +87,6 @@ static void *zeroed(struct bins *bins, struct core_heap *heap, size_t alignment,
     return core_alloc_zeroed(bins, heap, size, ret_error);
 }
 
-static COLD void *alloc_plain_slowly(struct cairn_heap *heap, size_t size)
-{
-    return alloc_slowly(heap, 0, size, plain, "alloc");
-}
-
 /* Whether another process destroyed the shared heap since the handle was made. */
 static bool is_destroyed(const struct cairn_heap *heap)
 {
@@ -142,37 +137,70 @@ static bool find_live(struct cairn_heap *heap, const void *block, const char *ca
 
 /* ---------------------------------------------------------------- the calls */
 
-CAIRN_API void *cairn_alloc(struct cairn_heap *heap, size_t size)
+/* The bin of the heap that this thread used last, for a size that is looked up; NULL when it was another heap. */
+ALWAYS_INLINE struct bin *last_bin(const struct cairn_heap *heap, size_t size)
+{
+    if (UNLIKELY(thread_last.key != heap->core.key) || UNLIKELY(load_relaxed(heap->core.life) != thread_last.life) ||
+        UNLIKELY(size > CLASS_TABLE_MAX))
+        return NULL;
+    return bins_bin(thread_last.bins, class_table[(size + 15) / 16]);
+}
+
+/* Makes a heap the one that this thread used last; false when its bins are not current, or not for the fast paths. */
+static bool make_last(const struct cairn_heap *heap)
 {
     struct bins *bins = thread_bins(heap);
-    if (LIKELY(size <= CLASS_TABLE_MAX) && LIKELY(bins_are_current(bins, &heap->core))) {
-        void *block = core_alloc_claimed(&bins->bin[class_table[(size + 15) / 16]]);
-        if (LIKELY(block != NULL))
-            return block;
-    }
-    return alloc_plain_slowly(heap, size);
+    if (!bins_are_current(bins, &heap->core))
+        return false;
+    thread_last = (struct last_heap){
+        .key = heap->core.key,
+        .life = unit_low_of(bins->word),
+        .word = bins->word,
+        .bins = bins,
+    };
+    return true;
+}
+
+static NOINLINE void *alloc_otherwise(struct cairn_heap *heap, size_t size)
+{
+    struct bin *bin = make_last(heap) ? last_bin(heap, size) : NULL;
+    if (bin != NULL && bin->claim != 0)
+        return core_alloc_claimed(bin);
+    return alloc_slowly(heap, 0, size, plain, "alloc");
+}
+
+CAIRN_API void *cairn_alloc(struct cairn_heap *heap, size_t size)
+{
+    struct bin *bin = last_bin(heap, size);
+    if (LIKELY(bin != NULL) && LIKELY(bin->claim != 0))
+        return core_alloc_claimed(bin);
+    return alloc_otherwise(heap, size);
+}
+
+static NOINLINE void free_otherwise(struct cairn_heap *heap, void *block)
+{
+    bool noticed;
+    if (!make_last(heap) || !core_free_local(&heap->core, thread_last.word, block, &noticed))
+        free_slowly(heap, block);
+    else if (noticed)
+        core_slab_noticed(thread_last.bins, block);
 }
 
 CAIRN_API void cairn_free(struct cairn_heap *heap, void *block)
 {
-    struct bins *bins = thread_bins(heap);
     bool noticed;
-    if (LIKELY(bins_are_current(bins, &heap->core)) && LIKELY(core_free_local(&heap->core, bins, block, &noticed))) {
-        if (UNLIKELY(noticed))
-            core_slab_noticed(bins, block);
-        return;
-    }
-    free_slowly(heap, block);
+    if (UNLIKELY(thread_last.key != heap->core.key) ||
+        UNLIKELY(!core_free_local(&heap->core, thread_last.word, block, &noticed)))
+        free_otherwise(heap, block);
+    else if (UNLIKELY(noticed))
+        core_slab_noticed(thread_last.bins, block);
 }
 
 CAIRN_API void *cairn_zalloc(struct cairn_heap *heap, size_t size)
 {
-    struct bins *bins = thread_bins(heap);
-    if (LIKELY(size <= CLASS_TABLE_MAX) && LIKELY(bins_are_current(bins, &heap->core))) {
-        void *block = core_alloc_claimed(&bins->bin[class_table[(size + 15) / 16]]);
-        if (LIKELY(block != NULL))
-            return memset(block, 0, class_bytes(class_table[(size + 15) / 16]));
-    }
+    struct bin *bin = last_bin(heap, size);
+    if (LIKELY(bin != NULL) && LIKELY(bin->claim != 0))
+        return memset(core_alloc_claimed(bin), 0, bin->block_bytes);
     return alloc_slowly(heap, 0, size, zeroed, "zalloc");
 }
 

@@ -84,6 +84,24 @@ struct cairn_heap {
 
 extern _Thread_local struct thread *thread_self;
 
+/*
+ * The heap that this thread used last: what both fast paths need of it, in one place. A handle's key is unique in the
+ * process, so an entry whose heap was closed fits nothing any more; those whose bins go are forgotten.
+ */
+struct last_heap {
+    uint64_t key;  /* of the handle; UINT64_MAX: none */
+    uint64_t life; /* of the heap, when the bins were current */
+    uint64_t word; /* unit word of a slab that is this thread's and of this heap */
+    struct bins *bins;
+};
+
+extern _Thread_local struct last_heap thread_last;
+
+ALWAYS_INLINE void thread_forget_last(void)
+{
+    thread_last.key = UINT64_MAX;
+}
+
 /* The calling thread's bins for a heap, or some others whose check does not fit. */
 ALWAYS_INLINE struct bins *thread_bins(const struct cairn_heap *heap)
 {

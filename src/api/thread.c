@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * From a thread to its bins: thread_self -> table[handle index & mask] -> bins. The table is a cache: whatever stands
- * there is used only when its check fits the heap, and the check is unique in the process, so two heaps may share a
- * place. A thread's bins are given back by that thread alone, because only it may still look at them.
+ * From a thread to its bins: thread_last, if it is that heap's; or thread_self -> table[handle index & mask] -> bins.
+ * The table is a cache: whatever stands there is used only when its check fits the heap, and the check is unique in the
+ * process, so two heaps may share a place. A thread's bins are given back by that thread alone, because only it may
+ * still look at them.
  */
 #include <errno.h>
 
@@ -13,6 +14,7 @@ static struct bins *nobody_table[1] = {&nobody_bins};
 static struct thread nobody = {.mask = 0, .table = nobody_table};
 
 _Thread_local struct thread *thread_self = &nobody;
+_Thread_local struct last_heap thread_last = {.key = UINT64_MAX};
 
 /* ---------------------------------------------------------------- the table */
 
@@ -50,6 +52,7 @@ static void table_clear(struct thread *thread, const struct core_owner *owner)
         if (bins != &nobody_bins && bins->owner == owner)
             thread->table[i] = &nobody_bins;
     }
+    thread_forget_last();
 }
 
 /* ---------------------------------------------------------------- owners of a thread */
@@ -255,6 +258,7 @@ void thread_drop_heap(struct attachment *attachment, const struct cairn_heap *he
         if (thread_self->table[i] == bins)
             thread_self->table[i] = &nobody_bins;
     }
+    thread_forget_last();
     owner_bins_drop(&owner->core, heap->core.number);
 }
 
@@ -298,6 +302,7 @@ void threads_leave(struct attachment *attachment)
 void thread_after_fork(void)
 {
     struct thread *thread = thread_self;
+    thread_forget_last();
     for (struct attachment *a = process_attachments; a != NULL; a = a->next) {
         struct thread_owner *mine = find_owner(thread, a);
         a->owners = NULL;

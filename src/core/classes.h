@@ -14,7 +14,6 @@ enum {
     CLASS_LINEAR_MAX = 256, /* steps of 16 up to here */
     CLASS_TABLE_MAX = 1024, /* sizes up to here are looked up */
     SLAB_BLOCKS_MAX = 4096, /* 64 KiB of 16 bytes */
-    SLAB_WORDS_MAX = SLAB_BLOCKS_MAX / 64,
 };
 
 /* Class of (size + 15) / 16, for sizes up to CLASS_TABLE_MAX. */

@@ -7,14 +7,6 @@
 #include "core/slab.h"
 #include "core/spans.h"
 
-/* What a bin without a slab points to: a claim that is always empty. Never written. */
-const struct span_image core_no_slab;
-
-static struct span_image *no_slab(void)
-{
-    return (struct span_image *)(uintptr_t)&core_no_slab;
-}
-
 /* A private heap that its lock has stopped is not destroyed: the holder may free. */
 static bool is_lockable(const struct core_heap *heap)
 {
@@ -57,8 +49,7 @@ static void refresh(struct core_heap *heap)
 
 static void bins_reset(struct bins *bins, const struct core_heap *heap)
 {
-    for (uint32_t c = 0; c < CLASS_COUNT; c++)
-        bins->bin[c] = (struct bin){.slab = no_slab()};
+    memset(bins->bin, 0, sizeof bins->bin);
     for (uint32_t c = 0; bins->rings != NULL && c < CLASS_COUNT; c++)
         bins->rings[c].count = 0;
     bins->heap = heap->number;
@@ -208,11 +199,11 @@ static bool slab_is_mine(const struct bins *bins, uint32_t unit)
 static void list_slab(struct bins *bins, uint32_t unit, struct span_image *slab)
 {
     if (!ring_push(bins, load_relaxed(&slab->size_class), unit)) {
-        store_relaxed(&slab->frees_left, 1);
+        slab->frees_left = 1;
         return;
     }
     store_relaxed(&slab->listed, SPAN_LISTED);
-    store_relaxed(&slab->frees_left, slab_taken(slab));
+    slab->frees_left = slab_taken(slab);
 }
 
 /* ================================================================ slabs of an owner */
@@ -247,48 +238,48 @@ static bool release_slab(struct core_owner *owner, uint32_t unit, struct span_im
     return true;
 }
 
-/* Makes a slab the one that a bin allocates from; its claim is empty. */
-static void use_slab(struct bin *bin, struct core_owner *owner, uint32_t unit, struct span_image *slab)
+static struct span_image *bin_slab(const struct bin *bin, const struct core_owner *owner)
 {
-    bin->slab = slab;
-    bin->unit = unit;
-    bin->block_bytes = load_relaxed(&slab->block_bytes);
-    bin->word_base = section_unit(owner->section, unit);
-    store_relaxed(&slab->listed, SPAN_CURRENT);
-    store_relaxed(&slab->frees_left, slab_taken(slab));
+    return section_span(owner->section, bin->unit);
 }
 
-static void add_frees_left(struct span_image *slab, uint32_t frees)
+/* Makes a slab the one that a bin allocates from. */
+static void use_slab(struct bin *bin, uint32_t unit, struct span_image *slab)
 {
-    store_relaxed(&slab->frees_left, load_relaxed(&slab->frees_left) + frees);
+    *bin = (struct bin){.unit = unit, .block_bytes = load_relaxed(&slab->block_bytes)};
+    store_relaxed(&slab->listed, SPAN_CURRENT);
+    slab->frees_left = slab_taken(slab);
 }
 
 /* Claims a word of the bin's slab: drains first, extends last. 0: nothing is free in it; negative: no memory. */
 static int claim_word(struct bin *bin, struct core_owner *owner)
 {
-    struct span_image *slab = bin->slab;
-    add_frees_left(slab, 0 - slab_drain(owner->section, bin->unit, slab));
-    int32_t k = slab_take_word(slab);
-    if (k < 0) {
+    struct span_image *slab = bin_slab(bin, owner);
+    slab->frees_left -= slab_drain(owner->section, bin->unit, slab);
+    uint32_t k = 0;
+    uint64_t free = slab_find_free(slab, &k);
+    if (free == 0) {
         int extended = slab_extend(owner->section, bin->unit, slab);
         if (extended <= 0)
             return extended;
         slab->word_cursor = (uint16_t)((load_relaxed(&slab->ready) - 1) / 64);
-        k = slab_take_word(slab);
+        free = slab_find_free(slab, &k);
     }
-    add_frees_left(slab, bit_count(load_relaxed(&slab->claim)));
+    slab->frees_left += bit_count(free);
+    bin->claim = free;
+    bin->live = &span_live(slab)[k];
     bin->word_base = section_unit(owner->section, bin->unit) + (size_t)k * 64 * bin->block_bytes;
     return 1;
 }
 
 static void stop_using(struct bins *bins, struct bin *bin, bool keep_listed)
 {
-    struct span_image *slab = bin->slab;
+    struct span_image *slab = bin_slab(bin, bins->owner);
     store_relaxed(&slab->listed, SPAN_UNLISTED);
-    store_relaxed(&slab->frees_left, 1);
+    slab->frees_left = 1;
     if (keep_listed)
         list_slab(bins, bin->unit, slab);
-    *bin = (struct bin){.slab = no_slab()};
+    *bin = (struct bin){0};
 }
 
 /* Goes on with the bin's slab or one from its ring; false when none of them has a free block. */
@@ -298,7 +289,7 @@ static bool claim_from_ring(struct bins *bins, uint32_t size_class, int *ret_err
     struct core_owner *owner = bins->owner;
     uint32_t left = bins->rings != NULL ? bins->rings[size_class].count : 0;
     for (;;) {
-        if (bin->slab != &core_no_slab) {
+        if (bin->block_bytes != 0) {
             int claimed = claim_word(bin, owner);
             if (claimed > 0)
                 return true;
@@ -313,7 +304,7 @@ static bool claim_from_ring(struct bins *bins, uint32_t size_class, int *ret_err
         struct span_image *slab = section_span(owner->section, unit);
         if (slab_is_mine(bins, unit) && load_relaxed(&slab->size_class) == size_class &&
             load_relaxed(&slab->listed) == SPAN_LISTED)
-            use_slab(bin, owner, unit, slab);
+            use_slab(bin, unit, slab);
     }
 }
 
@@ -323,7 +314,7 @@ static void notice_slab(struct bins *bins, uint32_t unit, struct span_image *sla
     struct core_owner *owner = bins->owner;
     if (load_relaxed(&slab->listed) == SPAN_UNLISTED) {
         list_slab(bins, unit, slab);
-        if (load_relaxed(&slab->listed) != SPAN_LISTED || load_relaxed(&slab->frees_left) != 0)
+        if (load_relaxed(&slab->listed) != SPAN_LISTED || slab->frees_left != 0)
             return;
     }
     /* Empty. One that is in use, or the ring's only one, is kept for the next allocations. */
@@ -331,7 +322,7 @@ static void notice_slab(struct bins *bins, uint32_t unit, struct span_image *sla
         return;
     uint32_t taken = slab_taken(slab); /* frees_left is a hint: what is given away is counted */
     if (taken != 0)
-        store_relaxed(&slab->frees_left, taken);
+        slab->frees_left = taken;
     else
         (void)release_slab(owner, unit, slab); /* if not, it goes on as listed, and empty */
 }
@@ -355,14 +346,13 @@ static void look_at_unit(struct bins *bins, uint32_t unit)
     struct span_image *slab = section_span(section, unit);
     if (load_acquire(&section->unit_words[unit]) != bins->word || load_relaxed(&slab->listed) != SPAN_UNLISTED)
         return;
-    struct word_image *words = span_words(slab);
+    const atomic_u64 *elsewhere = span_elsewhere(slab);
     uint32_t count = slab_words_ready(slab);
-    for (uint32_t k = 0; k < count; k++) {
-        if (load_relaxed(&words[k].elsewhere) != 0 || load_relaxed(&words[k].free) != 0) {
-            list_slab(bins, unit, slab);
-            return;
-        }
-    }
+    bool any = slab_taken(slab) < load_relaxed(&slab->ready);
+    for (uint32_t k = 0; k < count && !any; k++)
+        any = load_relaxed(&elsewhere[k]) != 0;
+    if (any)
+        list_slab(bins, unit, slab);
 }
 
 /* Looks at the units that a bit of news stands for; true when one of them is a slab of another heap of this owner. */
@@ -470,7 +460,7 @@ static bool adopt(struct bins *bins, uint32_t size_class, uint32_t units)
         slab_drain(section, unit, slab);
         fits = size_class < CLASS_COUNT && load_relaxed(&slab->size_class) == size_class;
         if (fits) {
-            use_slab(&bins->bin[size_class], owner, unit, slab);
+            use_slab(&bins->bin[size_class], unit, slab);
             return true;
         }
         if (slab_taken(slab) != 0 || !release_slab(owner, unit, slab))
@@ -486,7 +476,6 @@ static void orphan_slab(struct core_owner *owner, uint32_t unit, uint64_t word)
     struct section *section = owner->section;
     struct span_image *slab = section_span(section, unit);
     slab_drain(section, unit, slab);
-    slab_unclaim(slab);
     if (slab_taken(slab) == 0 && release_slab(owner, unit, slab))
         return;
     slab_make_orphan(section, unit, word);
@@ -538,9 +527,8 @@ static int create_slab(struct bins *bins, struct core_heap *heap, uint32_t size_
     int error = span_take(owner, heap, geometry.span_units, 1, &span);
     if (error < 0)
         return error;
-    uint64_t header_bytes = sizeof(struct span_image) + (geometry.blocks + 63) / 64 * sizeof(struct word_image);
     /* The first block alone: slab_extend commits the rest as it is used, by pages or by what the section's step is. */
-    error = commit_span(section, span.unit, header_bytes, geometry.block_bytes);
+    error = commit_span(section, span.unit, slab_header_bytes(section, &geometry), geometry.block_bytes);
     if (error == 0 && heap->exact) {
         uint64_t slack_offset = section_offset(section, section_unit(section, span.unit)) +
                                 (uint64_t)geometry.blocks * geometry.block_bytes;
@@ -551,10 +539,10 @@ static int create_slab(struct bins *bins, struct core_heap *heap, uint32_t size_
         return error;
     }
     struct span_image *slab = section_span(section, span.unit);
-    slab_init(slab, size_class, &geometry);
+    slab_init(section, slab, size_class, &geometry);
     span_publish(owner, &span, bins->word);
     refresh(heap);
-    use_slab(&bins->bin[size_class], owner, span.unit, slab);
+    use_slab(&bins->bin[size_class], span.unit, slab);
     return 0;
 }
 
@@ -572,9 +560,9 @@ static uint32_t release_empty(struct bins *bins)
         slab_drain(section, unit, slab);
         if (load_relaxed(&slab->listed) == SPAN_CURRENT) {
             struct bin *bin = &bins->bin[load_relaxed(&slab->size_class)];
-            slab_unclaim(slab);
+            bin->claim = 0;
             if (slab_taken(slab) != 0) {
-                store_relaxed(&slab->frees_left, slab_taken(slab));
+                slab->frees_left = slab_taken(slab);
                 continue;
             }
             stop_using(bins, bin, true);
@@ -582,7 +570,7 @@ static uint32_t release_empty(struct bins *bins)
             if (load_relaxed(&slab->listed) == SPAN_UNLISTED)
                 look_at_unit(bins, unit);
             else
-                store_relaxed(&slab->frees_left, slab_taken(slab));
+                slab->frees_left = slab_taken(slab);
             continue;
         }
         released += release_slab(owner, unit, slab);
@@ -640,8 +628,7 @@ static struct bin *borrow(struct bins *bins, struct core_heap *heap, uint32_t si
         int refused = 0;
         bool told =
             !heap->exact || class_bytes(c) - size <= (slack_width(class_bytes(c)) == 1 ? UINT8_MAX : UINT16_MAX);
-        if (told && class_bytes(c) % alignment == 0 &&
-            (load_relaxed(&bins->bin[c].slab->claim) != 0 || claim_from_ring(bins, c, &refused)))
+        if (told && class_bytes(c) % alignment == 0 && (bins->bin[c].claim != 0 || claim_from_ring(bins, c, &refused)))
             return &bins->bin[c];
     }
     return NULL;
@@ -651,8 +638,7 @@ static void *alloc_small(struct bins *bins, struct core_heap *heap, uint32_t siz
                          int *ret_error)
 {
     struct bin *bin = &bins->bin[size_class];
-    void *block = core_alloc_claimed(bin);
-    if (block == NULL) {
+    if (bin->claim == 0) {
         int error = refill(bins, heap, size_class);
         if (error < 0)
             bin = borrow(bins, heap, size_class, alignment, size);
@@ -660,10 +646,10 @@ static void *alloc_small(struct bins *bins, struct core_heap *heap, uint32_t siz
             *ret_error = error;
             return NULL;
         }
-        block = core_alloc_claimed(bin);
     }
+    void *block = core_alloc_claimed(bin);
     if (heap->exact)
-        set_exact(heap->section, bin->unit, bin->slab, block, size);
+        set_exact(heap->section, bin->unit, bin_slab(bin, bins->owner), block, size);
     return block;
 }
 
@@ -738,16 +724,14 @@ static void *alloc_large(struct bins *bins, struct core_heap *heap, uint64_t siz
         section->backing->advise_huge(section, section_offset(section, section_unit(section, span.unit)),
                                       align_down(bytes, HUGE_BYTES));
     struct span_image *header = section_span(section, span.unit);
-    uint64_t count = (load_relaxed(&header->claim_index) & ~CLAIM_WORD_MASK) + CLAIM_COUNT_ONE;
-    store_relaxed(&header->claim_index, count);
-    store_relaxed(&header->claim, 0);
+    uint64_t serial = span_begin(header);
     store_relaxed(&header->ready, 0);
     store_relaxed(&header->blocks, 0);
     store_relaxed(&header->block_bytes, 0);
     store_relaxed(&header->span_units, span.units);
     store_relaxed(&header->large_bytes, bytes);
     store_relaxed(&header->exact_bytes, size);
-    store_relaxed(&owner->image->hand_count, count);
+    store_relaxed(&owner->image->hand_count, serial);
     if (op != HAND_NOTHING)
         set_hand(owner, op, section_ref(section, section_unit(section, span.unit)), heap);
     span_publish(owner, &span, unit_word(UNIT_LARGE, 0, heap->number, load_relaxed(&heap->life_made)));
@@ -903,7 +887,7 @@ void *core_alloc_aligned(struct bins *bins, struct core_heap *heap, size_t align
 
 /*
  *     hand   0        A,b    A,b    A,b    A,b    0
- *     bit    free     free   taken  taken  taken
+ *     live   0        0      1      1      1
  *     *dest  old      old    old    old    b      <- commits
  *     bytes                         zero
  */
@@ -916,21 +900,20 @@ void *core_alloc_to(struct bins *bins, struct core_heap *heap, size_t size, void
     void *block;
     if (size <= heap->slab_max) {
         struct bin *bin = &bins->bin[class_of(size)];
-        if (load_relaxed(&bin->slab->claim) == 0) {
+        if (bin->claim == 0) {
             int error = refill(bins, heap, class_of(size));
             if (error < 0) {
                 *ret_error = error;
                 return NULL;
             }
         }
-        uint64_t claim = load_relaxed(&bin->slab->claim);
-        block = bin->word_base + (size_t)bit_lowest(claim) * bin->block_bytes;
+        block = bin->word_base + (size_t)bit_lowest(bin->claim) * bin->block_bytes;
         set_hand(owner, HAND_ALLOC_TO, section_ref(section, block), heap);
         core_alloc_claimed(bin);
         step();
         memset(block, 0, bin->block_bytes);
         if (heap->exact)
-            set_exact(section, bin->unit, bin->slab, block, size);
+            set_exact(section, bin->unit, bin_slab(bin, owner), block, size);
     } else {
         bool is_zero;
         block = alloc_large(bins, heap, size, 1, HAND_ALLOC_TO, &is_zero, ret_error);
@@ -946,18 +929,6 @@ void *core_alloc_to(struct bins *bins, struct core_heap *heap, size_t size, void
 }
 
 /* ================================================================ free */
-
-static bool block_is_free(const struct span_image *slab, uint32_t index)
-{
-    const struct word_image *word = &((const struct word_image *)(const void *)(slab + 1))[index / 64];
-    uint64_t bit = UINT64_C(1) << index % 64;
-    if (((load_acquire(&word->elsewhere) | load_acquire(&word->free)) & bit) != 0)
-        return true;
-    uint64_t before = load_acquire(&slab->claim_index);
-    uint64_t claim = load_acquire(&slab->claim);
-    uint64_t after = load_acquire(&slab->claim_index);
-    return before == after && (before & CLAIM_WORD_MASK) == index / 64 && (claim & bit) != 0;
-}
 
 struct core_place core_find(const struct core_heap *heap, const void *block)
 {
@@ -1007,7 +978,7 @@ struct core_place core_find(const struct core_heap *heap, const void *block)
         if ((uint64_t)index * block_bytes != inside)
             place.crime = CRIME_INTERIOR;
         else
-            place.crime = block_is_free(place.span, index) ? CRIME_FREED : CRIME_NONE;
+            place.crime = (slab_live_word(place.span, index / 64) >> index % 64 & 1) != 0 ? CRIME_NONE : CRIME_FREED;
     }
     if (place.heap != heap->number)
         place.crime = CRIME_WRONG_HEAP;
@@ -1019,8 +990,8 @@ struct core_place core_find(const struct core_heap *heap, const void *block)
 /* A block of this owner's own slab that core_free_local left: of several units, or of smaller ones. */
 static void free_own(struct bins *bins, const struct core_place *place)
 {
-    struct word_image *word = &span_words(place->span)[place->index / 64];
-    store_relaxed(&word->free, load_relaxed(&word->free) | UINT64_C(1) << place->index % 64);
+    atomic_u64 *word = &span_live(place->span)[place->index / 64];
+    store_relaxed(word, load_relaxed(word) & ~(UINT64_C(1) << place->index % 64));
     clear_hand(bins->owner); /* before the slab can be given back and be another's */
     if (slab_count_free(place->span))
         notice_slab(bins, place->unit, place->span);
@@ -1033,25 +1004,14 @@ static void free_own(struct bins *bins, const struct core_place *place)
 static enum core_crime free_elsewhere(struct core_owner *owner, const struct core_place *place)
 {
     struct section *section = owner->section;
-    struct word_image *word = &span_words(place->span)[place->index / 64];
+    atomic_u64 *elsewhere = &span_elsewhere(place->span)[place->index / 64];
     uint64_t bit = UINT64_C(1) << place->index % 64;
-    uint64_t before = fetch_or_acq_rel(&word->elsewhere, bit);
-
-    /* Bits move from free to claim, and back when the owner leaves: free is read on both sides of claim, and all of it
-     * again when the index, which counts, has changed in between. */
-    bool free;
-    uint64_t index, again;
-    do {
-        index = load_acquire(&place->span->claim_index);
-        free = (load_acquire(&word->free) & bit) != 0;
-        bool is_claims = (index & CLAIM_WORD_MASK) == place->index / 64;
-        free = free || (is_claims && (load_acquire(&place->span->claim) & bit) != 0);
-        free = free || (load_acquire(&word->free) & bit) != 0;
-        again = load_acquire(&place->span->claim_index);
-    } while (index != again);
-    if ((before & bit) != 0 || free) {
-        if ((before & bit) == 0)
-            fetch_and_acq_rel(&word->elsewhere, ~bit);
+    uint64_t before = fetch_or_acq_rel(elsewhere, bit);
+    if ((before & bit) != 0)
+        return CRIME_FREED;
+    if ((load_acquire(&span_live(place->span)[place->index / 64]) & bit) == 0) {
+        /* Freed, and drained, since it was looked at. It cannot be out again: this bit keeps it from every claim. */
+        fetch_and_acq_rel(elsewhere, ~bit);
         return CRIME_FREED;
     }
 
@@ -1290,6 +1250,7 @@ void heap_view_init(struct core_heap *ret_heap, struct section *section, uint32_
     ret_heap->units = section->units;
     ret_heap->unit_words = section->unit_words;
     ret_heap->spans = section->spans;
+    ret_heap->span_stride = section->span_stride;
     ret_heap->number = number;
     ret_heap->slab_max = (uint32_t)class_slab_max(section->unit_shift);
     ret_heap->section = section;

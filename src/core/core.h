@@ -3,26 +3,28 @@
  * core: allocation inside one section for an owner that it is given. No system calls, no globals, no thread-locals.
  *
  * Dictionary. A *bin* is a thread's own view of one heap's slabs of one class: the slab that it allocates from now and
- * a ring of others that may have free blocks. Bins are hints; the truth is in the image. A *claim* is the word of free
- * bits that the owner is allocating from.
+ * a ring of others that may have free blocks. A *claim* is the word of free blocks that it hands out next; it lies in
+ * the bin, so a thread that is killed has claimed nothing. Bins are hints; the truth is in the image:
  *
- *     taken  = ready - bits in free[]            blocks live, claimed, or freed elsewhere and not yet drained
- *     frees_left = taken while the slab stands in a bin, 1 while it does not
+ *     live[k]       a bit for each block that is out         stored by the slab's owner alone
+ *     elsewhere[k]  a bit for each that others have freed    others set it, the owner clears it
+ *
+ *     claim      = ~live[k] & ~elsewhere[k], of the blocks that are ready
+ *     frees_left = blocks live or claimed, while the slab stands in a bin; 1 while it does not
  *
  * so one decrement on each local free finds both moments at which the owner must act: a full slab got a free block, or
  * a slab got empty.
  *
  * Each operation commits with one store:
  *
- *     alloc             claim = claim without its lowest bit
- *     local free        free[k] with the block's bit
+ *     alloc             live[k] with the block's bit
+ *     local free        live[k] without it
  *     free elsewhere    elsewhere[k] fetch_or the bit        between hand = block and hand = 0
- *     drain             free[k] |= r, then elsewhere[k] &= ~r    r: the bits that no hand names
- *     take a word       claim_index = k, claim = free[k], free[k] = 0    while claim is 0
- *     extend            free bits of [ready, n), then ready = n
+ *     drain             live[k] &= ~r, then elsewhere[k] &= ~r    r: the bits that no hand names
+ *     extend            ready = n
  *
- * A bit may stand twice (in free and claim, or in free and elsewhere) between two stores of one owner, and for no
- * longer than until the next drain of its word or the end of the owner's recovery.
+ * A bit may stand in elsewhere and not in live, between the two stores of a drain, and for no longer than until the end
+ * of the owner's recovery.
  */
 #ifndef CAIRN_CORE_CORE_H
 #define CAIRN_CORE_CORE_H
@@ -42,11 +44,13 @@ enum span_listed {
     SPAN_CURRENT = 2,  /* a bin allocates from it */
 };
 
+/* All zero: no slab. */
 struct bin {
-    struct span_image *slab;  /* never NULL: the empty slab when there is none */
-    unsigned char *word_base; /* address of block 0 of the claimed word */
-    uint32_t block_bytes;
-    uint32_t unit; /* head unit of the slab */
+    uint64_t claim;           /* blocks of the word that are free, and this bin's to hand out */
+    atomic_u64 *live;         /* the word that is claimed */
+    unsigned char *word_base; /* address of its block 0 */
+    uint32_t block_bytes;     /* 0: the bin has no slab */
+    uint32_t unit;            /* head unit of the slab */
 };
 
 struct ring {
@@ -98,6 +102,7 @@ struct core_heap {
     uint32_t index;       /* of the handle, in each thread's table of bins */
     uint32_t number;      /* in the section */
     uint32_t slab_max;
+    uint64_t span_stride;
     atomic_u32 life_made; /* the life that this handle is for; a reset by another process moves it on */
     uint64_t word_made;   /* the heap's record then: another generation means that the heap was destroyed */
     bool exact;           /* sizes are exact */
@@ -132,19 +137,30 @@ struct core_place {
     void *block; /* the block that the pointer lies in, when there is one */
 };
 
-extern const struct span_image core_no_slab;
-
-ALWAYS_INLINE struct word_image *span_words(struct span_image *span)
+ALWAYS_INLINE atomic_u64 *span_live(struct span_image *span)
 {
-    return (struct word_image *)(void *)(span + 1);
+    return (atomic_u64 *)(void *)(span + 1);
+}
+
+/* The words for frees from elsewhere. */
+ALWAYS_INLINE atomic_u64 *span_elsewhere(struct span_image *span)
+{
+    return span_live(span) + load_relaxed(&span->elsewhere_at);
+}
+
+/* Begins a new span's header: whoever reads any of it, and then finds the serial unchanged, has read nothing of it. */
+ALWAYS_INLINE uint64_t span_begin(struct span_image *span)
+{
+    uint64_t serial = load_relaxed(&span->serial) + 1;
+    store_relaxed(&span->serial, serial);
+    atomic_thread_fence(memory_order_release); /* with the fence in is_same of inspect.c */
+    return serial;
 }
 
 /* Counts a local free; true when the owner must look at the slab. */
 ALWAYS_INLINE bool slab_count_free(struct span_image *slab)
 {
-    uint32_t left = load_relaxed(&slab->frees_left) - 1;
-    store_relaxed(&slab->frees_left, left);
-    return left == 0;
+    return --slab->frees_left == 0;
 }
 
 ALWAYS_INLINE bool bins_are_current(const struct bins *bins, const struct core_heap *heap)
@@ -160,52 +176,48 @@ ALWAYS_INLINE bool bins_are_guarded(const struct bins *bins, const struct core_h
 
 /* ---------------------------------------------------------------- fast paths */
 
-/* Takes the lowest block of the claim; NULL when the claim is empty. The store commits the allocation. */
+/* &bins->bin[size_class], in the words in which compilers compute it once. */
+ALWAYS_INLINE struct bin *bins_bin(struct bins *bins, uint32_t size_class)
+{
+    return (struct bin *)(void *)((char *)bins->bin + size_class * sizeof(struct bin));
+}
+
+/* Takes the lowest block of a claim that is not 0. The store to live commits the allocation. */
 ALWAYS_INLINE void *core_alloc_claimed(struct bin *bin)
 {
-    struct span_image *slab = bin->slab;
-    uint64_t claim = load_relaxed(&slab->claim);
-    if (UNLIKELY(claim == 0))
-        return NULL;
-    store_relaxed(&slab->claim, claim & (claim - 1));
+    uint64_t claim = bin->claim;
+    uint64_t rest = claim & (claim - 1);
+    bin->claim = rest;
+    store_relaxed(bin->live, load_relaxed(bin->live) | (claim ^ rest));
     return bin->word_base + bit_lowest(claim) * (uint64_t)bin->block_bytes;
 }
 
 /*
- * Frees a block of a slab that is this owner's, in one unit, and of the right heap; false when it is anything else, or
- * a crime: then nothing has changed. *ret_noticed tells that the owner must look at the slab. Only for units of the
- * largest size: the view of a heap with smaller ones has local_end 0, and core_free does the same with variables for
- * constants.
+ * Frees a block of a slab whose unit word is my_word, in its head unit; false when it is anything else, or a crime:
+ * then nothing has changed. *ret_noticed tells that the owner must look at the slab. Only for units of the largest
+ * size: the view of a heap with smaller ones has local_end 0, and core_free does the same with variables for constants.
  */
-ALWAYS_INLINE bool core_free_local(const struct core_heap *heap, const struct bins *bins, const void *block,
-                                   bool *ret_noticed)
+ALWAYS_INLINE bool core_free_local(const struct core_heap *heap, uint64_t my_word, const void *block, bool *ret_noticed)
 {
     uint64_t offset = (uint64_t)((const unsigned char *)block - heap->units);
     uint64_t unit = offset >> UNIT_SHIFT_MAX;
-    if (UNLIKELY(unit >= load_relaxed(&heap->local_end)))
-        return false;
-    if (UNLIKELY(load_relaxed(&heap->unit_words[unit]) != bins->word))
+    if (UNLIKELY(unit >= load_relaxed(&heap->local_end)) || UNLIKELY(load_relaxed(&heap->unit_words[unit]) != my_word))
         return false;
 
     /* offset * reciprocal: the high half is the index, and the low half is below the reciprocal exactly at the
-     * beginning of a block (Lemire, Kaser, Kurz: Faster remainder by direct computation, 2019). */
-    struct span_image *slab = (struct span_image *)(void *)(heap->spans + unit * SPAN_STRIDE_MAX);
-    uint64_t inside = offset & bits_below(UNIT_SHIFT_MAX);
+     * beginning of a block (Lemire, Kaser, Kurz: Faster remainder by direct computation, 2019). Behind the last block
+     * begins none that is live: those bits are 0. */
+    struct span_image *slab = (struct span_image *)(void *)(heap->spans + unit * heap->span_stride);
     uint32_t reciprocal = load_relaxed(&slab->reciprocal);
-    uint64_t product = inside * reciprocal;
-    uint64_t index = product >> 32;
-    if (UNLIKELY((uint32_t)product >= reciprocal) || UNLIKELY(index >= load_relaxed(&slab->ready)))
+    uint64_t product = (offset & bits_below(UNIT_SHIFT_MAX)) * reciprocal;
+    uint32_t index = (uint32_t)(product >> 32);
+    if (UNLIKELY((uint32_t)product >= reciprocal))
         return false;
-
-    struct word_image *word = &span_words(slab)[index / 64];
-    uint64_t bit = UINT64_C(1) << index % 64;
-    uint64_t free = load_relaxed(&word->free);
-    uint64_t gone = free | load_relaxed(&word->elsewhere);
-    if (slab->claim_word == index / 64)
-        gone |= load_relaxed(&slab->claim);
-    if (UNLIKELY((gone & bit) != 0))
-        return false;
-    store_relaxed(&word->free, free | bit);
+    atomic_u64 *word = &span_live(slab)[index / 64];
+    uint64_t live = load_relaxed(word);
+    if (UNLIKELY((live >> index % 64 & 1) == 0) || UNLIKELY(load_relaxed(word + SPAN_WORDS_MAX) != 0))
+        return false; /* freed already; or others have freed blocks nearby, which perhaps are this one */
+    store_relaxed(word, live & ~(UINT64_C(1) << index % 64));
     *ret_noticed = slab_count_free(slab);
     return true;
 }

@@ -24,6 +24,7 @@ static bool read_header(const struct section *section, struct core_span *span)
     uint32_t end = section_units_end(section); /* it may have grown since the walk began */
     const struct span_image *header = section_span(section, span->unit);
     span->header = header;
+    span->serial = load_acquire(&header->serial);
     span->units = load_acquire(&header->span_units);
     if (span->units == 0 || span->units > end - span->unit)
         return false;
@@ -37,7 +38,8 @@ static bool read_header(const struct section *section, struct core_span *span)
     span->blocks = load_relaxed(&header->blocks);
     span->block_bytes = load_relaxed(&header->block_bytes);
     if (span->block_bytes < 16 || span->blocks == 0 || span->blocks > SLAB_BLOCKS_MAX ||
-        span->blocks * span->block_bytes > span_bytes || load_relaxed(&header->ready) > span->blocks)
+        span->blocks * span->block_bytes > span_bytes || load_relaxed(&header->ready) > span->blocks ||
+        load_relaxed(&header->elsewhere_at) != slab_words_max(section, span->units))
         return false;
     span->blocks_live = slab_live(header);
     return true;
@@ -116,36 +118,29 @@ static uint64_t ready_bits(uint32_t ready, uint32_t k)
     return ready <= k * 64 ? 0 : bits_below(ready - k * 64);
 }
 
-static void check_bits(struct check *check, const struct core_span *span)
+/* Whether what was read of a span's header is of one span: none ended and another began there meanwhile. */
+static bool is_same(const struct check *check, const struct core_span *span, uint64_t word)
+{
+    atomic_thread_fence(memory_order_acquire); /* with the fence in span_begin */
+    return load_relaxed(&span->header->serial) == span->serial &&
+           load_acquire(&check->section->unit_words[span->unit]) == word;
+}
+
+static void check_bits(struct check *check, const struct core_span *span, uint64_t word)
 {
     const struct span_image *slab = span->header;
-    const struct word_image *words = (const struct word_image *)(const void *)(slab + 1);
-    uint32_t ready = load_acquire(&slab->ready);
-    uint64_t index = load_acquire(&slab->claim_index);
-    uint64_t claim = load_acquire(&slab->claim);
-    uint32_t claimed_word = (uint32_t)(index & CLAIM_WORD_MASK);
+    const atomic_u64 *live = (const atomic_u64 *)(const void *)(slab + 1);
+    const atomic_u64 *elsewhere = live + load_relaxed(&slab->elsewhere_at);
     bool steady = check->exact || span->state == UNIT_ORPHAN;
-    if (claimed_word >= SLAB_WORDS_MAX || claimed_word * 64 >= span->blocks + 63) {
-        FIND(check, "unit %u: the claim lies in word %u of a slab of %u blocks", span->unit, claimed_word,
-             span->blocks);
-        return;
-    }
-    if (span->state == UNIT_ORPHAN && claim != 0)
-        FIND(check, "unit %u: an orphan with a claim", span->unit);
-    if (steady && (claim & ~ready_bits(ready, claimed_word)) != 0)
-        FIND(check, "unit %u: the claim names blocks that are not ready", span->unit);
-    for (uint32_t k = 0; steady && k < (ready + 63) / 64; k++) {
-        uint64_t free = load_acquire(&words[k].free);
-        uint64_t elsewhere = load_acquire(&words[k].elsewhere);
-        uint64_t claimed = k == claimed_word ? claim : 0;
-        if ((free & elsewhere) != 0)
-            FIND(check, "unit %u: word %u: blocks %#llx are in free and elsewhere", span->unit, k,
-                 (unsigned long long)(free & elsewhere));
-        if (((free | elsewhere) & claimed) != 0)
-            FIND(check, "unit %u: word %u: blocks %#llx are claimed and free", span->unit, k,
-                 (unsigned long long)((free | elsewhere) & claimed));
-        if (((free | elsewhere) & ~ready_bits(ready, k)) != 0)
-            FIND(check, "unit %u: word %u: blocks beyond the ready ones are free", span->unit, k);
+    for (uint32_t k = 0; steady && k < (span->blocks + 63) / 64; k++) {
+        uint64_t freed = load_acquire(&elsewhere[k]) & ~load_acquire(&live[k]);
+        if (freed != 0 && is_same(check, span, word))
+            FIND(check, "unit %u: word %u: blocks %#llx were freed elsewhere and are not live", span->unit, k,
+                 (unsigned long long)freed);
+        uint64_t beyond = load_acquire(&live[k]) & ~ready_bits(load_acquire(&slab->ready), k);
+        if (beyond != 0 && is_same(check, span, word))
+            FIND(check, "unit %u: word %u: blocks %#llx are live and were never ready", span->unit, k,
+                 (unsigned long long)beyond);
     }
 }
 
@@ -160,13 +155,13 @@ static void check_span(struct check *check, struct core_span *span, uint64_t wor
     /* A header is complete before its word: one that is read again after the word and still impossible is no accident
      * of a span that ended and another that began in the same place. */
     bool possible = read_header(section, span);
-    for (uint32_t again = 0; !possible && again < 10; again++) {
+    for (uint32_t again = 0; !(possible && is_same(check, span, word)) && again < 10; again++) {
         if (load_acquire(&section->unit_words[span->unit]) != word)
             break;
         possible = read_header(section, span);
     }
     if (!possible) {
-        if (load_acquire(&section->unit_words[span->unit]) == word)
+        if (is_same(check, span, word))
             FIND(check, "unit %u: impossible header: %u units, %u blocks of %llu bytes", span->unit, span->units,
                  span->blocks, (unsigned long long)span->block_bytes);
         span->units = 1;
@@ -182,8 +177,8 @@ static void check_span(struct check *check, struct core_span *span, uint64_t wor
         FIND(check, "unit %u: owned by %u, who does not exist", span->unit, span->owner);
     for (uint32_t i = 1; i < span->units; i++) {
         uint64_t tail = load_acquire(&section->unit_words[span->unit + i]);
-        if ((unit_state_of(tail) != UNIT_TAIL || unit_low_of(tail) != span->unit) &&
-            load_acquire(&section->unit_words[span->unit]) == word && load_acquire(&span->header->span_units) > i)
+        if ((unit_state_of(tail) != UNIT_TAIL || unit_low_of(tail) != span->unit) && is_same(check, span, word) &&
+            load_acquire(&span->header->span_units) > i)
             FIND(check, "unit %u: is not the tail of the span at unit %u", span->unit + i, span->unit);
     }
 
@@ -195,22 +190,22 @@ static void check_span(struct check *check, struct core_span *span, uint64_t wor
             heap != 0 && heap <= section->heaps_max && (section_heap(section, heap)->options & HEAP_EXACT_SIZES) != 0;
         if (size_class < CLASS_COUNT)
             geometry = slab_geometry_of(size_class, section->unit_shift, exact);
-        if (geometry.block_bytes != span->block_bytes || geometry.blocks != span->blocks ||
-            geometry.span_units != span->units)
+        bool fits = geometry.block_bytes == span->block_bytes && geometry.blocks == span->blocks &&
+                    geometry.span_units == span->units;
+        if (!fits && is_same(check, span, word))
             FIND(check, "unit %u: %u blocks of %llu bytes in %u units do not fit class %u", span->unit, span->blocks,
                  (unsigned long long)span->block_bytes, span->units, size_class);
-        else
-            check_bits(check, span);
+        if (fits)
+            check_bits(check, span, word);
         used *= load_acquire(&span->header->ready);
     }
     for (uint32_t again = 0; again < 10 && !is_committed(section, section_unit(section, span->unit), used); again++) {
         /* Read again: it may have ended, and another may have begun in its place. */
-        if (load_acquire(&section->unit_words[span->unit]) != word || !read_header(section, span))
+        if (!is_same(check, span, word))
             return;
         used = span->block_bytes * (span->state == UNIT_LARGE ? 1 : load_acquire(&span->header->ready));
     }
-    if (!is_committed(section, section_unit(section, span->unit), used) &&
-        load_acquire(&section->unit_words[span->unit]) == word)
+    if (!is_committed(section, section_unit(section, span->unit), used) && is_same(check, span, word))
         FIND(check, "unit %u: holds blocks in memory that is not committed", span->unit);
 }
 

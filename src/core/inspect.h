@@ -17,6 +17,7 @@ struct core_span {
     uint32_t blocks;
     uint32_t blocks_live;
     uint64_t block_bytes;
+    uint64_t serial;                 /* of the header */
     const struct span_image *header; /* NULL unless SLAB, ORPHAN, LARGE */
 };
 

@@ -2,45 +2,52 @@
 /*
  * Slabs. Who may store where:
  *
- *     claim, claim_index, free[], ready    the owner (after its death: its one recoverer)
- *     elsewhere[]                          anyone by fetch_or; the owner by fetch_and
+ *     live[], ready    the owner (after its death: its one recoverer)
+ *     elsewhere[]      anyone by fetch_or; the owner by fetch_and
  *
  * Draining word k, with r = the bits of elsewhere that no hand names:
  *
- *     free     ..0..     ..r..   <- the store that makes them free
- *     elsewhere ..r..    ..r..     ..0..
+ *     live      ..r..     ..0..   <- the store that makes them free
+ *     elsewhere ..r..     ..r..     ..0..
  *
  * The hands are read after elsewhere. Who frees from elsewhere stores its hand before its fetch_or, so whoever sees the
- * bit sees that hand, or that the free is over. Killed in the middle, a bit stands in both words: recovery clears it in
- * elsewhere before anyone can adopt the slab, so that no adopter hands the block out and then drains it again.
+ * bit sees that hand, or that the free is over. Killed in the middle, a bit stands in elsewhere that is not live:
+ * recovery clears it before anyone can adopt the slab, so that no adopter hands the block out and then drains it again.
  */
 #include "core/slab.h"
 
 #include <errno.h>
 
-void slab_init(struct span_image *slab, uint32_t size_class, const struct slab_geometry *geometry)
+void slab_init(const struct section *section, struct span_image *slab, uint32_t size_class,
+               const struct slab_geometry *geometry)
 {
-    store_relaxed(&slab->claim, 0);
-    store_relaxed(&slab->claim_index, (load_relaxed(&slab->claim_index) & ~CLAIM_WORD_MASK) + CLAIM_COUNT_ONE);
-    store_relaxed(&slab->ready, 0);
-    store_relaxed(&slab->block_bytes, geometry->block_bytes);
-    store_relaxed(&slab->reciprocal,
-                  (uint32_t)(((UINT64_C(1) << 32) + geometry->block_bytes - 1) / geometry->block_bytes));
+    uint32_t block_bytes = geometry->block_bytes;
+    uint32_t words_max = slab_words_max(section, geometry->span_units);
+    (void)span_begin(slab);
+    store_relaxed(&slab->reciprocal, (uint32_t)(((UINT64_C(1) << 32) + block_bytes - 1) / block_bytes));
+    store_relaxed(&slab->block_bytes, block_bytes);
     store_relaxed(&slab->blocks, geometry->blocks);
-    store_relaxed(&slab->size_class, (uint8_t)size_class);
+    store_relaxed(&slab->ready, 0);
     store_relaxed(&slab->span_units, geometry->span_units);
+    store_relaxed(&slab->elsewhere_at, words_max);
+    store_relaxed(&slab->size_class, (uint8_t)size_class);
     store_relaxed(&slab->large_bytes, 0);
-    slab->claim_word = 0;
-    store_relaxed(&slab->frees_left, 1);
     store_relaxed(&slab->listed, SPAN_UNLISTED);
+    slab->frees_left = 1;
     slab->word_cursor = 0;
+    /* What was here before may have ended with its heap, blocks and all. One more than there are blocks: an address
+     * behind the last is looked up, too, and is not live. */
+    for (uint32_t k = 0; k <= geometry->blocks / 64 && k < words_max; k++) {
+        store_relaxed(&span_live(slab)[k], 0);
+        store_relaxed(&span_live(slab)[k + words_max], 0);
+    }
 }
 
 /* ---------------------------------------------------------------- draining */
 
 /* Takes the blocks that some owner's hand names out of the gathered bits. */
 static void leave_named(const struct section *section, uint32_t unit, const struct span_image *slab,
-                        uint64_t gathered[SLAB_WORDS_MAX], uint32_t count)
+                        uint64_t gathered[SPAN_WORDS_MAX], uint32_t count)
 {
     uint64_t first_ref = section_ref(section, section_unit(section, unit));
     uint64_t span_bytes = (uint64_t)load_relaxed(&slab->blocks) * load_relaxed(&slab->block_bytes);
@@ -60,12 +67,13 @@ static void leave_named(const struct section *section, uint32_t unit, const stru
 
 uint32_t slab_drain(const struct section *section, uint32_t unit, struct span_image *slab)
 {
-    struct word_image *words = span_words(slab);
+    atomic_u64 *live = span_live(slab);
+    atomic_u64 *elsewhere = span_elsewhere(slab);
     uint32_t count = slab_words_ready(slab);
-    uint64_t gathered[SLAB_WORDS_MAX];
+    uint64_t gathered[SPAN_WORDS_MAX];
     uint64_t any = 0;
     for (uint32_t k = 0; k < count; k++) {
-        gathered[k] = load_acquire(&words[k].elsewhere);
+        gathered[k] = load_acquire(&elsewhere[k]);
         any |= gathered[k];
     }
     if (any == 0)
@@ -76,41 +84,46 @@ uint32_t slab_drain(const struct section *section, uint32_t unit, struct span_im
     for (uint32_t k = 0; k < count; k++) {
         /* Again: one who was found out freeing twice takes its bit back before it clears its hand. */
         if (gathered[k] != 0)
-            gathered[k] &= load_acquire(&words[k].elsewhere);
+            gathered[k] &= load_acquire(&elsewhere[k]);
         if (gathered[k] == 0)
             continue;
-        store_relaxed(&words[k].free, load_relaxed(&words[k].free) | gathered[k]);
+        uint64_t before = load_relaxed(&live[k]);
+        store_relaxed(&live[k], before & ~gathered[k]);
         step();
-        fetch_and_acq_rel(&words[k].elsewhere, ~gathered[k]);
-        drained += bit_count(gathered[k]);
+        fetch_and_acq_rel(&elsewhere[k], ~gathered[k]);
+        drained += bit_count(gathered[k] & before);
     }
     return drained;
 }
 
-/* ---------------------------------------------------------------- claiming and extending */
+/* ---------------------------------------------------------------- finding and extending */
 
-int32_t slab_take_word(struct span_image *slab)
+/* The bits of a word whose blocks are ready. */
+static uint64_t ready_bits(uint32_t ready, uint32_t word)
 {
-    struct word_image *words = span_words(slab);
+    return ready <= word * 64 ? 0 : bits_below(ready - word * 64);
+}
+
+uint64_t slab_find_free(struct span_image *slab, uint32_t *ret_word)
+{
+    const atomic_u64 *live = span_live(slab);
+    const atomic_u64 *elsewhere = span_elsewhere(slab);
     uint32_t count = slab_words_ready(slab);
+    uint32_t ready = load_relaxed(&slab->ready);
     uint32_t k = slab->word_cursor;
     for (uint32_t tried = 0; tried < count; tried++, k++) {
         if (k >= count)
             k = 0;
-        uint64_t free = load_relaxed(&words[k].free);
+        uint64_t free = ~load_relaxed(&live[k]) & ready_bits(ready, k);
+        if (free != 0)
+            free &= ~load_acquire(&elsewhere[k]); /* of one who is being found out freeing twice */
         if (free == 0)
             continue;
-        uint64_t index = load_relaxed(&slab->claim_index);
-        store_relaxed(&slab->claim_index, (index & ~CLAIM_WORD_MASK) + CLAIM_COUNT_ONE + k);
-        slab->claim_word = k;
-        step();
-        store_release(&slab->claim, free); /* who sees it sees the index that it belongs to */
-        step();
-        store_relaxed(&words[k].free, 0);
         slab->word_cursor = (uint16_t)k;
-        return (int32_t)k;
+        *ret_word = k;
+        return free;
     }
-    return -1;
+    return 0;
 }
 
 int slab_extend(struct section *section, uint32_t unit, struct span_image *slab)
@@ -135,48 +148,19 @@ int slab_extend(struct section *section, uint32_t unit, struct span_image *slab)
     int error = section_commit(section, from, (uint64_t)(end - ready) * block_bytes);
     if (error < 0)
         return error;
-
-    struct word_image *word = &span_words(slab)[ready / 64];
-    uint64_t below = bits_below(ready % 64);
-    uint64_t added = bits_below(end - (ready & ~63u)) & ~below;
-    if (ready % 64 == 0)
-        store_relaxed(&word->elsewhere, 0); /* no block of this word was ever out, so nobody else is here */
-    store_relaxed(&word->free, (load_relaxed(&word->free) & below) | added);
     step();
     store_release(&slab->ready, end);
     return 1;
 }
 
-void slab_unclaim(struct span_image *slab)
-{
-    uint64_t claim = load_relaxed(&slab->claim);
-    if (claim == 0)
-        return;
-    uint32_t k = (uint32_t)(load_relaxed(&slab->claim_index) & CLAIM_WORD_MASK) % SLAB_WORDS_MAX;
-    struct word_image *word = &span_words(slab)[k];
-    store_relaxed(&word->free, load_relaxed(&word->free) | claim);
-    step();
-    store_relaxed(&slab->claim, 0);
-}
-
 void slab_normalise(struct span_image *slab)
 {
-    slab_unclaim(slab);
-    step();
-    struct word_image *words = span_words(slab);
     uint32_t count = slab_words_ready(slab);
     for (uint32_t k = 0; k < count; k++)
-        fetch_and_acq_rel(&words[k].elsewhere, ~load_relaxed(&words[k].free));
-    /* Killed while extending: bits at or beyond ready were set and not yet meant. */
-    uint32_t ready = load_relaxed(&slab->ready);
-    if (ready % 64 != 0 && ready < SLAB_BLOCKS_MAX) {
-        struct word_image *last = &words[ready / 64];
-        store_relaxed(&last->free, load_relaxed(&last->free) & bits_below(ready % 64));
-    }
+        fetch_and_acq_rel(&span_elsewhere(slab)[k], load_relaxed(&span_live(slab)[k]));
     store_relaxed(&slab->listed, SPAN_UNLISTED);
-    store_relaxed(&slab->frees_left, 1);
+    slab->frees_left = 1;
     slab->word_cursor = 0;
-    slab->claim_word = (uint32_t)(load_relaxed(&slab->claim_index) & CLAIM_WORD_MASK);
 }
 
 void slab_make_orphan(struct section *section, uint32_t unit, uint64_t word)
@@ -196,26 +180,21 @@ void slab_make_orphan(struct section *section, uint32_t unit, uint64_t word)
 
 /* ---------------------------------------------------------------- counting */
 
-uint32_t slab_taken(const struct span_image *slab)
+uint32_t slab_taken(struct span_image *slab)
 {
-    const struct word_image *words = (const struct word_image *)(const void *)(slab + 1);
     uint32_t count = slab_words_ready(slab);
-    uint32_t free = 0;
+    uint32_t taken = 0;
     for (uint32_t k = 0; k < count; k++)
-        free += bit_count(load_relaxed(&words[k].free));
-    uint32_t ready = load_relaxed(&slab->ready);
-    return free < ready ? ready - free : 0;
+        taken += bit_count(load_relaxed(&span_live(slab)[k]));
+    return taken;
 }
 
 uint64_t slab_live_word(const struct span_image *slab, uint32_t word)
 {
-    const struct word_image *words = (const struct word_image *)(const void *)(slab + 1);
-    /* In the direction in which bits move, so that a block on its way is not counted as live. */
-    uint64_t gone = load_acquire(&words[word].elsewhere) | load_acquire(&words[word].free);
-    if ((load_acquire(&slab->claim_index) & CLAIM_WORD_MASK) == word)
-        gone |= load_acquire(&slab->claim);
-    uint32_t ready = load_relaxed(&slab->ready);
-    return ~gone & (ready <= word * 64 ? 0 : bits_below(ready - word * 64));
+    const atomic_u64 *live = (const atomic_u64 *)(const void *)(slab + 1);
+    /* A drain clears live first: whoever finds the bit gone from elsewhere finds it gone from live. */
+    uint64_t gone = load_acquire(&live[word + load_relaxed(&slab->elsewhere_at)]);
+    return load_acquire(&live[word]) & ~gone;
 }
 
 uint32_t slab_live(const struct span_image *slab)

@@ -5,8 +5,23 @@
 
 #include "core/core.h"
 
+/* How many live words the header places of a span have room for; as many for elsewhere stand behind them. */
+ALWAYS_INLINE uint32_t slab_words_max(const struct section *section, uint32_t span_units)
+{
+    uint64_t bytes = (uint64_t)span_units * section->span_stride - sizeof(struct span_image);
+    return (uint32_t)min_u64(bytes / (2 * sizeof(uint64_t)), SPAN_WORDS_MAX);
+}
+
+/* From the header to the last word that a slab of so many blocks uses. */
+ALWAYS_INLINE uint64_t slab_header_bytes(const struct section *section, const struct slab_geometry *geometry)
+{
+    uint64_t words = slab_words_max(section, geometry->span_units) + (geometry->blocks + 63) / 64;
+    return sizeof(struct span_image) + words * sizeof(uint64_t);
+}
+
 /* Makes the header of a span that is TAKEN into that of a slab without any block ready. */
-void slab_init(struct span_image *slab, uint32_t size_class, const struct slab_geometry *geometry);
+void slab_init(const struct section *section, struct span_image *slab, uint32_t size_class,
+               const struct slab_geometry *geometry);
 
 /* Where the slack of a block stands, in a slab of a heap with exact sizes. */
 ALWAYS_INLINE unsigned char *slab_slack(unsigned char *first_block, const struct span_image *slab, uint32_t index)
@@ -19,23 +34,17 @@ ALWAYS_INLINE unsigned char *slab_slack(unsigned char *first_block, const struct
 ALWAYS_INLINE uint32_t slab_words_ready(const struct span_image *slab)
 {
     uint32_t words = (load_relaxed(&slab->ready) + 63) / 64;
-    return words <= SLAB_WORDS_MAX ? words : SLAB_WORDS_MAX;
+    return words <= SPAN_WORDS_MAX ? words : SPAN_WORDS_MAX;
 }
 
-/* Of the owner: moves what was freed elsewhere to free, but for blocks that a hand names. Returns how many. */
+/* Of the owner: frees what was freed elsewhere, but for blocks that a hand names. Returns how many. */
 uint32_t slab_drain(const struct section *section, uint32_t unit, struct span_image *slab);
 
-/* Of the owner, while the claim is empty: claims a word that has free blocks; returns its index, -1 when none has. */
-int32_t slab_take_word(struct span_image *slab);
+/* Of the owner: finds a word with free blocks, and returns them, and its number; 0 when none has. */
+uint64_t slab_find_free(struct span_image *slab, uint32_t *ret_word);
 
-/*
- * Of the owner: puts more blocks into free, of a word's worth or a page's. 0: all were ready before; negative: no
- * memory.
- */
+/* Of the owner: makes more blocks ready, a word's worth or a page's. 0: all were before; negative: no memory. */
 int slab_extend(struct section *section, uint32_t unit, struct span_image *slab);
-
-/* Of the owner: puts the claim back into free. */
-void slab_unclaim(struct span_image *slab);
 
 /* Of the owner or the recoverer of a dead one: brings the bits into the state that an adopter may start from. */
 void slab_normalise(struct span_image *slab);
@@ -43,10 +52,10 @@ void slab_normalise(struct span_image *slab);
 /* The last step of an owner that leaves, or of its recovery: the slab, whose word this is, becomes an orphan. */
 void slab_make_orphan(struct section *section, uint32_t unit, uint64_t word);
 
-/* Blocks that are ready and have no bit in free; exact for the owner. */
-uint32_t slab_taken(const struct span_image *slab);
+/* Blocks whose live bit is set, also where others freed them and the owner does not know yet. */
+uint32_t slab_taken(struct span_image *slab);
 
-/* Blocks that are allocated: in none of free, claim, elsewhere; a view that may be a moment old. */
+/* Blocks that are out; a view that may be a moment old. */
 uint32_t slab_live(const struct span_image *slab);
 uint64_t slab_live_word(const struct span_image *slab, uint32_t word);
 

@@ -43,8 +43,8 @@ static bool unit_of_ref(const struct section *section, uint64_t ref, uint32_t *r
 
 /*
  * Where the hand's block lies; word is 0 when there is no live span any more. A slab cannot go while a hand names a
- * block of it, because drains leave that block. A large block can: its claim_index tells it from the next that begins
- * there.
+ * block of it, because drains leave that block. A large block can: its span's serial tells it from the next that
+ * begins there.
  */
 struct hand_place {
     uint32_t unit;
@@ -93,7 +93,7 @@ static bool is_free(const struct hand_place *place)
 static void free_block(struct section *section, const struct hand_place *place, uint32_t dead)
 {
     if (unit_state_of(place->word) != UNIT_LARGE) {
-        fetch_or_acq_rel(&span_words(place->span)[place->index / 64].elsewhere, UINT64_C(1) << place->index % 64);
+        fetch_or_acq_rel(&span_elsewhere(place->span)[place->index / 64], UINT64_C(1) << place->index % 64);
         return;
     }
     uint64_t expected = place->word;
@@ -140,7 +140,7 @@ static void finish_hand(struct section *section, struct owner_image *image, uint
     case HAND_ALLOC_TO:
         /* First the bits, then *dest: a block that was taken and not linked is given back. */
         if (unit_state_of(place.word) == UNIT_LARGE &&
-            load_relaxed(&place.span->claim_index) != load_relaxed(&image->hand_count))
+            load_relaxed(&place.span->serial) != load_relaxed(&image->hand_count))
             break;
         if (!is_free(&place) && dest != NULL && __atomic_load_n(dest, __ATOMIC_ACQUIRE) != pointer_to(section, ref))
             free_block(section, &place, dead);

@@ -11,7 +11,7 @@
  *     section     = meta, units
  *     meta        = header, commit bits, processes, owners, heaps, roots, unit words, slab headers
  *     unit        = (address - units) >> unit_shift
- *     free blocks of a slab  =  free[0..n) + claim at word claim_index + elsewhere[0..n) + [ready, blocks)
+ *     live blocks of a slab  =  bits of live[0..n) without those of elsewhere[0..n)
  *
  * Truth lives in arrays of single words. A change that takes more than one store names its taker in the word that it
  * takes, or in the owner's hand, before it begins; each has exactly one store that commits it. Whatever is marked
@@ -24,7 +24,7 @@
 
 #include "base/base.h"
 
-#define IMAGE_VERSION 1u
+#define IMAGE_VERSION 2u
 #define IMAGE_BYTE_ORDER 0x01020304u
 /* Bytes 8f 'c' 'a' 'i' 'r' 'n' 1a 0a: no text file begins like this. */
 #define IMAGE_MAGIC UINT64_C(0x0a1a6e726961638f)
@@ -33,6 +33,7 @@ enum {
     UNIT_SHIFT_MIN = 10,
     UNIT_SHIFT_MAX = 16,
     SPAN_STRIDE_MAX = 64 + (1 << UNIT_SHIFT_MAX) / 64, /* of units of the largest size: header and words */
+    SPAN_WORDS_MAX = 64,                               /* live words of a slab, and as many for elsewhere */
     UNITS_LIMIT = 1 << 24,                             /* a TAIL names its head in 24 bits */
     OWNERS_LIMIT = 65534,                              /* 16 bits without 0 (nobody) and 0xffff (the heap itself) */
     HEAPS_LIMIT = (1 << 20) - 1,                       /* 20 bits without 0 (no heap) */
@@ -112,37 +113,30 @@ ALWAYS_INLINE uint32_t unit_low_of(uint64_t word)
 }
 
 /*
- * Header of a span, at index `head unit` of the slab-header area. Behind a slab's header follow its words, a pair for
- * each 64 blocks; they run on into the header places of the span's further units, which the span owns.
+ * Header of a span, at index `head unit` of the slab-header area. Behind a slab's header follow its words, a bit for
+ * each block: first the live words, and from word elsewhere_at on those for frees from elsewhere. The two lie apart
+ * because the owner alone writes the first, and everybody the second. They run on into the header places of the span's
+ * further units, which the span owns.
  *
- * claim_index holds the word's number in its low 16 bits and above them a count that grows with every claim: whoever
- * reads index, claim, index and finds the same twice has read a claim that belongs to that index.
+ *     live          written by the owner only: set when it hands the block out, cleared when the block is free
+ *     elsewhere     set by others with one fetch_or; cleared by the owner's drain, after the live bit
  */
 struct span_image {
-    atomic_u64 claim;       /* the free bits that the owner allocates from; written by the owner only */
-    atomic_u64 claim_index; /* count << 16 | word; changes only while claim is 0. LARGE: the count tells one block that
-                               began here from the next */
-    atomic_u32 block_bytes; /* constant while the span lives, as are the next two */
     atomic_u32 reciprocal;  /* (2^32 + block_bytes - 1) / block_bytes: offset * reciprocal >> 32 is the index */
+    uint32_t frees_left;    /* hint of the owner: local frees until it must look at this slab */
+    atomic_u32 block_bytes; /* constant while the span lives, as are reciprocal, blocks and elsewhere_at */
     atomic_u32 blocks;
-    atomic_u32 ready;       /* blocks [ready, blocks) were never put into free: their bits mean nothing */
-    atomic_u32 frees_left;  /* hint of the owner: local frees until it must look at this slab */
-    atomic_u8 listed;       /* hint of the owner: where the slab stands in its bin, enum span_listed */
-    atomic_u8 size_class;   /* constant while the span lives */
-    uint16_t word_cursor;   /* hint of the owner: where the last search for a free word ended */
-    atomic_u32 span_units;  /* how many units the span has */
-    uint32_t claim_word;    /* of the owner: the word number in claim_index */
-    atomic_u64 large_bytes; /* LARGE: usable bytes; written before the head's word */
-    atomic_u64 exact_bytes; /* LARGE in a heap with exact sizes: the bytes that were asked for */
+    atomic_u32 ready;        /* blocks [ready, blocks) were never handed out: their memory may not be committed */
+    atomic_u32 span_units;   /* how many units the span has */
+    atomic_u32 elsewhere_at; /* number of the first word for frees from elsewhere */
+    atomic_u8 listed;        /* hint of the owner: where the slab stands in its bin, enum span_listed */
+    atomic_u8 size_class;    /* constant while the span lives */
+    uint16_t word_cursor;    /* hint of the owner: where the last search for a word ended */
+    atomic_u64 serial;       /* tells one span that began here from the next */
+    atomic_u64 large_bytes;  /* LARGE: usable bytes; written before the head's word */
+    atomic_u64 exact_bytes;  /* LARGE in a heap with exact sizes: the bytes that were asked for */
+    uint64_t reserved;
 };
-
-struct word_image {
-    atomic_u64 free;      /* written by the owner only */
-    atomic_u64 elsewhere; /* set by others with one fetch_or; cleared by the owner's drain */
-};
-
-#define CLAIM_WORD_MASK UINT64_C(0xffff)
-#define CLAIM_COUNT_ONE UINT64_C(0x10000)
 
 /*
  * Owner record: one thread of one process. Written by that thread, by those that send it news, and by its recoverer.
@@ -164,7 +158,7 @@ enum record_state {
 enum hand_op {
     HAND_NOTHING = 0,
     HAND_FREE = 1,      /* sets the block's bit in elsewhere */
-    HAND_ALLOC_TO = 2,  /* claims the block, zeroes it, stores it at hand_dest */
+    HAND_ALLOC_TO = 2,  /* takes the block, zeroes it, stores it at hand_dest */
     HAND_FREE_FROM = 3, /* clears hand_dest, then frees the block */
     HAND_RESET = 4,     /* a heap is stopped: hand_life is what to restore */
     HAND_RESIZE = 5,    /* changes a large block's size in place: until then nobody sweeps its span */
@@ -181,7 +175,7 @@ struct owner_image {
     uint64_t reserved2[5];
     atomic_u64 hand;       /* a line of its own: others read it in their drains */
     atomic_u64 hand_dest;  /* ref of the pointer to store (shared), or its address (private) */
-    atomic_u64 hand_count; /* ALLOC_TO of a large block: its claim_index */
+    atomic_u64 hand_count; /* ALLOC_TO of a large block: its span's serial */
     atomic_u64
         hand_life; /* heap << 32 | the life in which the hand names something: a hand of an earlier life is void */
     uint64_t reserved3[4];
@@ -335,7 +329,6 @@ struct section_image {
 };
 
 _Static_assert(sizeof(struct span_image) == 64, "a span header is one cache line");
-_Static_assert(sizeof(struct word_image) == 16, "a pair of words");
 _Static_assert(sizeof(struct owner_image) == 640, "two lines and the news");
 _Static_assert(offsetof(struct owner_image, hand) == 64, "the hand has a line of its own");
 _Static_assert(offsetof(struct owner_image, news) == 128, "news behind the hand");
@@ -362,6 +355,7 @@ ALWAYS_INLINE uint64_t image_fingerprint(void)
     hash = FINGERPRINT_MIX(hash, sizeof(struct root_image));
     hash = FINGERPRINT_MIX(hash, offsetof(struct section_image, units_end));
     hash = FINGERPRINT_MIX(hash, offsetof(struct span_image, ready));
+    hash = FINGERPRINT_MIX(hash, offsetof(struct span_image, serial));
     hash = FINGERPRINT_MIX(hash, offsetof(struct span_image, large_bytes));
     hash = FINGERPRINT_MIX(hash, offsetof(struct owner_image, hand));
     hash = FINGERPRINT_MIX(hash, offsetof(struct heap_image, orphans));

@@ -120,9 +120,9 @@ void actor_die(struct actor *actor)
 void *actor_alloc(struct actor *actor, size_t size)
 {
     if (size <= CLASS_TABLE_MAX && bins_are_current(actor->bins, actor->heap)) {
-        void *block = core_alloc_claimed(&actor->bins->bin[class_table[(size + 15) / 16]]);
-        if (block != NULL)
-            return block;
+        struct bin *bin = bins_bin(actor->bins, class_table[(size + 15) / 16]);
+        if (bin->claim != 0)
+            return core_alloc_claimed(bin);
     }
     return core_alloc(actor->bins, actor->heap, size, &actor->error);
 }
@@ -130,7 +130,8 @@ void *actor_alloc(struct actor *actor, size_t size)
 enum core_crime actor_free(struct actor *actor, void *block)
 {
     bool noticed;
-    if (!bins_are_current(actor->bins, actor->heap) || !core_free_local(actor->heap, actor->bins, block, &noticed))
+    if (!bins_are_current(actor->bins, actor->heap) ||
+        !core_free_local(actor->heap, actor->bins->word, block, &noticed))
         return core_free(actor->bins, actor->heap, block);
     if (noticed)
         core_slab_noticed(actor->bins, block);

@@ -164,60 +164,28 @@ static void tear_slabs(bool (*tear)(struct span_image *slab))
     ck_assert_uint_gt(torn, 0);
 }
 
-static struct word_image *claimed_word(struct span_image *slab)
-{
-    return &span_words(slab)[load_relaxed(&slab->claim_index) & CLAIM_WORD_MASK];
-}
-
-static bool set_free_as_claimed(struct span_image *slab)
-{
-    uint64_t claim = load_relaxed(&slab->claim);
-    store_relaxed(&claimed_word(slab)->free, load_relaxed(&claimed_word(slab)->free) | claim);
-    return claim != 0;
-}
-
-static bool set_index_only(struct span_image *slab)
-{
-    slab_unclaim(slab);
-    uint64_t last = (load_relaxed(&slab->ready) - 1) / 64;
-    store_relaxed(&slab->claim_index, (load_relaxed(&slab->claim_index) & ~CLAIM_WORD_MASK) + CLAIM_COUNT_ONE + last);
-    return true;
-}
-
 static bool drain_without_clearing(struct span_image *slab)
 {
     bool any = false;
     for (uint32_t k = 0; k < slab_words_ready(slab); k++) {
-        struct word_image *word = &span_words(slab)[k];
-        any = any || load_relaxed(&word->elsewhere) != 0;
-        store_relaxed(&word->free, load_relaxed(&word->free) | load_relaxed(&word->elsewhere));
+        uint64_t elsewhere = load_relaxed(&span_elsewhere(slab)[k]);
+        any = any || elsewhere != 0;
+        store_relaxed(&span_live(slab)[k], load_relaxed(&span_live(slab)[k]) & ~elsewhere);
     }
     return any;
 }
 
 static bool take_back_ready(struct span_image *slab)
 {
-    slab_unclaim(slab);
     bool any = false;
     for (uint32_t i = 0; i < 3; i++) {
         uint32_t last = load_relaxed(&slab->ready) - 1;
-        if (last == 0 || (load_relaxed(&span_words(slab)[last / 64].free) >> last % 64 & 1) == 0)
+        if (last == 0 || (load_relaxed(&span_live(slab)[last / 64]) >> last % 64 & 1) != 0)
             break;
         store_relaxed(&slab->ready, last);
         any = true;
     }
     return any;
-}
-
-static bool set_a_word_beyond_ready(struct span_image *slab)
-{
-    uint32_t ready = load_relaxed(&slab->ready);
-    if (ready == load_relaxed(&slab->blocks))
-        return false;
-    ck_assert_uint_eq(ready % 64, 0);
-    store_relaxed(&span_words(slab)[ready / 64].elsewhere, ~UINT64_C(0)); /* what lay there before */
-    store_relaxed(&span_words(slab)[ready / 64].free, 0xffff);
-    return true;
 }
 
 START_TEST(an_owner_that_died_between_two_calls_leaves_orphans)
@@ -228,25 +196,7 @@ START_TEST(an_owner_that_died_between_two_calls_leaves_orphans)
 }
 END_TEST
 
-START_TEST(a_claim_is_put_back_that_was_not_yet_taken_out_of_free)
-{
-    begin(SHIFT);
-    tear_slabs(set_free_as_claimed);
-    recover();
-    end();
-}
-END_TEST
-
-START_TEST(an_index_without_a_claim_means_nothing)
-{
-    begin(SHIFT);
-    tear_slabs(set_index_only);
-    recover();
-    end();
-}
-END_TEST
-
-START_TEST(a_bit_in_free_and_elsewhere_is_one_block)
+START_TEST(a_bit_in_elsewhere_that_is_not_live_is_no_block)
 {
     begin(SHIFT);
     tear_slabs(drain_without_clearing);
@@ -255,19 +205,10 @@ START_TEST(a_bit_in_free_and_elsewhere_is_one_block)
 }
 END_TEST
 
-START_TEST(bits_beyond_ready_are_no_blocks)
+START_TEST(blocks_that_were_not_ready_yet_are_free)
 {
     begin(SHIFT);
     tear_slabs(take_back_ready);
-    recover();
-    end();
-}
-END_TEST
-
-START_TEST(a_word_beyond_ready_has_no_blocks)
-{
-    begin(16); /* smaller units have slabs of a single word */
-    tear_slabs(set_a_word_beyond_ready);
     recover();
     end();
 }
@@ -415,7 +356,7 @@ static void *small_of(const struct actor *actor)
 static void set_elsewhere(const void *block)
 {
     struct core_place place = find(block);
-    fetch_or_acq_rel(&span_words(place.span)[place.index / 64].elsewhere, UINT64_C(1) << place.index % 64);
+    fetch_or_acq_rel(&span_elsewhere(place.span)[place.index / 64], UINT64_C(1) << place.index % 64);
 }
 
 START_TEST(a_free_that_its_hand_names_is_finished)
@@ -510,9 +451,9 @@ START_TEST(a_block_in_a_hand_that_was_not_yet_taken_stays_free)
     void **dest = make_dest();
     keep_dest(dest);
     struct bin *bin = &a.bins->bin[class_of(64)];
-    while (load_relaxed(&bin->slab->claim) == 0)
+    while (bin->claim == 0)
         alloc(&a, 64);
-    void *next = bin->word_base + (size_t)bit_lowest(load_relaxed(&bin->slab->claim)) * bin->block_bytes;
+    void *next = bin->word_base + (size_t)bit_lowest(bin->claim) * bin->block_bytes;
     set_hand(HAND_ALLOC_TO, next, dest);
     recover();
     end();
@@ -529,9 +470,8 @@ START_TEST(a_block_that_was_to_be_unlinked_is_unlinked_and_free)
         *dest = at < 2 ? block : NULL;
         set_hand(HAND_FREE_FROM, block, dest);
         struct core_place place = find(block);
-        struct word_image *word = &span_words(place.span)[place.index / 64];
         if (at == 4)
-            store_relaxed(&word->free, load_relaxed(&word->free) | UINT64_C(1) << place.index % 64);
+            fetch_and_acq_rel(&span_live(place.span)[place.index / 64], ~(UINT64_C(1) << place.index % 64));
         if (at == 5)
             set_elsewhere(block);
         uint32_t dead = a.core.number;
@@ -675,14 +615,14 @@ static void call_recovery(void *arg)
 static void a_small_block(void)
 {
     new_size = 64;
-    while (load_relaxed(&a.bins->bin[class_of(64)].slab->claim) == 0)
+    while (a.bins->bin[class_of(64)].claim == 0)
         alloc(&a, 64);
 }
 
 static void a_claim(void)
 {
     new_size = 64;
-    while (load_relaxed(&a.bins->bin[class_of(64)].slab->claim) != 0)
+    while (a.bins->bin[class_of(64)].claim != 0)
         alloc(&a, 64);
 }
 
@@ -812,7 +752,6 @@ static void empty_slabs(void)
 /* The dead one was about to link a block: its recoverer is watched. */
 static void a_death(void)
 {
-    tear_slabs(set_free_as_claimed);
     tear_slabs(drain_without_clearing);
     subject = actor_alloc(&a, 5u << lent.section.unit_shift);
     set_hand(HAND_ALLOC_TO, subject, dest);
@@ -990,11 +929,8 @@ int main(void)
     Suite *suite = suite_create("recovery");
     TCase *slabs = suite_case(suite, "slabs", 10);
     ADD(slabs, an_owner_that_died_between_two_calls_leaves_orphans);
-    ADD(slabs, a_claim_is_put_back_that_was_not_yet_taken_out_of_free);
-    ADD(slabs, an_index_without_a_claim_means_nothing);
-    ADD(slabs, a_bit_in_free_and_elsewhere_is_one_block);
-    ADD(slabs, bits_beyond_ready_are_no_blocks);
-    tcase_add_test(slabs, a_word_beyond_ready_has_no_blocks);
+    ADD(slabs, a_bit_in_elsewhere_that_is_not_live_is_no_block);
+    ADD(slabs, blocks_that_were_not_ready_yet_are_free);
     ADD(slabs, an_orphan_that_was_counted_and_is_none_yet_does_no_harm);
 
     TCase *spans = suite_case(suite, "spans", 10);

@@ -14,6 +14,8 @@ struct scene {
     struct actor other;
     struct span_image *slab;
     uint32_t unit;
+    uint64_t claim; /* as a bin has them */
+    uint32_t claim_word;
 };
 
 static struct scene scene;
@@ -27,10 +29,12 @@ static void make_slab(struct section *section, struct core_heap *heap, uint32_t 
     ck_assert_int_eq(span_take(&scene.owner.core, heap, geometry.span_units, 1, &span), 0);
     scene.unit = span.unit;
     scene.slab = section_span(section, span.unit);
-    uint64_t words = (geometry.blocks + 63) / 64;
-    ck_assert_int_eq(section_commit(section, section_offset(section, scene.slab), sizeof *scene.slab + words * 16), 0);
+    scene.claim = 0;
+    uint64_t header_bytes = slab_header_bytes(section, &geometry);
+    ck_assert_int_eq(section_commit(section, section_offset(section, scene.slab), header_bytes), 0);
     ck_assert_int_eq(section_commit(section, section_offset(section, section_unit(section, span.unit)), size), 0);
-    slab_init(scene.slab, class_of(size), &geometry);
+    memset(scene.slab, 0xff, header_bytes); /* whatever lay there before */
+    slab_init(section, scene.slab, class_of(size), &geometry);
     span_publish(&scene.owner.core, &span, scene.owner.bins->word);
 }
 
@@ -60,9 +64,14 @@ static unsigned char *block_at(uint32_t index)
     return section_unit(&scene.lent.section, scene.unit) + (size_t)index * load_relaxed(&scene.slab->block_bytes);
 }
 
-static struct word_image *word_of(uint32_t index)
+static atomic_u64 *live_of(uint32_t index)
 {
-    return &span_words(scene.slab)[index / 64];
+    return &span_live(scene.slab)[index / 64];
+}
+
+static atomic_u64 *elsewhere_of(uint32_t index)
+{
+    return &span_elsewhere(scene.slab)[index / 64];
 }
 
 static uint64_t bit_of(uint32_t index)
@@ -75,18 +84,26 @@ static bool is_live(uint32_t index)
     return (slab_live_word(scene.slab, index / 64) & bit_of(index)) != 0;
 }
 
+static bool claim(void)
+{
+    scene.claim = slab_find_free(scene.slab, &scene.claim_word);
+    return scene.claim != 0;
+}
+
 /* Allocates the lowest block of the claim, as a bin would. */
 static uint32_t take_block(void)
 {
-    uint64_t claim = load_relaxed(&scene.slab->claim);
-    ck_assert_uint_ne(claim, 0);
-    store_relaxed(&scene.slab->claim, claim & (claim - 1));
-    return (uint32_t)(load_relaxed(&scene.slab->claim_index) & CLAIM_WORD_MASK) * 64 + bit_lowest(claim);
+    ck_assert_uint_ne(scene.claim, 0);
+    uint32_t index = scene.claim_word * 64 + bit_lowest(scene.claim);
+    scene.claim &= scene.claim - 1;
+    ck_assert(!is_live(index));
+    fetch_or_acq_rel(live_of(index), bit_of(index));
+    return index;
 }
 
 static void free_elsewhere(uint32_t index)
 {
-    fetch_or_acq_rel(&word_of(index)->elsewhere, bit_of(index));
+    fetch_or_acq_rel(elsewhere_of(index), bit_of(index));
 }
 
 static void name_in_hand(struct actor *actor, uint32_t index)
@@ -103,7 +120,7 @@ START_TEST(a_new_slab_has_no_block_ready)
     ck_assert_uint_eq(load_relaxed(&scene.slab->ready), 0);
     ck_assert_uint_eq(slab_live(scene.slab), 0);
     ck_assert_uint_eq(slab_taken(scene.slab), 0);
-    ck_assert_int_eq(slab_take_word(scene.slab), -1);
+    ck_assert(!claim());
     end();
 }
 END_TEST
@@ -127,19 +144,6 @@ START_TEST(extending_makes_every_block_ready_once)
     }
     ck_assert_uint_eq(ready, load_relaxed(&scene.slab->blocks));
     ck_assert_int_eq(slab_extend(&scene.lent.section, scene.unit, scene.slab), 0);
-    end();
-}
-END_TEST
-
-START_TEST(extending_forgets_what_lay_in_the_words_before)
-{
-    begin(16, 64);
-    memset(span_words(scene.slab), 0xff, 16 * sizeof(struct word_image));
-    ck_assert_int_gt(slab_extend(&scene.lent.section, scene.unit, scene.slab), 0);
-    ck_assert_uint_eq(slab_drain(&scene.lent.section, scene.unit, scene.slab), 0);
-    extend_all();
-    ck_assert_uint_eq(slab_taken(scene.slab), 0);
-    ck_assert_uint_eq(slab_drain(&scene.lent.section, scene.unit, scene.slab), 0);
     end();
 }
 END_TEST
@@ -173,44 +177,42 @@ END_TEST
 
 /* ---------------------------------------------------------------- claims */
 
-START_TEST(a_word_is_claimed_whole_and_given_back_whole)
+START_TEST(a_claim_is_of_the_free_blocks_of_a_word_and_changes_nothing)
 {
     begin(16, 64);
     extend_all();
-    uint32_t blocks = load_relaxed(&scene.slab->blocks);
-    ck_assert_int_eq(slab_take_word(scene.slab), 0);
-    ck_assert_uint_eq(load_relaxed(&scene.slab->claim), ~UINT64_C(0));
-    ck_assert_uint_eq(load_relaxed(&word_of(0)->free), 0);
-    ck_assert_uint_eq(slab_live(scene.slab), 0);
-    ck_assert_uint_eq(slab_taken(scene.slab), 64);
-    ck_assert_uint_eq(findings(&scene.lent.section), 0);
+    ck_assert(claim());
+    ck_assert_uint_eq(scene.claim, ~UINT64_C(0));
+    ck_assert_uint_eq(scene.claim_word, 0);
+    ck_assert_uint_eq(slab_taken(scene.slab), 0);
     for (uint32_t i = 0; i < 10; i++)
         ck_assert_uint_eq(take_block(), i);
     ck_assert_uint_eq(slab_live(scene.slab), 10);
-    slab_unclaim(scene.slab);
-    ck_assert_uint_eq(load_relaxed(&scene.slab->claim), 0);
-    ck_assert_uint_eq(slab_live(scene.slab), 10);
     ck_assert_uint_eq(slab_taken(scene.slab), 10);
-    slab_unclaim(scene.slab);
-    ck_assert_uint_eq(slab_taken(scene.slab), 10);
-    ck_assert_uint_eq(blocks, 1024);
+    ck_assert(claim());
+    ck_assert_uint_eq(scene.claim, ~bits_below(10));
+    ck_assert_uint_eq(load_relaxed(&scene.slab->blocks), 1024);
     end();
 }
 END_TEST
 
-START_TEST(each_claim_has_a_number_of_its_own)
+START_TEST(what_was_freed_elsewhere_is_claimed_after_a_drain_alone)
 {
     begin(12, 64); /* a single word */
     extend_all();
-    uint64_t before = load_relaxed(&scene.slab->claim_index);
-    for (uint32_t i = 0; i < 1000; i++) {
-        ck_assert_int_eq(slab_take_word(scene.slab), 0);
-        uint64_t index = load_relaxed(&scene.slab->claim_index);
-        ck_assert_uint_eq(index & CLAIM_WORD_MASK, 0);
-        ck_assert_uint_gt(index, before);
-        before = index;
-        slab_unclaim(scene.slab);
-    }
+    ck_assert(claim());
+    while (scene.claim != 0)
+        take_block();
+    free_elsewhere(7);
+    ck_assert(!claim());
+    ck_assert_uint_eq(slab_drain(&scene.lent.section, scene.unit, scene.slab), 1);
+    ck_assert(claim());
+    ck_assert_uint_eq(scene.claim, bit_of(7));
+    /* One who frees a block twice sets its bit for a moment, and his hand names it: it is not claimed meanwhile. */
+    free_elsewhere(7);
+    ck_assert(!claim());
+    fetch_and_acq_rel(elsewhere_of(7), ~bit_of(7));
+    ck_assert(claim());
     end();
 }
 END_TEST
@@ -222,18 +224,17 @@ START_TEST(all_words_are_found_whatever_the_cursor_says)
     scene.slab->word_cursor = 9;
     uint32_t seen = 0;
     for (uint32_t i = 0; i < 16; i++) {
-        int32_t k = slab_take_word(scene.slab);
-        ck_assert_int_ge(k, 0);
-        seen |= 1u << k;
-        while (load_relaxed(&scene.slab->claim) != 0)
+        ck_assert(claim());
+        seen |= 1u << scene.claim_word;
+        while (scene.claim != 0)
             take_block();
     }
     ck_assert_uint_eq(seen, 0xffff);
     scene.slab->word_cursor = UINT16_MAX;
-    ck_assert_int_eq(slab_take_word(scene.slab), -1);
+    ck_assert(!claim());
     ck_assert_uint_eq(slab_live(scene.slab), 1024);
-    fetch_or_acq_rel(&word_of(700)->free, bit_of(700));
-    ck_assert_int_eq(slab_take_word(scene.slab), 700 / 64);
+    fetch_and_acq_rel(live_of(700), ~bit_of(700));
+    ck_assert(claim());
     ck_assert_uint_eq(take_block(), 700);
     end();
 }
@@ -244,14 +245,14 @@ END_TEST
 static void take_everything(void)
 {
     extend_all();
-    while (slab_take_word(scene.slab) >= 0) {
-        while (load_relaxed(&scene.slab->claim) != 0)
+    while (claim()) {
+        while (scene.claim != 0)
             take_block();
     }
     ck_assert_uint_eq(slab_live(scene.slab), load_relaxed(&scene.slab->blocks));
 }
 
-START_TEST(a_drain_moves_what_was_freed_elsewhere)
+START_TEST(a_drain_frees_what_was_freed_elsewhere)
 {
     begin(16, 64);
     take_everything();
@@ -264,7 +265,7 @@ START_TEST(a_drain_moves_what_was_freed_elsewhere)
     ck_assert_uint_eq(slab_live(scene.slab), 1024 - COUNT_OF(freed));
     ck_assert_uint_eq(slab_taken(scene.slab), 1024 - COUNT_OF(freed));
     for (uint32_t i = 0; i < COUNT_OF(freed); i++) {
-        ck_assert_uint_eq(load_relaxed(&word_of(freed[i])->elsewhere), 0);
+        ck_assert_uint_eq(load_relaxed(elsewhere_of(freed[i])), 0);
         ck_assert(!is_live(freed[i]));
     }
     ck_assert_uint_eq(slab_drain(&scene.lent.section, scene.unit, scene.slab), 0);
@@ -281,7 +282,7 @@ START_TEST(a_drain_leaves_what_a_hand_names)
     name_in_hand(&scene.other, (uint32_t)_i);
     uint32_t named = _i >= 60 && _i < 70;
     ck_assert_uint_eq(slab_drain(&scene.lent.section, scene.unit, scene.slab), 10 - named);
-    ck_assert_uint_eq(load_relaxed(&word_of(60)->elsewhere) | load_relaxed(&word_of(64)->elsewhere),
+    ck_assert_uint_eq(load_relaxed(elsewhere_of(60)) | load_relaxed(elsewhere_of(64)),
                       named ? bit_of((uint32_t)_i) : 0);
     ck_assert_uint_eq(slab_live(scene.slab), 1024 - 10);
     store_relaxed(&scene.other.core.image->hand, 0);
@@ -313,7 +314,7 @@ START_TEST(hands_in_other_slabs_and_outside_of_units_do_not_matter)
     for (size_t i = 0; i < COUNT_OF(refs); i++) {
         store_relaxed(&scene.other.core.image->hand, (uint64_t)HAND_FREE << HAND_OP_SHIFT | refs[i]);
         ck_assert_uint_eq(slab_drain(&scene.lent.section, scene.unit, scene.slab), 1);
-        fetch_and_acq_rel(&word_of(5)->free, ~bit_of(5));
+        fetch_or_acq_rel(live_of(5), bit_of(5));
         free_elsewhere(5);
     }
     store_relaxed(&scene.other.core.image->hand, 0);
@@ -324,12 +325,10 @@ END_TEST
 /* ---------------------------------------------------------------- what a dead owner may leave */
 
 enum torn {
-    CLAIM_AND_FREE,      /* claim set, free not yet cleared */
-    CLAIM_PARTLY_FREED,  /* the claim is in use, and blocks of its word were freed */
-    INDEX_WITHOUT_CLAIM, /* claim_index stored, claim not yet */
-    FREE_AND_ELSEWHERE,  /* drained and not yet cleared */
-    BEYOND_READY,        /* extended, ready not yet stored */
-    UNCLAIMED_TWICE,     /* put back, claim not yet cleared */
+    BETWEEN_CALLS,
+    DRAINED_NOT_CLEARED, /* live bits cleared, and those in elsewhere not yet */
+    FREED_ELSEWHERE,     /* by others, and not drained: they stay free */
+    FREED_TWICE,         /* one who was killed being found out: a bit in elsewhere of a block that is not live */
     TORN_STATES,
 };
 
@@ -340,42 +339,30 @@ static void tear(enum torn torn)
     for (uint32_t i = 0; i < 2; i++)
         ck_assert_int_gt(slab_extend(&scene.lent.section, scene.unit, slab), 0);
     slab->word_cursor = 1;
-    ck_assert_int_eq(slab_take_word(slab), 1);
+    ck_assert(claim());
     for (uint32_t i = 0; i < 6; i++)
         take_block();
-    slab_unclaim(slab);
-    ck_assert_int_eq(slab_take_word(slab), 1);
-    slab_unclaim(slab);
     slab->word_cursor = 0;
-    ck_assert_int_eq(slab_take_word(slab), 0);
+    ck_assert(claim());
     for (uint32_t i = 0; i < 10; i++)
         take_block();
-    uint64_t claim = load_relaxed(&slab->claim);
     switch (torn) {
-    case CLAIM_AND_FREE:
-        store_relaxed(&word_of(0)->free, claim);
-        break;
-    case CLAIM_PARTLY_FREED:
-        take_block(), take_block();
-        store_relaxed(&word_of(0)->free, bit_of(10));
-        free_elsewhere(11);
-        break;
-    case INDEX_WITHOUT_CLAIM:
-        slab_unclaim(slab);
-        store_relaxed(&slab->claim_index, load_relaxed(&slab->claim_index) + CLAIM_COUNT_ONE + 1);
-        break;
-    case FREE_AND_ELSEWHERE:
+    case DRAINED_NOT_CLEARED:
         take_block(), take_block();
         free_elsewhere(10);
         free_elsewhere(11);
-        store_relaxed(&word_of(0)->free, bit_of(10) | bit_of(11));
+        fetch_and_acq_rel(live_of(10), ~bit_of(10));
+        fetch_and_acq_rel(live_of(11), ~bit_of(11));
         break;
-    case BEYOND_READY:
-        store_relaxed(&slab->ready, 100);
+    case FREED_ELSEWHERE:
+        take_block(), take_block();
+        free_elsewhere(10);
+        free_elsewhere(11);
         break;
-    case UNCLAIMED_TWICE:
-        store_relaxed(&word_of(0)->free, load_relaxed(&word_of(0)->free) | claim);
+    case FREED_TWICE:
+        free_elsewhere(20);
         break;
+    case BETWEEN_CALLS:
     case TORN_STATES:
         break;
     }
@@ -386,11 +373,10 @@ START_TEST(a_torn_slab_is_brought_in_order_and_no_block_is_lost_or_doubled)
     begin(16, 64);
     tear((enum torn)_i);
     slab_normalise(scene.slab);
-    ck_assert_uint_eq(load_relaxed(&scene.slab->claim), 0);
     ck_assert_uint_eq(findings(&scene.lent.section), 0);
     for (uint32_t i = 0; i < load_relaxed(&scene.slab->ready); i++)
         ck_assert_msg(is_live(i) == (i < 10 || (i >= 64 && i < 70)), "block %u", i);
-    unsigned char once[sizeof(struct span_image) + 16 * sizeof(struct word_image)];
+    unsigned char once[SPAN_STRIDE_MAX];
     memcpy(once, scene.slab, sizeof once);
     slab_normalise(scene.slab);
     ck_assert_mem_eq(once, scene.slab, sizeof once);
@@ -400,8 +386,8 @@ START_TEST(a_torn_slab_is_brought_in_order_and_no_block_is_lost_or_doubled)
     bool got[1024] = {false};
     uint32_t count = 0;
     do {
-        while (slab_take_word(scene.slab) >= 0) {
-            while (load_relaxed(&scene.slab->claim) != 0) {
+        while (claim()) {
+            while (scene.claim != 0) {
                 uint32_t index = take_block();
                 ck_assert_msg(!got[index] && !(index < 10 || (index >= 64 && index < 70)), "block %u", index);
                 got[index] = true;
@@ -420,16 +406,15 @@ int main(void)
     TCase *ready = suite_case(suite, "ready", 10);
     tcase_add_test(ready, a_new_slab_has_no_block_ready);
     tcase_add_loop_test(ready, extending_makes_every_block_ready_once, 0, (int)COUNT_OF(shapes));
-    tcase_add_test(ready, extending_forgets_what_lay_in_the_words_before);
     tcase_add_loop_test(ready, extending_commits_page_by_page, 0, (int)COUNT_OF(shapes));
 
     TCase *claims = suite_case(suite, "claims", 10);
-    tcase_add_test(claims, a_word_is_claimed_whole_and_given_back_whole);
-    tcase_add_test(claims, each_claim_has_a_number_of_its_own);
+    tcase_add_test(claims, a_claim_is_of_the_free_blocks_of_a_word_and_changes_nothing);
+    tcase_add_test(claims, what_was_freed_elsewhere_is_claimed_after_a_drain_alone);
     tcase_add_test(claims, all_words_are_found_whatever_the_cursor_says);
 
     TCase *drains = suite_case(suite, "drains", 10);
-    tcase_add_test(drains, a_drain_moves_what_was_freed_elsewhere);
+    tcase_add_test(drains, a_drain_frees_what_was_freed_elsewhere);
     tcase_add_loop_test(drains, a_drain_leaves_what_a_hand_names, 58, 72);
     tcase_add_test(drains, the_owners_own_hand_is_a_hand);
     tcase_add_test(drains, hands_in_other_slabs_and_outside_of_units_do_not_matter);
