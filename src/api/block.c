@@ -140,8 +140,9 @@ static bool find_live(struct cairn_heap *heap, const void *block, const char *ca
 /* The bin of the heap that this thread used last, for a size that is looked up; NULL when it was another heap. */
 ALWAYS_INLINE struct bin *last_bin(const struct cairn_heap *heap, size_t size)
 {
-    if (UNLIKELY(thread_last.key != heap->core.key) || UNLIKELY(load_relaxed(heap->core.life) != thread_last.life) ||
-        UNLIKELY(size > CLASS_TABLE_MAX))
+    if (UNLIKELY(size > CLASS_TABLE_MAX) || UNLIKELY(thread_last.key != heap->core.key))
+        return NULL;
+    if (UNLIKELY(!word_is(heap->core.life, thread_last.life)))
         return NULL;
     return bins_bin(thread_last.bins, class_table[(size + 15) / 16]);
 }

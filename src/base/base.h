@@ -80,6 +80,13 @@ ALWAYS_INLINE uint64_t bits_below(uint32_t count)
     return count >= 64 ? ~UINT64_C(0) : (UINT64_C(1) << count) - 1;
 }
 
+/* Sanitizers see through the portable form alone. */
+#if defined __x86_64__ && !defined __SANITIZE_THREAD__ && !defined __SANITIZE_ADDRESS__
+#include "base/words_x86_64.h"
+#else
+#include "base/words_portable.h"
+#endif
+
 ALWAYS_INLINE uint64_t min_u64(uint64_t a, uint64_t b)
 {
     return a < b ? a : b;

@@ -188,8 +188,8 @@ ALWAYS_INLINE void *core_alloc_claimed(struct bin *bin)
     uint64_t claim = bin->claim;
     uint64_t rest = claim & (claim - 1);
     bin->claim = rest;
-    store_relaxed(bin->live, load_relaxed(bin->live) | (claim ^ rest));
-    return bin->word_base + bit_lowest(claim) * (uint64_t)bin->block_bytes;
+    word_set_own(bin->live, claim ^ rest);
+    return bin->word_base + bit_lowest_wide(claim) * bin->block_bytes;
 }
 
 /*
@@ -201,7 +201,7 @@ ALWAYS_INLINE bool core_free_local(const struct core_heap *heap, uint64_t my_wor
 {
     uint64_t offset = (uint64_t)((const unsigned char *)block - heap->units);
     uint64_t unit = offset >> UNIT_SHIFT_MAX;
-    if (UNLIKELY(unit >= load_relaxed(&heap->local_end)) || UNLIKELY(load_relaxed(&heap->unit_words[unit]) != my_word))
+    if (UNLIKELY(unit >= load_relaxed(&heap->local_end)) || UNLIKELY(!word_is(&heap->unit_words[unit], my_word)))
         return false;
 
     /* offset * reciprocal: the high half is the index, and the low half is below the reciprocal exactly at the
@@ -210,14 +210,14 @@ ALWAYS_INLINE bool core_free_local(const struct core_heap *heap, uint64_t my_wor
     struct span_image *slab = (struct span_image *)(void *)(heap->spans + unit * heap->span_stride);
     uint32_t reciprocal = load_relaxed(&slab->reciprocal);
     uint64_t product = (offset & bits_below(UNIT_SHIFT_MAX)) * reciprocal;
-    uint32_t index = (uint32_t)(product >> 32);
+    uint64_t index = product >> 32;
     if (UNLIKELY((uint32_t)product >= reciprocal))
         return false;
     atomic_u64 *word = &span_live(slab)[index / 64];
     uint64_t live = load_relaxed(word);
-    if (UNLIKELY((live >> index % 64 & 1) == 0) || UNLIKELY(load_relaxed(word + SPAN_WORDS_MAX) != 0))
+    if (UNLIKELY(!bit_take(&live, index)) || UNLIKELY(!word_is(word + SPAN_WORDS_MAX, 0)))
         return false; /* freed already; or others have freed blocks nearby, which perhaps are this one */
-    store_relaxed(word, live & ~(UINT64_C(1) << index % 64));
+    store_relaxed(word, live);
     *ret_noticed = slab_count_free(slab);
     return true;
 }
