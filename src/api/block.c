@@ -164,8 +164,10 @@ static bool make_last(const struct cairn_heap *heap)
 
 static NOINLINE void *alloc_otherwise(struct cairn_heap *heap, size_t size)
 {
-    struct bin *bin = make_last(heap) ? last_bin(heap, size) : NULL;
-    if (bin != NULL && bin->claim != 0)
+    struct bin *bin = last_bin(heap, size);
+    if (bin == NULL && make_last(heap))
+        bin = last_bin(heap, size);
+    if (bin != NULL && (bin->claim != 0 || core_claim_next(thread_last.bins, bin)))
         return core_alloc_claimed(bin);
     return alloc_slowly(heap, 0, size, plain, "alloc");
 }

@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Memory for this process's own bookkeeping: bins, rings, handles. Powers of two from 64 bytes, cut from chunks, with a
- * list of freed pieces for each size. Never given back to the system: a late call may still look at it.
+ * Memory for this process's own bookkeeping: bins, rings, handles. Multiples of 64 bytes up to 4096, then powers of
+ * two, cut from chunks, with a list of freed pieces for each size. Never given back to the system: a late call may
+ * still look at it.
  */
 #include <string.h>
 
 #include "api/process.h"
 
 enum {
-    SHIFT_MIN = 6,
+    STEP = 64,
+    STEPS_MAX = 64, /* 4096 bytes: above, powers of two */
     SHIFT_MAX = 40,
+    LISTS = STEPS_MAX + SHIFT_MAX + 1,
     CHUNK_BYTES = 1 << 20,
 };
 
@@ -18,13 +21,20 @@ struct piece {
 };
 
 static struct mutex pool_lock;
-static struct piece *freed[SHIFT_MAX + 1];
+static struct piece *freed[LISTS];
 static unsigned char *chunk;
 static size_t chunk_left;
 
-static uint32_t shift_of(size_t bytes)
+/* The list for a size, and the size of its pieces; LISTS when there is none so large. */
+static uint32_t list_of(size_t bytes, size_t *ret_bytes)
 {
-    return bytes <= UINT64_C(1) << SHIFT_MIN ? SHIFT_MIN : bit_highest(bytes - 1) + 1;
+    size_t steps = bytes <= STEP ? 1 : (bytes - 1) / STEP + 1;
+    *ret_bytes = steps * STEP;
+    if (steps <= STEPS_MAX)
+        return (uint32_t)steps;
+    uint32_t shift = bit_highest(bytes - 1) + 1;
+    *ret_bytes = (size_t)1 << (shift & 63);
+    return shift <= SHIFT_MAX ? STEPS_MAX + shift : LISTS;
 }
 
 static void *cut(size_t bytes)
@@ -47,25 +57,27 @@ static void *cut(size_t bytes)
 
 void *pool_get(size_t bytes)
 {
-    uint32_t shift = shift_of(bytes);
-    if (shift > SHIFT_MAX)
+    size_t piece_bytes;
+    uint32_t list = list_of(bytes, &piece_bytes);
+    if (list == LISTS)
         return NULL;
     mutex_lock(&pool_lock);
-    struct piece *piece = freed[shift];
+    struct piece *piece = freed[list];
     if (piece != NULL)
-        freed[shift] = piece->next;
-    void *fresh = piece == NULL ? cut(UINT64_C(1) << shift) : NULL; /* fresh memory is zero */
+        freed[list] = piece->next;
+    void *fresh = piece == NULL ? cut(piece_bytes) : NULL; /* fresh memory is zero */
     mutex_unlock(&pool_lock);
     return piece != NULL ? memset(piece, 0, bytes) : fresh;
 }
 
 void pool_give(void *memory, size_t bytes)
 {
-    uint32_t shift = shift_of(bytes);
+    size_t piece_bytes;
+    uint32_t list = list_of(bytes, &piece_bytes);
     struct piece *piece = memory;
     mutex_lock(&pool_lock);
-    piece->next = freed[shift];
-    freed[shift] = piece;
+    piece->next = freed[list];
+    freed[list] = piece;
     mutex_unlock(&pool_lock);
 }
 

@@ -71,7 +71,11 @@ ALWAYS_INLINE uint32_t bit_highest(uint64_t bits)
 
 ALWAYS_INLINE uint32_t bit_count(uint64_t bits)
 {
-    return (uint32_t)__builtin_popcountll(bits);
+    /* In words that need no instruction which some processors lack; compilers use it where they may. */
+    bits -= bits >> 1 & UINT64_C(0x5555555555555555);
+    bits = (bits & UINT64_C(0x3333333333333333)) + (bits >> 2 & UINT64_C(0x3333333333333333));
+    bits = (bits + (bits >> 4)) & UINT64_C(0x0f0f0f0f0f0f0f0f);
+    return (uint32_t)(bits * UINT64_C(0x0101010101010101) >> 56);
 }
 
 /* The lowest `count` bits; count is 0 to 64. */

@@ -251,25 +251,38 @@ static void use_slab(struct bin *bin, uint32_t unit, struct span_image *slab)
     slab->frees_left = slab_taken(slab);
 }
 
-/* Claims a word of the bin's slab: drains first, extends last. 0: nothing is free in it; negative: no memory. */
-static int claim_word(struct bin *bin, struct core_owner *owner)
+bool core_claim_next(struct bins *bins, struct bin *bin)
 {
-    struct span_image *slab = bin_slab(bin, owner);
-    slab->frees_left -= slab_drain(owner->section, bin->unit, slab);
+    if (bin->block_bytes == 0)
+        return false;
+    struct span_image *slab = bin_slab(bin, bins->owner);
     uint32_t k = 0;
     uint64_t free = slab_find_free(slab, &k);
-    if (free == 0) {
-        int extended = slab_extend(owner->section, bin->unit, slab);
-        if (extended <= 0)
-            return extended;
-        slab->word_cursor = (uint16_t)((load_relaxed(&slab->ready) - 1) / 64);
-        free = slab_find_free(slab, &k);
-    }
+    if (free == 0)
+        return false;
     slab->frees_left += bit_count(free);
     bin->claim = free;
     bin->live = &span_live(slab)[k];
-    bin->word_base = section_unit(owner->section, bin->unit) + (size_t)k * 64 * bin->block_bytes;
-    return 1;
+    bin->word_base = section_unit(bins->owner->section, bin->unit) + (size_t)k * 64 * bin->block_bytes;
+    return true;
+}
+
+/* Claims a word of the bin's slab: drains second, extends last. 0: nothing is free in it; negative: no memory. */
+static int claim_word(struct bins *bins, struct bin *bin)
+{
+    if (core_claim_next(bins, bin))
+        return 1;
+    struct section *section = bins->owner->section;
+    struct span_image *slab = bin_slab(bin, bins->owner);
+    uint32_t drained = slab_drain(section, bin->unit, slab);
+    slab->frees_left -= drained;
+    if (drained == 0) {
+        int extended = slab_extend(section, bin->unit, slab);
+        if (extended <= 0)
+            return extended;
+        slab->word_cursor = (uint16_t)((load_relaxed(&slab->ready) - 1) / 64);
+    }
+    return core_claim_next(bins, bin);
 }
 
 static void stop_using(struct bins *bins, struct bin *bin, bool keep_listed)
@@ -290,7 +303,7 @@ static bool claim_from_ring(struct bins *bins, uint32_t size_class, int *ret_err
     uint32_t left = bins->rings != NULL ? bins->rings[size_class].count : 0;
     for (;;) {
         if (bin->block_bytes != 0) {
-            int claimed = claim_word(bin, owner);
+            int claimed = claim_word(bins, bin);
             if (claimed > 0)
                 return true;
             if (claimed < 0)

@@ -301,6 +301,9 @@ void owner_sweep(struct core_owner *owner);
 void *core_alloc(struct bins *bins, struct core_heap *heap, size_t size, int *ret_error);
 void *core_alloc_aligned(struct bins *bins, struct core_heap *heap, size_t alignment, size_t size, int *ret_error);
 
+/* Goes on, when the bin's claim is empty, with what its slab has free, as far as that is known; false: nothing. */
+bool core_claim_next(struct bins *bins, struct bin *bin);
+
 /* As core_alloc, and the block is zero. */
 void *core_alloc_zeroed(struct bins *bins, struct core_heap *heap, size_t size, int *ret_error);
 

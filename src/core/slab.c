@@ -35,9 +35,8 @@ void slab_init(const struct section *section, struct span_image *slab, uint32_t 
     store_relaxed(&slab->listed, SPAN_UNLISTED);
     slab->frees_left = 1;
     slab->word_cursor = 0;
-    /* What was here before may have ended with its heap, blocks and all. One more than there are blocks: an address
-     * behind the last is looked up, too, and is not live. */
-    for (uint32_t k = 0; k <= geometry->blocks / 64 && k < words_max; k++) {
+    /* What was here before may have ended with its heap, blocks and all. */
+    for (uint32_t k = 0; k < slab_words(section, geometry); k++) {
         store_relaxed(&span_live(slab)[k], 0);
         store_relaxed(&span_live(slab)[k + words_max], 0);
     }

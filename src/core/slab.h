@@ -12,10 +12,20 @@ ALWAYS_INLINE uint32_t slab_words_max(const struct section *section, uint32_t sp
     return (uint32_t)min_u64(bytes / (2 * sizeof(uint64_t)), SPAN_WORDS_MAX);
 }
 
-/* From the header to the last word that a slab of so many blocks uses. */
+/*
+ * How many live words a slab of so many blocks uses. One more than there are blocks, where there is room: an address
+ * behind the last block is looked up, too, and is not live.
+ */
+ALWAYS_INLINE uint32_t slab_words(const struct section *section, const struct slab_geometry *geometry)
+{
+    uint32_t words = geometry->blocks / 64 + 1;
+    return (uint32_t)min_u64(words, slab_words_max(section, geometry->span_units));
+}
+
+/* From the header to the last word that a slab uses. */
 ALWAYS_INLINE uint64_t slab_header_bytes(const struct section *section, const struct slab_geometry *geometry)
 {
-    uint64_t words = slab_words_max(section, geometry->span_units) + (geometry->blocks + 63) / 64;
+    uint64_t words = slab_words_max(section, geometry->span_units) + slab_words(section, geometry);
     return sizeof(struct span_image) + words * sizeof(uint64_t);
 }
 
