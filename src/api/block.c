@@ -60,7 +60,8 @@ static bool make_room(struct cairn_heap *heap, size_t size, int error, bool *rec
 }
 
 /* Allocates, and before it gives up tries what can be done about it. */
-static void *alloc_slowly(struct cairn_heap *heap, size_t alignment, size_t size, alloc_fn *alloc, const char *call)
+static NOINLINE void *alloc_slowly(struct cairn_heap *heap, size_t alignment, size_t size, alloc_fn *alloc,
+                                   const char *call)
 {
     bool recovered = false;
     for (;;) {
@@ -137,38 +138,43 @@ static bool find_live(struct cairn_heap *heap, const void *block, const char *ca
 
 /* ---------------------------------------------------------------- the calls */
 
-/* The bin of the heap that this thread used last, for a size that is looked up; NULL when it was another heap. */
+/* Whether this thread used the heap last, and it still lives as it did then. */
+ALWAYS_INLINE bool is_last(const struct cairn_heap *heap)
+{
+    return LIKELY(thread_last.key == heap->core.key) && LIKELY(word_is(heap->core.life, thread_last.life));
+}
+
+/* The bin for a size that is looked up, of the heap that this thread used last; NULL when it was another heap. */
 ALWAYS_INLINE struct bin *last_bin(const struct cairn_heap *heap, size_t size)
 {
-    if (UNLIKELY(size > CLASS_TABLE_MAX) || UNLIKELY(thread_last.key != heap->core.key))
-        return NULL;
-    if (UNLIKELY(!word_is(heap->core.life, thread_last.life)))
+    if (UNLIKELY(size > CLASS_TABLE_MAX) || UNLIKELY(!is_last(heap)))
         return NULL;
     return bins_bin(thread_last.bins, class_table[(size + 15) / 16]);
 }
 
-/* Makes a heap the one that this thread used last; false when its bins are not current, or not for the fast paths. */
-static bool make_last(const struct cairn_heap *heap)
+/* Makes a heap the one that this thread used last; NULL when its bins are not current, or not for the fast paths. */
+ALWAYS_INLINE struct bins *make_last(const struct cairn_heap *heap)
 {
     struct bins *bins = thread_bins(heap);
-    if (!bins_are_current(bins, &heap->core))
-        return false;
+    if (UNLIKELY(!bins_are_current(bins, &heap->core)))
+        return NULL;
     thread_last = (struct last_heap){
         .key = heap->core.key,
         .life = unit_low_of(bins->word),
         .word = bins->word,
         .bins = bins,
     };
-    return true;
+    return bins;
 }
 
 static NOINLINE void *alloc_otherwise(struct cairn_heap *heap, size_t size)
 {
-    struct bin *bin = last_bin(heap, size);
-    if (bin == NULL && make_last(heap))
-        bin = last_bin(heap, size);
-    if (bin != NULL && (bin->claim != 0 || core_claim_next(thread_last.bins, bin)))
-        return core_alloc_claimed(bin);
+    struct bins *bins = make_last(heap);
+    if (LIKELY(bins != NULL) && LIKELY(size <= CLASS_TABLE_MAX)) {
+        struct bin *bin = bins_bin(bins, class_table[(size + 15) / 16]);
+        if (bin->claim != 0 || core_claim_next(bins, bin))
+            return core_alloc_claimed(bin);
+    }
     return alloc_slowly(heap, 0, size, plain, "alloc");
 }
 
@@ -183,7 +189,7 @@ CAIRN_API void *cairn_alloc(struct cairn_heap *heap, size_t size)
 static NOINLINE void free_otherwise(struct cairn_heap *heap, void *block)
 {
     bool noticed;
-    if (!make_last(heap) || !core_free_local(&heap->core, thread_last.word, block, &noticed))
+    if (make_last(heap) == NULL || !core_free_local(&heap->core, thread_last.word, block, &noticed))
         free_slowly(heap, block);
     else if (noticed)
         core_slab_noticed(thread_last.bins, block);
@@ -192,8 +198,7 @@ static NOINLINE void free_otherwise(struct cairn_heap *heap, void *block)
 CAIRN_API void cairn_free(struct cairn_heap *heap, void *block)
 {
     bool noticed;
-    if (UNLIKELY(thread_last.key != heap->core.key) ||
-        UNLIKELY(!core_free_local(&heap->core, thread_last.word, block, &noticed)))
+    if (UNLIKELY(!is_last(heap)) || UNLIKELY(!core_free_local(&heap->core, thread_last.word, block, &noticed)))
         free_otherwise(heap, block);
     else if (UNLIKELY(noticed))
         core_slab_noticed(thread_last.bins, block);

@@ -101,6 +101,7 @@ static void *one_get(size_t bytes)
         return pool_get(bytes);
     bins->next = NULL;
     bins->rings = NULL;
+    memset(bins->bin, 0, sizeof bins->bin);
     return bins; /* owner_bins sets the rest, and the check last */
 }
 

@@ -98,7 +98,7 @@ struct bins *owner_bins(struct core_owner *owner, const struct core_heap *heap)
         if (bins == NULL)
             return NULL;
         bins->owner = owner;
-        bins_reset(bins, heap);
+        bins->heap = heap->number;
         struct bins **bucket = &owner->buckets[heap->number & (owner->buckets_count - 1)];
         bins->next = *bucket;
         *bucket = bins;
@@ -389,6 +389,9 @@ static bool take_news(struct bins *bins)
 {
     struct owner_image *image = bins->owner->image;
     bool any = false;
+    /* Cleared before the words are looked at, and set after one was: so none is passed over. */
+    if (load_relaxed(&image->has_news) == 0 || atomic_exchange(&image->has_news, 0) == 0)
+        return false;
     for (uint32_t w = 0; w < NEWS_WORDS; w++) {
         if (load_relaxed(&image->news[w]) == 0)
             continue;
@@ -399,17 +402,21 @@ static bool take_news(struct bins *bins)
             if (look_at_news(bins, w * 64 + bit_lowest(bits)))
                 kept |= bits & -bits;
         }
-        if (kept != 0)
+        if (kept != 0) {
             fetch_or_acq_rel(&image->news[w], kept);
+            store_relaxed(&image->has_news, 1);
+        }
     }
     return any;
 }
 
-/* News is a hint that can be lost: look at some units in rotation. */
+/* News is a hint that can be lost: look at some units in rotation. Where no other owner ever was there is none. */
 static void look_around(struct bins *bins, uint32_t units)
 {
     struct core_owner *owner = bins->owner;
     uint32_t end = section_units_end(owner->section);
+    if (load_relaxed(&owner->section->image->owners_end) == 1)
+        return;
     for (uint32_t i = 0; i < units && i < end; i++) {
         if (owner->scan_cursor >= end)
             owner->scan_cursor = 0;
@@ -1030,10 +1037,13 @@ static enum core_crime free_elsewhere(struct core_owner *owner, const struct cor
 
     uint32_t receiver = unit_owner_of(place->word);
     if (unit_state_of(place->word) == UNIT_SLAB && receiver != 0 && receiver <= section->owners_max) {
-        atomic_u64 *news = &section_owner(section, receiver)->news[place->unit / 64 % NEWS_WORDS];
+        struct owner_image *image = section_owner(section, receiver);
+        atomic_u64 *news = &image->news[place->unit / 64 % NEWS_WORDS];
         uint64_t news_bit = UINT64_C(1) << place->unit % 64;
         if ((load_relaxed(news) & news_bit) == 0)
-            fetch_or_acq_rel(news, news_bit);
+            atomic_fetch_or(news, news_bit);
+        if (load_relaxed(&image->has_news) == 0)
+            store_relaxed(&image->has_news, 1);
     }
     return CRIME_NONE;
 }

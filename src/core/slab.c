@@ -36,10 +36,8 @@ void slab_init(const struct section *section, struct span_image *slab, uint32_t 
     slab->frees_left = 1;
     slab->word_cursor = 0;
     /* What was here before may have ended with its heap, blocks and all. */
-    for (uint32_t k = 0; k < slab_words(section, geometry); k++) {
-        store_relaxed(&span_live(slab)[k], 0);
-        store_relaxed(&span_live(slab)[k + words_max], 0);
-    }
+    words_clear(span_live(slab), slab_words(section, geometry));
+    words_clear(span_elsewhere(slab), slab_words(section, geometry));
 }
 
 /* ---------------------------------------------------------------- draining */

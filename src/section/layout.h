@@ -172,7 +172,8 @@ struct owner_image {
     uint32_t thread_id; /* for people; never used to decide anything */
     uint32_t reserved;
     atomic_u64 charging; /* heap whose counter and units are being changed; not 0: one may be ahead of the other */
-    uint64_t reserved2[5];
+    atomic_u64 has_news; /* hint: not 0 when some word of news is not */
+    uint64_t reserved2[4];
     atomic_u64 hand;       /* a line of its own: others read it in their drains */
     atomic_u64 hand_dest;  /* ref of the pointer to store (shared), or its address (private) */
     atomic_u64 hand_count; /* ALLOC_TO of a large block: its span's serial */
