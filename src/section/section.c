@@ -310,6 +310,21 @@ static bool page_is_committed(const struct section *section, uint64_t page)
     return page_bit(section, bits_page) && page_bit(section, page);
 }
 
+/* The first page of [first, end) that is not committed; end when all are. */
+static uint64_t first_uncommitted(const struct section *section, uint64_t first, uint64_t end)
+{
+    for (uint64_t page = first; page < end;) {
+        if (!page_bit(section, bits_page_of(section, page)))
+            return page;
+        /* The rest of its word of bits, all on one page of bits. */
+        uint64_t missing = ~load_acquire(&section->commit_bits[page / 64]) >> page % 64;
+        if (missing != 0)
+            return min_u64(page + bit_lowest(missing), end);
+        page = align_down(page, 64) + 64;
+    }
+    return end;
+}
+
 static void mark_committed(struct section *section, uint64_t first, uint64_t end)
 {
     uint64_t added = 0;
@@ -392,9 +407,7 @@ int section_commit(struct section *section, uint64_t offset, uint64_t bytes)
     uint64_t end = (offset + bytes + page_bytes - 1) >> section->page_shift;
 
     /* The common case: all of it is there. */
-    uint64_t page = first;
-    while (page < end && page_is_committed(section, page))
-        page++;
+    uint64_t page = first_uncommitted(section, first, end);
     if (page == end)
         return 0;
 
@@ -453,9 +466,7 @@ int section_decommit(struct section *section, uint64_t offset, uint64_t bytes)
 
     /* Run by run: what is not committed is left alone. */
     while (page < end) {
-        uint64_t run_end = page;
-        while (run_end < end && page_is_committed(section, run_end))
-            run_end++;
+        uint64_t run_end = first_uncommitted(section, page, end);
         if (run_end == page) {
             page++;
             continue;
@@ -474,11 +485,7 @@ bool section_range_committed(const struct section *section, uint64_t offset, uin
         return false;
     uint64_t page_bytes = UINT64_C(1) << section->page_shift;
     uint64_t end = (offset + bytes + page_bytes - 1) >> section->page_shift;
-    for (uint64_t page = offset >> section->page_shift; section->commit_bits != NULL && page < end; page++) {
-        if (!page_is_committed(section, page))
-            return false;
-    }
-    return true;
+    return section->commit_bits == NULL || first_uncommitted(section, offset >> section->page_shift, end) == end;
 }
 
 int section_populate(struct section *section, uint64_t offset, uint64_t bytes)
