@@ -83,8 +83,10 @@ typedef struct cairn_heap cairn_heap; /* this process's handle of a heap */
 #define CAIRN_UNSERIALIZED UINT64_C(0x04)   /* private: the caller sees to it that one thread at a time is in a call */
 #define CAIRN_LOCKABLE UINT64_C(0x08)       /* private: cairn_heap_lock can stop the heap */
 #define CAIRN_EXACT_SIZES UINT64_C(0x10)    /* cairn_size returns exactly what was asked for */
-#define CAIRN_BOUND UINT64_C(0x20)          /* child of a shared heap: destroyed when the process that made it dies */
-#define CAIRN_ANY_OWNER UINT64_C(0x40)      /* open: also a file of another user, who is trusted as writers are */
+#define CAIRN_BOUND                                                                                                    \
+    UINT64_C(0x20)                     /* child of a shared heap: destroyed, and its own children with it, when        \
+                                          the process that made it dies */
+#define CAIRN_ANY_OWNER UINT64_C(0x40) /* open: also a file of another user, who is trusted as writers are */
 #define CAIRN_RELOCATE                                                                                                 \
     UINT64_C(0x80) /* open: where the heap's address is taken, elsewhere; there only refs are                          \
                       valid, pointers that are stored in the heap are not, and cairn_alloc_to                          \
@@ -131,7 +133,8 @@ typedef struct cairn_options {
     uint64_t flags; /* CAIRN_... above */
     uint32_t mode;  /* shared, when created: permission bits of the file; 0: 0600 */
     uint32_t reserved;    /* 0 */
-    uint64_t bytes_start; /* committed at once, so that success means that this memory is there; at most bytes_max */
+    uint64_t bytes_start; /* committed and populated at once, so that success means that this memory is there; at most
+                             bytes_max */
     cairn_heap *parent;   /* the heap is a part of this one: charged to both, in the same section */
     void *memory; /* private: use these bytes_max bytes of the caller's, which outlive the heap; need not be zero */
     const cairn_memory *calls;  /* private: get memory by these calls; bytes_max (0: 1 GiB) is reserved at once */
@@ -199,8 +202,9 @@ CAIRN_API int cairn_heap_names(const char *directory, cairn_name_fn *visit, void
 
 /*
  * Frees every block of the heap at once and keeps memory for reuse; roots and the handle stay. A private heap: requires
- * that no other thread is in a call with it. A shared heap: -EBUSY while another living process or thread holds any of
- * it. Errors: -EBUSY, -EROFS, -ESTALE (destroyed), -ENOMEM, -EOPNOTSUPP (shared: no membarrier(2) in the system).
+ * that no other thread is in a call with it. A shared heap: -EBUSY while another living thread, of whatever process,
+ * has a slab or a large block of it: what a thread has got is its own until it is freed, or the thread ends. Errors:
+ * -EBUSY, -EROFS, -ESTALE (destroyed), -ENOMEM, -EOPNOTSUPP (shared: no membarrier(2) in the system).
  */
 CAIRN_API int cairn_heap_reset(cairn_heap *heap);
 
@@ -413,7 +417,7 @@ typedef struct cairn_stats {
     uint64_t bytes_reserved; /* address space of the section */
     uint64_t bytes_max;      /* the limit; 0: none */
     uint64_t bytes_free;     /* in spans of the section that belong to no heap, below the highest used */
-    uint64_t bytes_free_run; /* the longest such run */
+    uint64_t bytes_free_run; /* the longest such run: external fragmentation is 1 - bytes_free_run / bytes_free */
     uint64_t growths;        /* how often the section has committed more memory */
     uint64_t slabs;          /* spans cut into blocks */
     uint64_t large;          /* blocks that are a span by themselves */
@@ -433,6 +437,24 @@ typedef struct cairn_stats {
  * their sum is a view that may be a moment old. Works on a read-only attachment.
  */
 CAIRN_API int cairn_stats_get(cairn_heap *heap, cairn_stats *ret_stats);
+
+/* Blocks of one size; large blocks, each a span by itself, stand together at the end, with block_bytes 0. */
+typedef struct cairn_class {
+    uint64_t block_bytes; /* usable bytes of each block */
+    uint64_t bytes_live;  /* in blocks that are allocated, by their usable size */
+    uint64_t blocks_live;
+    uint64_t blocks;     /* that its spans have room for */
+    uint64_t spans;      /* slabs; large blocks */
+    uint64_t span_bytes; /* of these spans, whole units */
+} cairn_class;
+
+/*
+ * Calls visit for each size of which the heap has a span, from the smallest on, until it returns other than 0, which
+ * is then returned. The counts are made as those of cairn_stats_get, before the first call of visit, which may use the
+ * heap.
+ */
+typedef int cairn_class_fn(const cairn_class *blocks, void *arg);
+CAIRN_API int cairn_class_walk(cairn_heap *heap, cairn_class_fn *visit, void *arg);
 
 typedef enum cairn_span_kind {
     CAIRN_SPAN_FREE = 0,   /* units that belong to no heap */

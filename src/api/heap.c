@@ -40,8 +40,7 @@ int options_get(struct cairn_options *ret_options, const struct cairn_options *o
 static uint64_t heap_options_of(uint64_t flags)
 {
     return ((flags & CAIRN_EXACT_SIZES) != 0 ? HEAP_EXACT_SIZES : 0) |
-           ((flags & CAIRN_LOCKABLE) != 0 ? HEAP_LOCKABLE : 0) |
-           ((flags & CAIRN_UNSERIALIZED) != 0 ? HEAP_UNSERIALIZED : 0) | ((flags & CAIRN_BOUND) != 0 ? HEAP_BOUND : 0);
+           ((flags & CAIRN_LOCKABLE) != 0 ? HEAP_LOCKABLE : 0) | ((flags & CAIRN_BOUND) != 0 ? HEAP_BOUND : 0);
 }
 
 /* A handle for a heap record; process_lock is held. */
@@ -592,6 +591,14 @@ bool root_is_taken(const struct section *section, uint64_t ref)
     return (ref & ROOT_IS_HEAP) == 0 || child_of_ref(section, ref, &number);
 }
 
+/* Whether the heap still is what the handle was made for. */
+static int check_alive(struct cairn_heap *heap)
+{
+    if (load_acquire(&heap->core.image->word) == heap->core.word_made)
+        return 0;
+    return error_set(-ESTALE, "%s: was destroyed already", heap->attachment->name);
+}
+
 static int destroy_child(struct cairn_heap *heap);
 static void close_shared(struct cairn_heap *heap);
 
@@ -620,9 +627,12 @@ static int create_child(struct cairn_heap **ret_heap, const struct cairn_options
     if (root_find(parent, name, &ref) && root_is_taken(&attachment->section, ref))
         return error_set(-EEXIST, "%s: the heap has a child or a root of that name", name);
 
+    /* Bound to this process until it has its name: killed before, nobody could find it, and recovery ends it. */
+    struct cairn_options unnamed = *options;
+    unnamed.flags |= CAIRN_BOUND;
     struct cairn_heap *heap = NULL;
     mutex_lock(&process_lock);
-    error = make_private(attachment, options, parent->core.number, &heap);
+    error = make_private(attachment, &unnamed, parent->core.number, &heap);
     mutex_unlock(&process_lock);
     if (heap == NULL)
         return error_set(error == -ENOSPC ? -ENOMEM : error, "%s: cannot be made: %s", name, cairn_strerror(error));
@@ -632,11 +642,16 @@ static int create_child(struct cairn_heap **ret_heap, const struct cairn_options
         error_set(error = -ENOMEM, "%s: its bytes_start cannot be committed", name);
     else
         error = root_store_new(parent, name, child_ref(heap->core.number, heap->core.word_made));
-    if (error < 0)
+    if (error == 0)
+        error = check_alive(parent); /* destroyed meanwhile: it may have missed this one */
+    if (error < 0) {
         end_unnamed_child(heap);
-    else
-        *ret_heap = heap;
-    return error;
+        return error;
+    }
+    if ((options->flags & CAIRN_BOUND) == 0)
+        fetch_and_acq_rel(&heap->core.image->options, ~(uint64_t)HEAP_BOUND);
+    *ret_heap = heap;
+    return 0;
 }
 
 CAIRN_API int cairn_heap_open_child(struct cairn_heap **ret_heap, struct cairn_heap *parent, const char *name)
@@ -752,14 +767,6 @@ CAIRN_API void cairn_heap_close(struct cairn_heap *heap)
         close_private(heap);
 }
 
-/* Whether the heap still is what the handle was made for. */
-static int check_alive(struct cairn_heap *heap)
-{
-    if (load_acquire(&heap->core.image->word) == heap->core.word_made)
-        return 0;
-    return error_set(-ESTALE, "%s: was destroyed already", heap->attachment->name);
-}
-
 /* Ending a heap that other processes work in needs a barrier in them. */
 static int require_barrier(const struct cairn_heap *heap)
 {
@@ -778,14 +785,18 @@ static int destroy_child(struct cairn_heap *heap)
         return cairn_last_errno();
     struct section *section = &heap->attachment->section;
     uint32_t number = heap->core.number;
-    if (!heap_kill(section, heap->attachment->process, number, heap->core.word_made))
-        return error_set(-ESTALE, "%s: was destroyed already", heap->name);
-    barrier_system();
+    uint32_t process = heap->attachment->process;
     mutex_lock(&process_lock);
-    attachment_recover(heap->attachment, owner->core.number); /* a dead one's hand may name a block of it */
-    heap_sweep(section, owner->core.number, number);
+    bool killed = heap_kill(section, process, number, heap->core.word_made);
+    if (killed) {
+        do {
+            barrier_system();
+        } while (heap_kill_parts(section, process)); /* a child that was made while we looked for children */
+        attachment_recover(heap->attachment, owner->core.number); /* a dead one's hand may name a block of it */
+        heap_sweep_killed(section, owner->core.number, process, number);
+    }
     mutex_unlock(&process_lock);
-    return 0;
+    return killed ? 0 : error_set(-ESTALE, "%s: was destroyed already", heap->name);
 }
 
 CAIRN_API int cairn_heap_destroy(struct cairn_heap *heap)
@@ -795,8 +806,8 @@ CAIRN_API int cairn_heap_destroy(struct cairn_heap *heap)
     if (heap->state != HEAP_OPEN)
         crime_closed(heap, "destroy");
     struct attachment *attachment = heap->attachment;
-    if (load_relaxed(&heap->core.image->children) != 0)
-        return error_set(-EBUSY, "the heap has %u children", load_relaxed(&heap->core.image->children));
+    if (heap_has_children(heap->core.section, heap->core.number))
+        return error_set(-EBUSY, "the heap has children");
     if (!attachment->is_shared) {
         close_private(heap);
         return 0;

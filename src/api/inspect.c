@@ -188,6 +188,45 @@ CAIRN_API int cairn_stats_get(struct cairn_heap *heap, cairn_stats *ret_stats)
     return 0;
 }
 
+/* ---------------------------------------------------------------- classes */
+
+struct class_counting {
+    const struct section *section;
+    uint32_t heap;
+    cairn_class classes[CLASS_COUNT + 1]; /* the last is that of large blocks */
+};
+
+static int count_span_of_class(const struct core_span *span, void *arg)
+{
+    struct class_counting *counting = arg;
+    if (span->heap != counting->heap || span->header == NULL)
+        return 0;
+    bool is_large = span->state == UNIT_LARGE;
+    if (!is_large && span->block_bytes > CLASS_BYTES_MAX)
+        return 0; /* written by nobody who knows the classes: cairn_check tells */
+    cairn_class *blocks = &counting->classes[is_large ? CLASS_COUNT : class_of(span->block_bytes)];
+    blocks->block_bytes = is_large ? 0 : span->block_bytes;
+    blocks->bytes_live += span->blocks_live * span->block_bytes;
+    blocks->blocks_live += span->blocks_live;
+    blocks->blocks += span->blocks;
+    blocks->spans++;
+    blocks->span_bytes += (uint64_t)span->units << counting->section->unit_shift;
+    return 0;
+}
+
+CAIRN_API int cairn_class_walk(struct cairn_heap *heap, cairn_class_fn *visit, void *arg)
+{
+    require_open(heap, "class_walk");
+    struct class_counting counting = {.section = heap->core.section, .heap = heap->core.number};
+    core_walk(heap->core.section, heap->core.number, count_span_of_class, NULL, &counting);
+    for (uint32_t c = 0; c <= CLASS_COUNT; c++) {
+        int result = counting.classes[c].spans != 0 ? visit(&counting.classes[c], arg) : 0;
+        if (result != 0)
+            return result;
+    }
+    return 0;
+}
+
 /* ---------------------------------------------------------------- upkeep */
 
 CAIRN_API int64_t cairn_trim(struct cairn_heap *heap)

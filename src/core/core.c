@@ -754,7 +754,7 @@ static void *alloc_large(struct bins *bins, struct core_heap *heap, uint64_t siz
     store_relaxed(&owner->image->hand_count, serial);
     if (op != HAND_NOTHING)
         set_hand(owner, op, section_ref(section, section_unit(section, span.unit)), heap);
-    span_publish(owner, &span, unit_word(UNIT_LARGE, 0, heap->number, load_relaxed(&heap->life_made)));
+    span_publish(owner, &span, unit_word(UNIT_LARGE, owner->number, heap->number, load_relaxed(&heap->life_made)));
     refresh(heap);
     *ret_is_zero = span.is_zero;
     return section_unit(section, span.unit);
@@ -798,8 +798,10 @@ static enum core_crime free_large(struct core_owner *owner, const struct core_pl
     struct section *section = owner->section;
     uint64_t expected = place->word;
     uint64_t freeing = unit_word(UNIT_FREEING, owner->number, place->heap, unit_low_of(place->word));
-    if (!cas_acq_rel(&section->unit_words[place->unit], &expected, freeing))
-        return CRIME_FREED;
+    while (!cas_acq_rel(&section->unit_words[place->unit], &expected, freeing)) {
+        if (expected != unit_disowned(place->word))
+            return CRIME_FREED; /* else the thread that got it has left in this moment: it is the same block */
+    }
     clear_hand(owner);
     uint32_t units = load_relaxed(&place->span->span_units);
     if (units > section_units_end(section) - place->unit)
@@ -1168,11 +1170,14 @@ int owner_claim(struct core_owner *ret_owner, struct section *section, const str
 }
 
 /* A slab of a heap that was destroyed is nobody's to adopt. */
-static void give_up_slab(struct core_owner *owner, uint32_t unit, uint64_t word)
+static void give_up_span(struct core_owner *owner, uint32_t unit, uint64_t word)
 {
+    atomic_u64 *unit_at = &owner->section->unit_words[unit];
     if (is_dead(owner->section, word))
         sweep_span(owner->section, owner->number, unit, word);
-    if (load_relaxed(&owner->section->unit_words[unit]) == word)
+    if (unit_state_of(word) == UNIT_LARGE)
+        (void)cas_acq_rel(unit_at, &word, unit_disowned(word));
+    else if (load_relaxed(unit_at) == word)
         orphan_slab(owner, unit, word);
 }
 
@@ -1182,8 +1187,9 @@ void owner_leave(struct core_owner *owner)
     uint32_t end = section_units_end(section);
     for (uint32_t unit = 0; unit < end; unit++) {
         uint64_t word = load_relaxed(&section->unit_words[unit]);
-        if (unit_state_of(word) == UNIT_SLAB && unit_owner_of(word) == owner->number)
-            give_up_slab(owner, unit, word);
+        bool is_span = unit_state_of(word) == UNIT_SLAB || unit_state_of(word) == UNIT_LARGE;
+        if (is_span && unit_owner_of(word) == owner->number)
+            give_up_span(owner, unit, word);
     }
     store_relaxed(&owner->image->hand, 0);
     for (uint32_t w = 0; w < NEWS_WORDS; w++)
@@ -1217,9 +1223,9 @@ static int claim_heap_from(struct section *section, uint32_t first, const struct
             image->creator_generation =
                 record_generation_of(load_relaxed(&section_process(section, params->process)->word));
         store_relaxed(&image->bytes_kept, 0);
-        store_relaxed(&image->children, 0);
+        store_relaxed(&image->had_children, 0);
         if (params->parent != 0)
-            fetch_add_relaxed(&section_heap(section, params->parent)->children, 1);
+            store_relaxed(&section_heap(section, params->parent)->had_children, 1);
         store_relaxed(&image->bytes_peak, 0);
         store_relaxed(&image->orphans, 0);
         store_relaxed(&image->units_low, 0);
@@ -1255,8 +1261,10 @@ int heap_keep(struct core_owner *owner, struct core_heap *heap, uint64_t bytes_s
     int error = span_take(owner, heap, (uint32_t)units, 1, &span);
     if (error < 0)
         return error;
-    error = section_commit(section, section_offset(section, section_unit(section, span.unit)),
-                           units << section->unit_shift);
+    uint64_t offset = section_offset(section, section_unit(section, span.unit));
+    error = section_commit(section, offset, units << section->unit_shift);
+    if (error == 0)
+        error = section_populate(section, offset, units << section->unit_shift);
     if (error < 0) {
         span_put_back(owner, heap, &span);
         return error;
@@ -1332,24 +1340,13 @@ void heap_clear(struct core_owner *owner, struct core_heap *heap)
         settle(owner, low, high);
 }
 
-/* Killed between this and the store that frees the record, it is counted again by whoever goes on: not below 0. */
-static void count_child_less(struct heap_image *parent)
-{
-    uint32_t children = load_relaxed(&parent->children);
-    while (children != 0 && !cas_acq_rel(&parent->children, &children, children - 1))
-        ;
-}
-
 static void free_record(struct section *section, uint32_t number)
 {
     struct heap_image *image = section_heap(section, number);
     uint64_t word = load_acquire(&image->word);
-    uint32_t parent = image->parent;
     if (record_state_of(word) == RECORD_FREE ||
         !cas_acq_rel(&image->word, &word, record_word(RECORD_FREE, 0, record_generation_of(word) + 1)))
         return;
-    if (parent != 0 && parent < number)
-        count_child_less(section_heap(section, parent));
     if (number < load_relaxed(&section->image->heap_hint))
         store_relaxed(&section->image->heap_hint, number);
 }
@@ -1363,6 +1360,67 @@ void heap_end(struct core_owner *owner, struct core_heap *heap)
 {
     heap_clear(owner, heap);
     free_record(heap->section, heap->number);
+}
+
+/* ---------------------------------------------------------------- parts of a heap */
+
+/*
+ * Which children a heap has is told by their records alone: a count beside them would be wrong after a kill between
+ * their store and its own. Only a record that is LIVE tells its parent; one that is PENDING may still tell an earlier
+ * heap's.
+ */
+static uint32_t live_parent_of(const struct section *section, uint32_t number)
+{
+    const struct heap_image *image = section_heap(section, number);
+    uint64_t word = load_acquire(&image->word);
+    uint32_t parent = load_relaxed(&image->parent);
+    return record_state_of(word) == RECORD_LIVE && parent < number ? parent : 0;
+}
+
+static uint32_t heaps_end(const struct section *section)
+{
+    uint32_t end = load_acquire(&section->image->heaps_end);
+    return end < section->heaps_max ? end : section->heaps_max;
+}
+
+bool heap_has_children(const struct section *section, uint32_t number)
+{
+    if (load_relaxed(&section_heap(section, number)->had_children) == 0)
+        return false;
+    uint32_t end = heaps_end(section);
+    for (uint32_t child = number + 1; child <= end; child++) {
+        if (live_parent_of(section, child) == number)
+            return true;
+    }
+    return false;
+}
+
+/* Killed, and not swept yet, by or in the name of a process. */
+static bool is_killed_by(const struct section *section, uint32_t number, uint32_t process)
+{
+    uint64_t word = load_acquire(&section_heap(section, number)->word);
+    return record_state_of(word) == RECORD_PENDING && record_process_of(word) == process;
+}
+
+bool heap_kill_parts(struct section *section, uint32_t process)
+{
+    bool any = false;
+    uint32_t end = heaps_end(section);
+    for (uint32_t number = 1; number <= end; number++) {
+        uint64_t word = load_acquire(&section_heap(section, number)->word);
+        uint32_t parent = live_parent_of(section, number);
+        if (parent != 0 && is_killed_by(section, parent, process) && heap_kill(section, process, number, word))
+            any = true;
+    }
+    return any;
+}
+
+void heap_sweep_killed(struct section *section, uint32_t by, uint32_t process, uint32_t whole)
+{
+    for (uint32_t number = heaps_end(section); number != 0; number--) {
+        if (is_killed_by(section, number, process) && heap_is_part_of(section, number, whole))
+            heap_sweep(section, by, number);
+    }
 }
 
 /* ---------------------------------------------------------------- heaps that others work in */
@@ -1457,8 +1515,9 @@ bool heap_reset_finish(struct core_owner *owner, struct core_heap *heap)
     for (uint32_t unit = 0; unit < end; unit++) {
         uint64_t word = load_acquire(&section->unit_words[unit]);
         enum unit_state state = unit_state_of(word);
-        bool held = state == UNIT_SLAB || state == UNIT_TAKEN || state == UNIT_FREEING;
-        if (held && unit_heap_of(word) == heap->number && unit_owner_of(word) != owner->number) {
+        bool is_held = state == UNIT_SLAB || state == UNIT_LARGE || state == UNIT_TAKEN || state == UNIT_FREEING;
+        uint32_t holder = unit_owner_of(word);
+        if (is_held && unit_heap_of(word) == heap->number && holder != 0 && holder != owner->number) {
             uint64_t stopped = 0;
             (void)cas_acq_rel(&image->life, &stopped, life);
             clear_hand(owner);

@@ -256,7 +256,7 @@ int heap_claim(struct section *section, const struct heap_params *params, uint32
 /* Gives a record back in which nothing was allocated yet. */
 void heap_give_back(struct section *section, uint32_t number);
 
-/* Sets units of bytes_start aside for the heap, committed. -ENOMEM, -ENOSPC, -EDQUOT as in core_alloc. */
+/* Sets units of bytes_start aside for the heap, committed and populated. -ENOMEM, -ENOSPC, -EDQUOT as in core_alloc. */
 int heap_keep(struct core_owner *owner, struct core_heap *heap, uint64_t bytes_start);
 
 /* Fills the view of a heap. */
@@ -277,6 +277,18 @@ void heap_end(struct core_owner *owner, struct core_heap *heap);
  */
 bool heap_kill(struct section *section, uint32_t process, uint32_t number, uint64_t record);
 void heap_sweep(struct section *section, uint32_t by, uint32_t number);
+
+/* Whether a heap is the parent of others. */
+bool heap_has_children(const struct section *section, uint32_t number);
+
+/*
+ * A heap ends with its parts. After the barrier that follows heap_kill, heap_kill_parts kills what is a part of any
+ * heap that this process killed; it is called again after a barrier until it finds none, for a child may just have been
+ * made. Then heap_sweep_killed sweeps all that the process killed of a heap (0: of all), parts before their parents: so
+ * whoever goes on after a kill still finds them by their parent.
+ */
+bool heap_kill_parts(struct section *section, uint32_t process);
+void heap_sweep_killed(struct section *section, uint32_t by, uint32_t process, uint32_t whole);
 
 /*
  * Resets a heap of a section that others work in. begin stops it (calls that begin now wait) and names the owner's

@@ -436,7 +436,7 @@ void span_shorten(struct core_owner *owner, uint32_t heap, uint32_t head, uint32
 
 /* ---------------------------------------------------------------- counting again */
 
-static bool is_part_of(const struct section *section, uint32_t heap, uint32_t whole)
+bool heap_is_part_of(const struct section *section, uint32_t heap, uint32_t whole)
 {
     while (heap != 0 && heap <= section->heaps_max && heap != whole)
         heap = parent_of(section, heap);
@@ -461,7 +461,7 @@ static uint64_t count_units(const struct section *section, uint32_t heap)
     for (uint32_t unit = 0; unit < end; unit++) {
         uint64_t word = load_acquire(&section->unit_words[unit]);
         if (unit_state_of(word) != UNIT_FREE && unit_heap_of(word) != 0 &&
-            (heap == 0 || is_part_of(section, unit_heap_of(word), heap)))
+            heap_is_part_of(section, unit_heap_of(word), heap))
             units++;
     }
     return units << section->unit_shift;

@@ -54,6 +54,9 @@ bool span_free_unit(struct section *section, uint32_t by, uint32_t unit, uint64_
 /* Frees the TAILs of head in [first, end), where its span does not reach any more; those of others are left alone. */
 void span_free_tails(struct section *section, uint32_t by, uint32_t head, uint32_t first, uint32_t end);
 
+/* Whether a heap is whole, or a part of it, however far down; 0 stands for all heaps. */
+bool heap_is_part_of(const struct section *section, uint32_t heap, uint32_t whole);
+
 /*
  * Counts what a heap and its parents have, after an owner was killed while the counter and the units differed. When
  * others work all the while the counters stay: too high, never too low.

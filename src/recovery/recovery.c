@@ -4,8 +4,8 @@
  *
  *     1. the hand         while its slabs are as it left them: the bits decide what had happened
  *     2. FREEING heads    finished first: their TAILs go before them
- *     3. slabs            bits in order (slab_normalise), then the word becomes ORPHAN: last, an adopter starts from
- * there
+ *     3. its spans        a slab's bits in order (slab_normalise), then the word becomes ORPHAN: last, an adopter
+ *                         starts from there; a large block's word without its owner
  *     4. TAILs            whose head is still TAKEN by the dead, or which lie outside their head's span
  *     5. TAKEN units      now nothing points to them
  *     6. news, hand, and the record: FREE with the next generation
@@ -98,8 +98,11 @@ static void free_block(struct section *section, const struct hand_place *place, 
     }
     uint64_t expected = place->word;
     /* In the name of the dead, so that whoever comes after a killed recoverer finishes it as FREEING. */
-    (void)cas_acq_rel(&section->unit_words[place->unit], &expected,
-                      unit_word(UNIT_FREEING, dead, unit_heap_of(expected), unit_low_of(expected)));
+    uint64_t freeing = unit_word(UNIT_FREEING, dead, unit_heap_of(expected), unit_low_of(expected));
+    while (!cas_acq_rel(&section->unit_words[place->unit], &expected, freeing)) {
+        if (expected != unit_disowned(place->word))
+            break; /* freed; else the thread that got it has left in this moment */
+    }
 }
 
 /* The pointer that alloc_to or free_from was about to store to; NULL when it is none of this section's. */
@@ -181,13 +184,14 @@ static void finish_freeing(struct section *section, uint32_t dead, uint32_t end)
     }
 }
 
-static void orphan_slabs(struct section *section, uint32_t dead, uint32_t end)
+static void disown_spans(struct section *section, uint32_t dead, uint32_t end)
 {
     for (uint32_t unit = 0; unit < end; unit++) {
         uint64_t word = load_acquire(&section->unit_words[unit]);
-        if (!is_of(word, UNIT_SLAB, dead))
-            continue;
-        slab_make_orphan(section, unit, word);
+        if (is_of(word, UNIT_SLAB, dead))
+            slab_make_orphan(section, unit, word);
+        else if (is_of(word, UNIT_LARGE, dead))
+            (void)cas_acq_rel(&section->unit_words[unit], &word, unit_disowned(word)); /* or it is freed just now */
     }
 }
 
@@ -223,7 +227,7 @@ void recovery_of_owner(struct section *section, uint32_t number)
     uint32_t charging = (uint32_t)load_acquire(&image->charging);
     finish_hand(section, image, number);
     finish_freeing(section, number, end);
-    orphan_slabs(section, number, end);
+    disown_spans(section, number, end);
     free_lost_tails(section, number, end);
     free_taken(section, number, end);
     store_release(&image->charging, 0);
@@ -242,21 +246,15 @@ void recovery_of_owner(struct section *section, uint32_t number)
     store_release(&image->word, record_word(RECORD_FREE, 0, generation));
 }
 
-static void end_heap(const struct recovery *recovery, uint32_t number, uint64_t word)
-{
-    if (!heap_kill(recovery->section, 0, number, word))
-        return;
-    recovery->barrier(recovery->arg);
-    heap_sweep(recovery->section, recovery->by, number);
-}
-
 /*
- * Destroys the heaps that were to live no longer than the process that made them. False when there are some and the
- * caller has no owner to sweep them with.
+ * Destroys the heaps that were to live no longer than the process that made them, and with each all that is a part of
+ * it. They are killed in the name of the dead: whoever comes after a recoverer that is killed here finds them by that.
+ * False when there are some and the caller has no owner to sweep them with.
  */
 static bool destroy_bound(const struct recovery *recovery, uint32_t process, uint64_t generation)
 {
     struct section *section = recovery->section;
+    bool any = false;
     uint32_t end = load_acquire(&section->image->heaps_end);
     for (uint32_t number = 1; number <= end && number <= section->heaps_max; number++) {
         struct heap_image *heap = section_heap(section, number);
@@ -269,8 +267,14 @@ static bool destroy_bound(const struct recovery *recovery, uint32_t process, uin
             continue;
         if (recovery->by == 0)
             return false;
-        end_heap(recovery, number, word);
+        any = heap_kill(section, process, number, word) || any;
     }
+    if (!any)
+        return true;
+    do {
+        recovery->barrier(recovery->arg);
+    } while (heap_kill_parts(section, process));
+    heap_sweep_killed(section, recovery->by, process, 0);
     return true;
 }
 

@@ -48,7 +48,8 @@ enum {
  *
  *     bits    field
  *     63..60  state
- *     59..44  owner: the taker while TAKEN, FREEING or TAIL; the owning thread of a SLAB; 0 for LARGE and ORPHAN
+ *     59..44  owner: the taker while TAKEN, FREEING or TAIL; the owning thread of a SLAB; of LARGE the thread that got
+ *             it, 0 when that has left or died; 0 for ORPHAN
  *     43..24  heap
  *     23..0   life of the heap (SLAB, ORPHAN, LARGE, TAKEN, FREEING); number of the head unit (TAIL);
  *             FREE: UNIT_FREE_USED, UNIT_FREE_RETURNED
@@ -57,6 +58,7 @@ enum {
  *     TAKEN -> TAIL     plain stores by the taker, all but the head
  *     TAKEN -> SLAB, LARGE   the head's store: commits the span
  *     SLAB -> ORPHAN    the owner leaves, or recovery; ORPHAN -> SLAB by the adopter's CAS
+ *     LARGE -> LARGE without owner   a CAS when the owner leaves, or by recovery
  *     LARGE, SLAB -> FREEING   one CAS: commits the end of the span; a second free of a large block fails here
  *     TAIL -> FREE      then the head, last: FREEING -> FREE
  *     KEPT -> TAKEN     as FREE -> TAKEN, by an owner of that heap
@@ -104,6 +106,12 @@ ALWAYS_INLINE uint32_t unit_owner_of(uint64_t word)
 ALWAYS_INLINE uint32_t unit_heap_of(uint64_t word)
 {
     return (uint32_t)(word >> UNIT_HEAP_SHIFT & UNIT_HEAP_MASK);
+}
+
+/* The word without its owner. */
+ALWAYS_INLINE uint64_t unit_disowned(uint64_t word)
+{
+    return word & ~(UNIT_OWNER_MASK << UNIT_OWNER_SHIFT);
 }
 
 /* The life of the heap, or of a TAIL the number of its head unit. */
@@ -230,9 +238,9 @@ struct process_image {
 struct heap_image {
     atomic_u64 life; /* a line that all readers share and that hardly ever changes */
     atomic_u64 word;
-    atomic_u64 options;   /* enum heap_option, constant while the heap lives */
+    atomic_u64 options;   /* enum heap_option, constant while the heap lives but for HEAP_BOUND */
     atomic_u64 bytes_max; /* limit of bytes_charged; 0: none */
-    uint64_t bytes_start;
+    uint64_t reserved5;
     atomic_u64 creator_generation;
     atomic_u32 parent; /* number of the heap that it is charged to as well; 0: none */
     uint32_t reserved;
@@ -241,7 +249,7 @@ struct heap_image {
                                  they are FREE: a kill leaves it too high, and recovery counts again */
     atomic_u64 bytes_peak;    /* hint: the largest bytes_charged so far */
     atomic_u64 lock;          /* futex word of the heap's own lock: owner, generation */
-    atomic_u32 children;      /* heaps whose parent this is */
+    atomic_u32 had_children;  /* not 0 once the heap had a child; which it has now, their records tell */
     atomic_u32 orphans;       /* hint: how many slabs of the heap are ORPHAN */
     atomic_u32 units_low;     /* hint: no unit of the heap is below; ~0 when never used (stored inverted, so 0) */
     atomic_u32 units_high;    /* hint: no unit of the heap is at or above */
@@ -254,8 +262,7 @@ struct heap_image {
 enum heap_option {
     HEAP_EXACT_SIZES = 1,
     HEAP_LOCKABLE = 2,
-    HEAP_UNSERIALIZED = 4,
-    HEAP_BOUND = 8, /* destroyed when its creator dies */
+    HEAP_BOUND = 8, /* destroyed when its creator dies; every child is until it has a name */
 };
 
 /*

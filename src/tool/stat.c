@@ -48,6 +48,40 @@ static int print_root(const char *name, void *block, void *arg)
     return 0;
 }
 
+static int print_class_json(const cairn_class *blocks, void *arg)
+{
+    const char **separator = arg;
+
+    printf("%s{\"block_bytes\":%" PRIu64 ",\"bytes_live\":%" PRIu64 ",\"blocks_live\":%" PRIu64 ",\"blocks\":%" PRIu64
+           ",\"spans\":%" PRIu64 ",\"span_bytes\":%" PRIu64 "}",
+           *separator, blocks->block_bytes, blocks->bytes_live, blocks->blocks_live, blocks->blocks, blocks->spans,
+           blocks->span_bytes);
+    *separator = ",\n";
+    return 0;
+}
+
+/* What is live beside what the spans take tells where memory lies in free blocks. */
+static int print_class(const cairn_class *blocks, void *arg)
+{
+    bool *first = arg;
+
+    if (*first)
+        printf("%-11s %10s %12s %12s %10s %10s\n", "classes", "block", "live blocks", "live", "spans", "in spans");
+    *first = false;
+    printf("%-11s %10s %12s %12s %10s %10s\n", "", blocks->block_bytes ? text_bytes(blocks->block_bytes).text : "large",
+           text_count(blocks->blocks_live).text, text_bytes(blocks->bytes_live).text, text_count(blocks->spans).text,
+           text_bytes(blocks->span_bytes).text);
+    return 0;
+}
+
+/* 1 - longest free run / all that is free, in thousandths: 0 when one block could have it all. */
+static unsigned external_fragmentation(const cairn_stats *stats)
+{
+    if (!stats->bytes_free)
+        return 0;
+    return (unsigned)(1000 - (double)stats->bytes_free_run / (double)stats->bytes_free * 1000 + 0.5);
+}
+
 static void print_json(const char *name, cairn_heap *heap, const cairn_stats *stats)
 {
     struct root_list list = {.separator = ""};
@@ -60,6 +94,11 @@ static void print_json(const char *name, cairn_heap *heap, const cairn_stats *st
         memcpy(&value, (const char *)stats + members[i].offset, sizeof value);
         printf(",\n\"%s\":%" PRIu64, members[i].name, value);
     }
+    unsigned thousandths = external_fragmentation(stats);
+    const char *separator = "";
+    printf(",\n\"external_fragmentation\":%u.%03u,\n\"classes\":[", thousandths / 1000, thousandths % 1000);
+    cairn_class_walk(heap, print_class_json, &separator);
+    putchar(']');
     /* Addresses are text: a JSON number need not hold 64 bits. */
     printf(",\n\"address\":\"0x%" PRIx64 "\",\n\"units_address\":\"0x%" PRIx64 "\",\n\"roots\":[", stats->address,
            stats->units_address);
@@ -80,8 +119,10 @@ static void print_text(const char *name, cairn_heap *heap, const cairn_stats *st
         printf(" of at most %s", text_bytes(stats->bytes_max).text);
     printf(", peak %s, after %s growth step%s\n", text_bytes(stats->bytes_committed_peak).text,
            text_count(stats->growths).text, text_plural(stats->growths));
-    printf("free        %s in whole units, longest run %s\n", text_bytes(stats->bytes_free).text,
-           text_bytes(stats->bytes_free_run).text);
+    unsigned thousandths = external_fragmentation(stats);
+    printf("free        %s in whole units, longest run %s: external fragmentation %u.%u %%\n",
+           text_bytes(stats->bytes_free).text, text_bytes(stats->bytes_free_run).text, thousandths / 10,
+           thousandths % 10);
     printf("slabs       %s, of which %s without an owner; %s large block%s\n", text_count(stats->slabs).text,
            text_count(stats->orphans).text, text_count(stats->large).text, text_plural(stats->large));
     printf("processes   %" PRIu64 " attached for writing now, %s ever; %" PRIu64 " thread%s own%s memory\n",
@@ -89,6 +130,8 @@ static void print_text(const char *name, cairn_heap *heap, const cairn_stats *st
            stats->owners == 1 ? "s" : "");
     printf("address     0x%" PRIx64 ", %s reserved; blocks from 0x%" PRIx64 " in units of %s\n", stats->address,
            text_bytes(stats->bytes_reserved).text, stats->units_address, text_bytes(stats->unit_bytes).text);
+    bool first = true;
+    cairn_class_walk(heap, print_class, &first);
     cairn_root_walk(heap, print_root, &list);
     if (list.count == 0)
         puts("roots       none");

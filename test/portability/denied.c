@@ -222,6 +222,24 @@ static void without_populate_write(void)
     work();
 }
 
+/* Memory that is promised from the start is there, or the heap is not: that its pages cannot be had is told. */
+static void without_memory_to_populate(void)
+{
+    DENY({SYS_madvise, IS, 2, MADV_POPULATE_WRITE, ENOMEM});
+    cairn_heap *parent = create_private(0), *none = untouched;
+    cairn_options all[] = {
+        {.size = sizeof all[0], .bytes_start = MIB},
+        {.size = sizeof all[0], .bytes_start = MIB, .bytes_max = 4 * MIB},
+        {.size = sizeof all[0], .bytes_start = MIB, .parent = parent},
+    };
+    for (size_t i = 0; i < COUNT(all); i++)
+        REFUSED(-ENOMEM, cairn_heap_create(&none, &all[i]));
+    REQUIRE(none == untouched);
+    work_in(parent);
+    REQUIRE_SOUND(parent);
+    REQUIRE_CALL(cairn_heap_destroy(parent) == 0); /* it has no children */
+}
+
 /* Since Linux 5.18. Locked memory then stays taken, and nothing else happens. */
 static void without_dontneed_for_locked_memory(void)
 {
@@ -364,6 +382,7 @@ int main(void)
     static const struct claim claims[] = {
         CLAIM(the_work_can_be_done_at_all),
         CLAIM(without_populate_write),
+        CLAIM(without_memory_to_populate),
         CLAIM(without_dontneed_for_locked_memory),
         CLAIM(without_giving_memory_back),
         CLAIM(without_files_that_are_never_programs),

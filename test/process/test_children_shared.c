@@ -394,6 +394,90 @@ static void make_bound_and_go(void *arg)
         cairn_heap_close(heap);
 }
 
+/* With children of its own, and theirs; all are somebody's slabs and large blocks. */
+static void make_bound_family_and_wait(void *arg)
+{
+    (void)arg;
+    cairn_heap *heap = open_shared("heap", 0), *bound = create_child(heap, "bound", 0, CAIRN_BOUND);
+    cairn_heap *child = create_child(bound, "child", 0, 0), *grandchild = create_child(child, "grandchild", 0, 0);
+    cairn_heap *all[] = {bound, child, grandchild};
+    for (size_t i = 0; i < COUNT(all); i++)
+        REQUIRE_CALL(cairn_alloc(all[i], 100) != NULL && cairn_alloc(all[i], MIB) != NULL);
+    advance(signals);
+    wait_for(signals, 1000); /* to be killed */
+}
+
+static void a_bound_child_takes_its_children_with_it(void)
+{
+    cairn_heap *heap = create_shared("heap", 40 * MIB);
+    signals = shared_memory(sizeof *signals);
+    uint64_t room = room_in(heap);
+    for (uint32_t round = 1; round <= 10; round++) {
+        pid_t maker = start(make_bound_family_and_wait, NULL);
+        wait_for(signals, round);
+        cairn_heap *bound = open_child(heap, "bound"), *child = open_child(bound, "child");
+        cairn_heap *grandchild = open_child(child, "grandchild");
+        /* What others make in it, or allocate, ends with it as well. */
+        cairn_heap *ours = create_child(grandchild, "ours", 0, 0);
+        REQUIRE_CALL(cairn_alloc(grandchild, 100) != NULL && cairn_alloc(ours, 100) != NULL);
+        REFUSED(-EBUSY, cairn_heap_destroy(bound));
+        kill(maker, SIGKILL);
+        finish_by(maker, SIGKILL);
+        REQUIRE(cairn_recover(heap) > 0);
+        cairn_heap *all[] = {ours, grandchild, child, bound};
+        for (size_t i = 0; i < COUNT(all); i++) {
+            REFUSED_NULL(-ESTALE, cairn_alloc(all[i], 100));
+            cairn_heap_close(all[i]);
+        }
+        REQUIRE(!has_child(heap, "bound"));
+        REQUIRE(room_in(heap) >= room);
+        REQUIRE_SOUND(heap);
+    }
+    REQUIRE_CALL(cairn_heap_destroy(heap) == 0);
+}
+
+/* Makes and ends children of a heap that is a child itself, as fast as it can, until it is killed. */
+static void raise_children(void *arg)
+{
+    (void)arg;
+    cairn_heap *heap = open_shared("heap", 0), *parent = open_child(heap, "parent");
+    for (;;) {
+        cairn_heap *child;
+        int error = try_child(&child, parent, "mortal", 0, 0);
+        REQUIRE(error == 0 || error == -EEXIST);
+        if (error == -EEXIST && cairn_heap_open_child(&child, parent, "mortal") < 0)
+            continue;
+        REQUIRE_CALL(cairn_heap_destroy(child) == 0);
+        advance(signals);
+    }
+}
+
+/* However often others are killed making and ending children, ours is one, and afterwards there is none. */
+static void kills_do_not_change_how_many_children_a_heap_has(void)
+{
+    cairn_heap *heap = create_shared("heap", 40 * MIB), *parent = create_child(heap, "parent", 0, 0);
+    cairn_heap *ours = create_child(parent, "ours", 0, 0);
+    signals = shared_memory(sizeof *signals);
+    struct random random = random_begin(random_seed("children", 51));
+    for (uint64_t kills = random_rounds(60); kills-- > 0;) {
+        pid_t worker = start(raise_children, NULL);
+        wait_for(signals, atomic_load(signals) + 1 + (uint32_t)random_below(&random, 3));
+        for (uint64_t spin = random_below(&random, 3000); spin-- > 0;)
+            atomic_load(signals);
+        kill(worker, SIGKILL);
+        finish_by(worker, SIGKILL);
+        REQUIRE(cairn_recover(heap) >= 0);
+        REFUSED(-EBUSY, cairn_heap_destroy(parent));
+    }
+    REQUIRE_CALL(cairn_heap_destroy(ours) == 0);
+    cairn_heap *left;
+    if (cairn_heap_open_child(&left, parent, "mortal") == 0)
+        REQUIRE_CALL(cairn_heap_destroy(left) == 0);
+    REQUIRE_CALL(cairn_heap_destroy(parent) == 0); /* none is left, with a name or without */
+    REQUIRE_SOUND(heap);
+    REQUIRE_CALL(cairn_heap_destroy(heap) == 0);
+}
+
 /* However it ends: without a word, with its child closed, or with everything closed. */
 static void a_bound_child_ends_with_a_process_that_exits(void)
 {
@@ -573,6 +657,8 @@ int main(int count, char **arguments)
         CLAIM(a_reader_opens_a_child_to_read),
         CLAIM(a_name_is_given_to_one_of_those_who_ask_at_once),
         CLAIM(a_bound_child_dies_with_its_process),
+        CLAIM(a_bound_child_takes_its_children_with_it),
+        CLAIM(kills_do_not_change_how_many_children_a_heap_has),
         CLAIM(a_bound_child_ends_with_a_process_that_exits),
         CLAIM(a_bound_child_lives_as_long_as_its_process),
         CLAIM(handles_of_a_destroyed_child_are_stale),

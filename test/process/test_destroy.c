@@ -416,6 +416,101 @@ static void shared_heaps_are_reset_by_who_alone_holds_them(void)
     REQUIRE_CALL(cairn_heap_destroy(heap) == 0);
 }
 
+/* A large block is its thread's like a slab, and only as long as that lives. */
+static void hold_a_large_block(void *arg)
+{
+    const bool *dies = arg;
+    cairn_heap *heap = open_shared("heap", 0);
+    unsigned char *block = cairn_alloc(heap, 300000);
+    REQUIRE_CALL(block != NULL);
+    memset(block, 0x5c, 300000);
+    advance(&stage->arrived);
+    wait_for(&stage->turns, 1); /* a reset was refused meanwhile */
+    for (size_t i = 0; i < 300000; i++)
+        REQUIRE(block[i] == 0x5c);
+    if (*dies) {
+        advance(&stage->arrived);
+        wait_for(&stage->turns, 3); /* to be killed */
+    }
+    cairn_free(heap, block);
+    advance(&stage->arrived);
+    wait_for(&stage->turns, 2);
+    REQUIRE_CALL(cairn_alloc(heap, 300000) != NULL); /* stays behind */
+    cairn_heap_close(heap);
+}
+
+static void a_large_block_of_another_process_stops_a_reset(void)
+{
+    for (int dies = 0; dies < 2; dies++) {
+        cairn_heap *heap = create_shared("heap", 32 * MIB);
+        stage = shared_memory(sizeof *stage);
+        bool way = dies != 0;
+        pid_t other = start(hold_a_large_block, &way);
+        wait_for(&stage->arrived, 1);
+        REQUIRE_CALL(cairn_alloc(heap, 400000) != NULL); /* ours ends by the reset */
+        REFUSED(-EBUSY, cairn_heap_reset(heap));
+        REQUIRE_EQUAL(blocks_live(heap), 2);
+        advance(&stage->turns);
+        wait_for(&stage->arrived, 2);
+        if (dies != 0) {
+            kill(other, SIGKILL);
+            finish_by(other, SIGKILL);
+            REQUIRE_CALL(cairn_heap_reset(heap) == 0);
+            REQUIRE_EQUAL(blocks_live(heap), 0);
+        } else {
+            REQUIRE_CALL(cairn_heap_reset(heap) == 0);
+            advance(&stage->turns);
+            finish(other);
+            REQUIRE_EQUAL(blocks_live(heap), 1); /* of a process that has closed it */
+            REQUIRE_CALL(cairn_heap_reset(heap) == 0);
+        }
+        REQUIRE_EQUAL(blocks_live(heap), 0);
+        REQUIRE_SOUND(heap);
+        REQUIRE_CALL(cairn_heap_destroy(heap) == 0);
+    }
+}
+
+/* A block that is freed in the moment in which the thread that got it leaves, and its word loses its owner, is freed
+ * once. */
+struct legacy {
+    cairn_heap *heap;
+    void *blocks[60];
+    _Atomic bool left;
+};
+
+static void *leave_large_blocks(void *arg)
+{
+    struct legacy *legacy = arg;
+    for (size_t i = 0; i < COUNT(legacy->blocks); i++)
+        REQUIRE_CALL((legacy->blocks[i] = cairn_alloc(legacy->heap, 70000)) != NULL);
+    atomic_store(&legacy->left, true);
+    return NULL;
+}
+
+static void large_blocks_are_freed_while_their_threads_leave(void)
+{
+    cairn_heap *heaps[] = {create_private(0), create_shared("heap", 32 * MIB)};
+    struct rounds rounds = begin_rounds();
+    while (another_round(&rounds)) {
+        struct legacy legacy = {.heap = heaps[rounds.done % 2]};
+        pthread_t thread;
+        REQUIRE(pthread_create(&thread, NULL, leave_large_blocks, &legacy) == 0);
+        while (!atomic_load(&legacy.left))
+            ;
+        for (uint64_t spin = rounds.done * 31 % 10000; spin-- > 0;)
+            atomic_load(&legacy.left);
+        for (size_t i = 0; i < COUNT(legacy.blocks); i++)
+            cairn_free(legacy.heap, legacy.blocks[rounds.done % 4 < 2 ? i : COUNT(legacy.blocks) - 1 - i]);
+        REQUIRE(pthread_join(thread, NULL) == 0);
+    }
+    printf("%llu rounds\n", (unsigned long long)rounds.done);
+    for (size_t i = 0; i < COUNT(heaps); i++) {
+        REQUIRE_EQUAL(blocks_live(heaps[i]), 0);
+        REQUIRE_SOUND(heaps[i]);
+        REQUIRE_CALL(cairn_heap_destroy(heaps[i]) == 0);
+    }
+}
+
 /* Killed in the middle of a destroy or a reset: the heap is whole, before or after. */
 static void end_children_for_ever(void *arg)
 {
@@ -477,6 +572,7 @@ int main(void)
         CLAIM(private_heaps_are_destroyed_under_busy_threads),  CLAIM(private_heaps_are_reset_under_busy_threads),
         CLAIM(shared_heaps_are_destroyed_under_four_processes), CLAIM(children_are_destroyed_under_four_processes),
         CLAIM(shared_heaps_are_reset_by_who_alone_holds_them),  CLAIM(a_kill_in_a_destroy_leaves_the_heap_whole),
+        CLAIM(a_large_block_of_another_process_stops_a_reset),  CLAIM(large_blocks_are_freed_while_their_threads_leave),
     };
     return run_claims(claims, COUNT(claims), SECONDS_MOST);
 }

@@ -292,8 +292,10 @@ static void stat_tells_numbers_and_roots(void)
     leave_heap("orders");
     EXPECT(run("stat", "orders", NULL, NULL) == FINE);
     EXPECT(says("in 104 blocks") && says("4 large blocks") && says("the \"table\" -> 0x"));
+    EXPECT(says("external fragmentation 5") && says("longest run") && says("\nclasses ") && says(" large "));
     EXPECT(run("stat", "orders", "--json", NULL) == FINE);
     EXPECT(is_json("cairn.stat/1"));
+    EXPECT(says("\"external_fragmentation\":0.") && says("\"block_bytes\":32,") && says("{\"block_bytes\":0,"));
     EXPECT(says("\"blocks_live\":104") && says("{\"name\":\"the \\\"table\\\"\",\"address\":\"0x"));
 }
 

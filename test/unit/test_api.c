@@ -305,6 +305,70 @@ START_TEST(a_private_heaps_limit_holds_and_lets_go)
 }
 END_TEST
 
+struct class_sum {
+    uint64_t bytes_live, blocks_live, slabs, large, last;
+    int calls, stop_after;
+};
+
+static int add_class(const cairn_class *blocks, void *arg)
+{
+    struct class_sum *sum = arg;
+    bool is_large = blocks->block_bytes == 0;
+    ck_assert(sum->large == 0); /* the last */
+    ck_assert(is_large || blocks->block_bytes > sum->last);
+    ck_assert(is_large || blocks->bytes_live == blocks->blocks_live * blocks->block_bytes);
+    ck_assert_uint_le(blocks->blocks_live, blocks->blocks);
+    ck_assert_uint_le(blocks->blocks * blocks->block_bytes, blocks->span_bytes);
+    ck_assert_uint_le(blocks->bytes_live, blocks->span_bytes);
+    ck_assert_uint_ge(blocks->spans, 1);
+    sum->last = blocks->block_bytes;
+    sum->bytes_live += blocks->bytes_live;
+    sum->blocks_live += blocks->blocks_live;
+    *(is_large ? &sum->large : &sum->slabs) += blocks->spans;
+    return ++sum->calls == sum->stop_after ? 7 : 0;
+}
+
+static int find_class(const cairn_class *blocks, void *arg)
+{
+    cairn_class *wanted = arg;
+    if (blocks->block_bytes != wanted->block_bytes)
+        return 0;
+    *wanted = *blocks;
+    return 1;
+}
+
+START_TEST(blocks_are_counted_by_their_sizes)
+{
+    cairn_heap *heap = make((enum kind)_i);
+    cairn_class none = {.block_bytes = 112};
+    ck_assert_int_eq(cairn_class_walk(heap, find_class, &none), 0); /* no span, no call */
+    void *blocks[300], *large = must(cairn_alloc(heap, 100000));
+    for (size_t i = 0; i < COUNT(blocks); i++)
+        blocks[i] = must(cairn_alloc(heap, i % 3 == 0 ? 100 : 1000));
+    for (size_t i = 0; i < COUNT(blocks); i += 2)
+        cairn_free(heap, blocks[i]);
+
+    cairn_class small = {.block_bytes = cairn_size(heap, blocks[3])}, huge = {0};
+    ck_assert_int_eq(cairn_class_walk(heap, find_class, &small), 1);
+    ck_assert_uint_eq(small.blocks_live, 50);
+    ck_assert_int_eq(cairn_class_walk(heap, find_class, &huge), 1);
+    ck_assert_uint_eq(huge.spans, 1);
+    ck_assert_uint_eq(huge.bytes_live, cairn_size(heap, large));
+
+    struct class_sum sum = {0}, two = {.stop_after = 2};
+    ck_assert_int_eq(cairn_class_walk(heap, add_class, &sum), 0);
+    cairn_stats stats = stats_of(heap);
+    ck_assert_uint_eq(sum.bytes_live, stats.bytes_live);
+    ck_assert_uint_eq(sum.blocks_live, stats.blocks_live);
+    ck_assert_uint_eq(sum.slabs, stats.slabs);
+    ck_assert_uint_eq(sum.large, stats.large);
+    ck_assert_int_eq(sum.calls, 3);
+    ck_assert_int_eq(cairn_class_walk(heap, add_class, &two), 7);
+    ck_assert_int_eq(two.calls, 2);
+    end(heap);
+}
+END_TEST
+
 START_TEST(reset_frees_every_block_and_keeps_heap_and_limit)
 {
     cairn_heap *heap = create_private(8 * MIB);
@@ -755,6 +819,7 @@ int main(void)
 
     TCase *heaps = tcase_create("heaps");
     tcase_add_test(heaps, a_private_heaps_limit_holds_and_lets_go);
+    tcase_add_loop_test(heaps, blocks_are_counted_by_their_sizes, 0, KINDS);
     tcase_add_test(heaps, reset_frees_every_block_and_keeps_heap_and_limit);
     tcase_add_test(heaps, a_shared_heap_is_reset_by_who_alone_holds_it);
     tcase_add_test(heaps, reset_frees_what_other_threads_allocated);

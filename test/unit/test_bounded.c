@@ -261,15 +261,26 @@ START_TEST(a_growing_heap_starts_with_its_memory)
     enum { START = 8 << 20 };
     cairn_heap_close(create_private(0)); /* the process's section is there already */
     cairn_options options = {.size = sizeof options, .bytes_start = START};
+    uint64_t resident_before = status_bytes("VmRSS:");
     cairn_heap *heap = create(&options);
+    uint64_t resident_after = status_bytes("VmRSS:");
+    if (counts_memory() && resident_after - resident_before + 64 * KIB < START)
+        ck_abort_msg("bytes_start %d gives %llu resident", START,
+                     (unsigned long long)(resident_after - resident_before));
     cairn_stats stats = stats_of(heap);
     ck_assert_uint_ge(stats.bytes_committed, START);
     ck_assert_uint_eq(stats.blocks_live, 0);
 
     /* All of it can be used, and the heap takes no more for it. */
     uint64_t growths = stats.growths;
-    for (uint64_t used = 0; used < START; used += 128 * KIB)
-        ck_assert_ptr_nonnull(cairn_alloc(heap, 128 * KIB));
+    for (uint64_t used = 0; used < START; used += 128 * KIB) {
+        unsigned char resident[128 * KIB / 4096];
+        void *block = cairn_alloc(heap, 128 * KIB);
+        ck_assert_ptr_nonnull(block);
+        ck_assert_int_eq(mincore(block, 128 * KIB, resident), 0); /* before it is touched */
+        for (size_t page = 0; page < COUNT(resident); page++)
+            REQUIRE((resident[page] & 1) != 0);
+    }
     stats = stats_of(heap);
     ck_assert_uint_le(stats.bytes_committed, START + 64 * KIB);
     ck_assert_uint_le(stats.growths, growths + 1); /* headers */
@@ -342,10 +353,12 @@ START_TEST(a_shared_heap_may_start_with_all_that_it_may_have)
 }
 END_TEST
 
+/* A private heap, and a shared one. */
 START_TEST(a_tebibyte_reserved_costs_no_page_tables)
 {
-    cairn_options options = {.size = sizeof options, .bytes_max = (uint64_t)1 << 40};
-    cairn_heap_close(create_private(64 * MIB));
+    cairn_options options = {.size = sizeof options, .bytes_max = (uint64_t)1 << 40, .name = _i != 0 ? "heap" : NULL};
+    cairn_heap *small = _i != 0 ? create_shared("small", 0) : create_private(64 * MIB);
+    cairn_heap_close(small);
     uint64_t before = status_bytes("VmPTE:");
     cairn_heap *heap;
     if (cairn_heap_create(&heap, &options) < 0) {
@@ -355,8 +368,10 @@ START_TEST(a_tebibyte_reserved_costs_no_page_tables)
     }
     ck_assert_uint_eq(stats_of(heap).bytes_reserved, options.bytes_max);
     ck_assert_ptr_nonnull(cairn_alloc(heap, 100));
+    uint64_t after = status_bytes("VmPTE:");
+    printf("1 TiB reserved: %llu bytes of page tables more\n", (unsigned long long)(after - before));
     if (counts_memory())
-        ck_assert_uint_le(status_bytes("VmPTE:") - before, 64 * KIB);
+        ck_assert_uint_le(after - before, 64 * KIB);
     end(heap);
 }
 END_TEST
@@ -410,6 +425,7 @@ START_TEST(eight_threads_are_refused_only_when_it_is_full)
 {
     static struct one_of_crowd all[CROWD];
     uint64_t seed = random_seed("bounded", 1);
+    int64_t least = (int64_t)MIB;
     for (int round = 0; round < 10; round++) {
         struct crowd crowd = {.heap = create_private(MIB)};
         pthread_t threads[CROWD];
@@ -420,6 +436,7 @@ START_TEST(eight_threads_are_refused_only_when_it_is_full)
         for (int i = 0; i < CROWD; i++)
             ck_assert_int_eq(pthread_join(threads[i], NULL), 0);
         int64_t live = atomic_load(&crowd.live_at_refusal);
+        least = live < least ? live : least;
         if (live < (int64_t)(MIB * 85 / 100))
             ck_abort_msg("refused with %lld of %llu bytes live", (long long)live, (unsigned long long)MIB);
         REQUIRE_SOUND(crowd.heap);
@@ -430,6 +447,7 @@ START_TEST(eight_threads_are_refused_only_when_it_is_full)
         ck_assert_uint_eq(blocks_live(crowd.heap), 0);
         end(crowd.heap);
     }
+    printf("8 threads on 1 MiB: refused with %lld %% live, or more\n", (long long)least * 100 / (long long)MIB);
 }
 END_TEST
 
@@ -479,7 +497,7 @@ START_TEST(a_cache_is_not_refused_while_twice_the_request_is_free)
     enum { CACHE = 1 << 16 };
     static void *cache[CACHE];
     struct random random = random_begin(random_seed("cache", 7));
-    uint64_t turns = random_rounds(UNDER_TSAN || UNDER_ASAN ? 20000 : 100000);
+    uint64_t turns = random_rounds(20000); /* the heap has room for 2000: they all go and come ten times */
     size_t first = 0, next = 0;
     uint64_t evicted = 0;
     cairn_heap *heap = create_private(64 * MIB);
@@ -501,7 +519,8 @@ START_TEST(a_cache_is_not_refused_while_twice_the_request_is_free)
             cairn_free(heap, cache[first++ % CACHE]);
         cache[next++ % CACHE] = block;
     }
-    ck_assert_uint_gt(evicted, turns / 10);
+    printf("cache: %llu turns, %llu evicted\n", (unsigned long long)turns, (unsigned long long)evicted);
+    ck_assert_uint_gt(evicted, turns / 2);
     REQUIRE_SOUND(heap);
     while (first < next)
         cairn_free(heap, cache[first++ % CACHE]);
@@ -883,7 +902,7 @@ int main(void)
     tcase_add_test(start_memory, what_a_heap_starts_with_is_its_own);
     tcase_add_test(start_memory, a_shared_heap_starts_with_its_memory);
     tcase_add_test(start_memory, a_shared_heap_may_start_with_all_that_it_may_have);
-    tcase_add_test(start_memory, a_tebibyte_reserved_costs_no_page_tables);
+    tcase_add_loop_test(start_memory, a_tebibyte_reserved_costs_no_page_tables, 0, 2);
 
     TCase *full = tcase_create("full");
     tcase_add_test(full, eight_threads_are_refused_only_when_it_is_full);

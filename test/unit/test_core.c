@@ -2,6 +2,8 @@
 #include "core/core.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -668,6 +670,62 @@ START_TEST(alloc_to_that_fails_leaves_everything_as_it_was)
 }
 END_TEST
 
+/*
+ * What a thread that leaves does to the words of its large blocks, at any moment of their frees: each is freed once,
+ * and no free is taken for a second one.
+ */
+enum { DISOWNED = 20000 };
+static _Atomic uint32_t disown_round, disown_ready;
+static _Atomic uint32_t disown_unit;
+static uint64_t disowned;
+
+static void *disown_what_is_freed(void *arg)
+{
+    (void)arg;
+    uint32_t seen = 0;
+    while (seen != DISOWNED) {
+        uint32_t round = atomic_load_explicit(&disown_round, memory_order_acquire);
+        if (round == seen) {
+            sched_yield();
+            continue;
+        }
+        seen = round;
+        atomic_u64 *at = &lent.section.unit_words[atomic_load_explicit(&disown_unit, memory_order_relaxed)];
+        uint64_t word = load_relaxed(at);
+        atomic_store_explicit(&disown_ready, round, memory_order_release);
+        for (uint32_t spin = round % 997; spin-- > 0;)
+            atomic_load_explicit(&disown_round, memory_order_relaxed);
+        if (unit_state_of(word) == UNIT_LARGE)
+            disowned += cas_acq_rel(at, &word, unit_disowned(word));
+    }
+    return NULL;
+}
+
+START_TEST(a_large_block_is_freed_while_its_thread_leaves)
+{
+    pthread_t thread;
+    begin(SHIFT);
+    ck_assert_int_eq(pthread_create(&thread, NULL, disown_what_is_freed, NULL), 0);
+    for (uint32_t round = 1; round <= DISOWNED; round++) {
+        unsigned char *block = actor_alloc(&a, lent.heap.slab_max + 1);
+        ck_assert_ptr_nonnull(block);
+        atomic_store_explicit(&disown_unit, (uint32_t)((block - lent.section.units) >> lent.section.unit_shift),
+                              memory_order_relaxed);
+        atomic_store_explicit(&disown_round, round, memory_order_release);
+        while (atomic_load_explicit(&disown_ready, memory_order_acquire) != round)
+            sched_yield();
+        enum core_crime crime = actor_free(&b, block);
+        if (crime != CRIME_NONE)
+            ck_abort_msg("round %u: crime %d", round, crime);
+    }
+    ck_assert_int_eq(pthread_join(thread, NULL), 0);
+    printf("%u large blocks, of which %llu lost their owner before they were free\n", DISOWNED,
+           (unsigned long long)disowned);
+    ck_assert_uint_eq(bytes_in_spans(&lent.section), 0);
+    end();
+}
+END_TEST
+
 /* ---------------------------------------------------------------- several heaps */
 
 START_TEST(a_limit_holds_and_is_told_from_a_full_section)
@@ -973,6 +1031,7 @@ int main(void)
     ADD(large, a_large_block_grows_and_shrinks_where_it_is);
     ADD(large, a_large_block_does_not_grow_into_others_or_beyond_the_section);
     ADD(large, growing_keeps_to_the_limit);
+    ADD(large, a_large_block_is_freed_while_its_thread_leaves);
 
     TCase *one_step = add_case(suite, "one step");
     ADD(one_step, alloc_to_links_a_zero_block_and_free_from_takes_it_back);

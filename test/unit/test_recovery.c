@@ -922,6 +922,172 @@ START_TEST(whoever_is_killed_at_any_instruction_can_be_recovered)
 }
 END_TEST
 
+/* ================================================================ heaps and their parts */
+
+/*
+ * Heap 1 has heap 2 as its child; process 1 makes or ends others and dies, process 2 lives, and process 3 dies as it
+ * recovers process 1. Each has the owner of its number.
+ */
+enum { DEAD = 1, LIVING = 2, RECOVERER = 3, PARENT = 1, CHILD = 2 };
+
+struct family {
+    unsigned char *array;
+    uint64_t bytes;
+    struct section section;
+    uint32_t made; /* number of the heap that the call is about */
+    struct core_owner living;
+};
+
+static struct family family;
+
+static bool seize(void *arg, uint32_t process)
+{
+    const uint32_t *by = arg;
+    return process == DEAD || (process == RECOVERER && *by != RECOVERER);
+}
+
+static void let_go(void *arg)
+{
+    (void)arg;
+}
+
+static void recover_family(uint32_t by)
+{
+    struct recovery recovery = {
+        .section = &family.section, .by = by, .seize = seize, .let_go = let_go, .barrier = let_go, .arg = &by};
+    (void)recovery_of_dead(&recovery);
+}
+
+static uint32_t claim_heap(uint32_t process, uint32_t parent, uint64_t options)
+{
+    struct heap_params params = {.process = process, .parent = parent, .options = options};
+    uint32_t number = 0;
+    if (heap_claim(&family.section, &params, &number) < 0)
+        ck_abort_msg("no heap record");
+    return number;
+}
+
+static enum record_state heap_state(uint32_t number)
+{
+    return record_state_of(load_relaxed(&section_heap(&family.section, number)->word));
+}
+
+static void end_heap_of(uint32_t process, uint32_t number)
+{
+    if (!heap_kill(&family.section, process, number, load_relaxed(&section_heap(&family.section, number)->word)))
+        return;
+    while (heap_kill_parts(&family.section, process))
+        ;
+    heap_sweep_killed(&family.section, process, process, number);
+}
+
+static void make_family(void)
+{
+    struct section_params params = {
+        .bytes_max = 128 << 10, .owners_max = 4, .heaps_max = 8, .processes_max = 4, .roots_max = 4};
+    family = (struct family){.bytes = params.bytes_max, .array = aligned_alloc(1 << 16, params.bytes_max)};
+    ck_assert_int_eq(section_create_lent(&family.section, family.array, &params), 0);
+    for (uint32_t process = DEAD; process <= RECOVERER; process++) {
+        struct core_owner owner;
+        store_relaxed(&section_process(&family.section, process)->word, record_word(RECORD_LIVE, 0, 1));
+        store_relaxed(&family.section.image->processes_end, process);
+        ck_assert_int_eq(owner_claim(&owner, &family.section, &test_memory, process, 1), 0);
+        ck_assert_uint_eq(owner.number, process);
+        if (process == LIVING)
+            family.living = owner;
+    }
+    ck_assert_uint_eq(claim_heap(LIVING, 0, 0), PARENT);
+    ck_assert_uint_eq(claim_heap(LIVING, PARENT, 0), CHILD);
+    /* A record that tells another parent than the next heap of its number has. */
+    uint32_t before = claim_heap(LIVING, CHILD, 0);
+    end_heap_of(LIVING, before);
+    ck_assert_uint_eq(before, CHILD + 1);
+}
+
+/* However far the dead had come: its heaps are gone, the child is the parent's only one, and without it there is none.
+ */
+static void judge_family(void)
+{
+    recover_family(LIVING);
+    owner_sweep(&family.living); /* what a heap had whose record is free already goes with anybody's next slow call */
+    ck_assert_int_eq(record_state_of(load_relaxed(&section_process(&family.section, DEAD)->word)), RECORD_FREE);
+    for (uint32_t number = CHILD + 1; number <= family.section.heaps_max; number++) {
+        if (number <= load_relaxed(&family.section.image->heaps_end))
+            ck_assert_int_eq(heap_state(number), RECORD_FREE);
+    }
+    ck_assert(heap_has_children(&family.section, PARENT));
+    ck_assert(!heap_has_children(&family.section, CHILD));
+    end_heap_of(LIVING, CHILD);
+    ck_assert(!heap_has_children(&family.section, PARENT));
+    ck_assert_uint_eq(findings(&family.section), 0);
+    ck_assert_uint_eq(bytes_in_spans(&family.section), 0);
+    ck_assert_uint_eq(load_relaxed(&section_heap(&family.section, PARENT)->bytes_charged), 0);
+}
+
+static void make_child(void *arg)
+{
+    (void)arg;
+    (void)claim_heap(DEAD, PARENT, HEAP_BOUND);
+}
+
+static void end_child(void *arg)
+{
+    (void)arg;
+    end_heap_of(DEAD, family.made);
+}
+
+static void recover_all(void *arg)
+{
+    (void)arg;
+    recover_family(RECOVERER);
+}
+
+/* A bound heap of the dead with a child of the living in it, which has one, too; each with memory. */
+static void make_bound(void)
+{
+    family.made = claim_heap(DEAD, PARENT, HEAP_BOUND);
+    uint32_t line[] = {family.made, 0, 0};
+    for (size_t i = 1; i < COUNT_OF(line); i++)
+        line[i] = claim_heap(LIVING, line[i - 1], 0);
+    for (size_t i = 0; i < COUNT_OF(line); i++) {
+        struct core_heap heap = {0};
+        struct actor actor;
+        heap_view_init(&heap, &family.section, line[i]);
+        heap.key = (uint64_t)line[i] << 24;
+        actor_begin(&actor, &family.section, &heap);
+        ck_assert_ptr_nonnull(actor_alloc(&actor, 100));
+        ck_assert_ptr_nonnull(actor_alloc(&actor, 3u << family.section.unit_shift));
+        actor_leave(&actor);
+    }
+}
+
+START_TEST(a_kill_does_not_change_which_heaps_there_are)
+{
+    static const struct {
+        const char *name;
+        void (*call)(void *arg);
+    } calls[] = {{"make", make_child}, {"end", end_child}, {"recover", recover_all}};
+    if (!steps_are_possible()) {
+        fprintf(stderr, "test_recovery: SKIPPED heaps: this program cannot be run step by step\n");
+        return;
+    }
+    make_family();
+    if (_i > 0)
+        make_bound();
+    struct steps steps;
+    steps_run(&steps, family.section.base, family.bytes, family.section.units_offset, NULL, calls[_i].call, NULL);
+    printf("%s: %zu instructions, %zu states\n", calls[_i].name, steps.instructions, steps.count);
+    ck_assert_uint_gt(steps.count, 0);
+    for (size_t i = 0; i <= steps.count; i++) {
+        steps_restore(&steps, i, family.section.base);
+        judge_family();
+    }
+    steps_end(&steps);
+    section_close(&family.section);
+    free(family.array);
+}
+END_TEST
+
 #define ADD(tests, test) tcase_add_loop_test(tests, test, 0, (int)COUNT_OF(shifts))
 
 int main(void)
@@ -957,5 +1123,6 @@ int main(void)
 
     TCase *steps = suite_case(suite, "every instruction", 60);
     tcase_add_loop_test(steps, whoever_is_killed_at_any_instruction_can_be_recovered, 0, 2 * (int)COUNT_OF(operations));
+    tcase_add_loop_test(steps, a_kill_does_not_change_which_heaps_there_are, 0, 3);
     return suite_run(suite);
 }
