@@ -3,6 +3,8 @@
 
 #include <errno.h>
 
+#include "api/names.h"
+
 struct mutex process_lock;
 struct attachment *process_attachments;
 static struct attachment *private_attachment;
@@ -166,7 +168,7 @@ static int join_as(struct attachment *attachment, uint32_t number)
     store_release(&image->word, record_word(RECORD_LIVE, 0, record_generation_of(word)));
     attachment->liveness = liveness;
     attachment->process = number;
-    fetch_add_relaxed(&section->image->attaches, 1);
+    fetch_add_acq_rel(&section->image->attaches, 1); /* after the word: see section_mark_clean */
     return 0;
 }
 
@@ -192,6 +194,8 @@ int attachment_join(struct attachment *attachment)
             number = 1;
         }
         error = join_as(attachment, number);
+        if (error == 0)
+            section_mark_open(section);
         if (error != -EBUSY)
             return error;
     }
