@@ -889,14 +889,19 @@ CAIRN_API int cairn_heap_unlink(const char *name, const char *directory)
         return error;
 
     int file;
+    struct file_status status = {0};
     uint64_t magic = 0;
     error = file_open(&file, resolved, name, true);
-    if (is_no_file(error))
-        return error_set(-EPERM, "%s: not a regular file, so it is not removed", name);
-    if (error < 0)
+    if (error < 0 && !is_no_file(error))
         return error_set(error, "%s: cannot be opened in %s: %s", name, resolved, cairn_strerror(error));
-    int read = file_read_at(file, 0, &magic, sizeof magic);
-    file_close(file);
+    int read = -ENODATA;
+    if (error == 0) {
+        (void)file_status_get(file, &status);
+        read = file_read_at(file, 0, &magic, sizeof magic);
+        file_close(file);
+    }
+    if (!status.is_regular)
+        return error_set(-EPERM, "%s: not a regular file, so it is not removed", name);
     if (read < 0 || magic != IMAGE_MAGIC)
         return error_set(-EPROTO, "%s: not a cairn heap, so it is not removed", name);
     error = file_unlink(resolved, name);
