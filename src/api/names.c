@@ -296,6 +296,13 @@ static int look_at_neighbour(const char *name, void *arg)
     return 0;
 }
 
+static uint64_t hash_on(uint64_t hash, const char *text)
+{
+    for (const char *c = text; *c != '\0'; c++)
+        hash = (hash ^ (unsigned char)*c) * UINT64_C(0x100000001b3);
+    return hash;
+}
+
 int address_choose(const char *directory, const char *name, uint64_t bytes, address_fn *attempt, void *arg)
 {
     uint64_t begin = WINDOW_BEGIN;
@@ -310,10 +317,8 @@ int address_choose(const char *directory, const char *name, uint64_t bytes, addr
         return -EADDRINUSE;
     uint64_t slots = (end - begin - needed) / SLOT_BYTES + 1;
 
-    uint64_t hash = UINT64_C(0xcbf29ce484222325);
-    for (const char *c = name; *c != '\0'; c++)
-        hash = (hash ^ (unsigned char)*c) * UINT64_C(0x100000001b3);
-    uint64_t slot = hash % slots;
+    /* Of the directory, too: one process may well have the heaps of one name of several directories. */
+    uint64_t slot = hash_on(hash_on(UINT64_C(0xcbf29ce484222325), directory), name) % slots;
 
     for (uint32_t i = 0; i < ATTEMPTS; i++) {
         uint64_t candidate = begin + slot * SLOT_BYTES;
