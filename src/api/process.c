@@ -143,22 +143,29 @@ int process_section(struct attachment **ret_attachment)
 
 /* ---------------------------------------------------------------- being a process of a shared section */
 
-/* First the lock, then the record: killed in between there is nothing to recover. */
+/*
+ * First the lock, then the record: killed in between there is nothing to recover, and whoever only locks bytes makes
+ * the table no longer.
+ */
 static int join_as(struct attachment *attachment, uint32_t number)
 {
     struct section *section = &attachment->section;
     struct process_image *image = section_process(section, number);
-    if (number > load_acquire(&section->image->processes_end)) {
-        int error = section_commit_record(section, image, sizeof *image, &section->image->processes_end, number - 1);
-        if (error < 0)
-            return error;
-    }
-    if (record_state_of(load_acquire(&image->word)) != RECORD_FREE)
+    bool is_there = number <= load_acquire(&section->image->processes_end);
+    if (is_there && record_state_of(load_acquire(&image->word)) != RECORD_FREE)
         return -EBUSY;
     struct liveness liveness;
     int error = liveness_take(&liveness, section->file, LIVENESS_OFFSET + number);
     if (error < 0)
         return error;
+    if (!is_there) /* with all before it, of which strangers may have kept us */
+        error = section_commit(section, section_offset(section, section->processes), number * sizeof *image);
+    if (!is_there && error == 0)
+        error = section_commit_record(section, image, sizeof *image, &section->image->processes_end, number - 1);
+    if (error < 0) {
+        liveness_give(&liveness);
+        return error;
+    }
     uint64_t word = load_acquire(&image->word);
     if (record_state_of(word) != RECORD_FREE) {
         liveness_give(&liveness);
