@@ -78,6 +78,37 @@ static bool set_mode(struct cairn_heap *heap, const struct cairn_options *option
     return heap->mode == MODE_THREADS || heap->one != NULL;
 }
 
+/*
+ * Whether memory that the caller got for a new heap is another's. A block of another heap may well be lent; what
+ * reaches beyond the blocks, or is that heap's own range once more, is an error of whoever got it.
+ */
+static bool is_of_another(const void *memory, uint64_t bytes)
+{
+    uintptr_t begin = (uintptr_t)memory;
+    bool is = false;
+    mutex_lock(&process_lock);
+    for (const struct attachment *a = process_attachments; a != NULL && !is; a = a->next) {
+        uintptr_t base = (uintptr_t)a->section.base, units = (uintptr_t)a->section.units;
+        bool meets = begin < base + a->section.bytes_max && base < begin + bytes;
+        is = meets && !(begin >= units && begin + bytes <= units + a->section.units_bytes);
+    }
+    mutex_unlock(&process_lock);
+    return is;
+}
+
+static int reserve_by_calls(const struct cairn_memory *calls, uint64_t bytes, void **ret_base)
+{
+    if (calls->reserve == NULL || calls->commit == NULL)
+        return -EINVAL;
+    void *base = calls->reserve(calls->arg, bytes);
+    if (base == NULL)
+        return -ENOMEM;
+    if (is_of_another(base, bytes))
+        return -EINVAL; /* not released: it has an owner */
+    *ret_base = base;
+    return 0;
+}
+
 /* A section for one private heap: exactly bytes_max in one range, bookkeeping included. */
 static int own_section(struct attachment *attachment, const struct cairn_options *options)
 {
@@ -95,37 +126,62 @@ static int own_section(struct attachment *attachment, const struct cairn_options
         .packed = true,
     };
     if (options->memory != NULL)
-        return section_create_lent(&attachment->section, options->memory, &params);
-    if (options->calls != NULL)
-        return section_create_calls(&attachment->section, options->calls->reserve, options->calls->commit,
-                                    options->calls->decommit, options->calls->release, options->calls->arg, &params);
-    return section_create_anonymous(&attachment->section, &params);
+        return is_of_another(options->memory, bytes)
+                   ? -EINVAL
+                   : section_create_lent(&attachment->section, options->memory, &params);
+    if (options->calls == NULL)
+        return section_create_anonymous(&attachment->section, &params);
+    void *base = NULL;
+    int error = reserve_by_calls(options->calls, bytes, &base);
+    return error < 0
+               ? error
+               : section_create_calls(&attachment->section, base, options->calls->commit, options->calls->decommit,
+                                      options->calls->release, options->calls->arg, &params);
 }
 
 static void link_attachment(struct attachment *attachment);
 static void unlink_attachment(struct attachment *attachment);
-static void end_attachment(struct attachment *attachment);
+static void leave_attachment(struct attachment *attachment);
+static void close_attachment(struct attachment *attachment);
 
+/* The records that are claimed under process_lock: no callback of the caller's may run there. */
+static int commit_first_records(struct section *section)
+{
+    int error = section_commit(section, section_offset(section, section->heaps), sizeof *section->heaps);
+    return error < 0 ? error
+                     : section_commit(section, section_offset(section, section->owners), sizeof *section->owners);
+}
+
+/* Without process_lock: the caller's memory may come from another heap. */
 static int new_own_attachment(const struct cairn_options *options, struct attachment **ret_attachment)
 {
+    mutex_lock(&process_lock);
     int error = process_watch();
+    mutex_unlock(&process_lock);
     if (error < 0)
         return error;
     struct attachment *attachment = pool_get(sizeof *attachment);
     if (attachment == NULL)
         return -ENOMEM;
     error = own_section(attachment, options);
+    if (error == 0) {
+        error = commit_first_records(&attachment->section);
+        if (error < 0)
+            section_close(&attachment->section);
+    }
     if (error < 0) {
         pool_give(attachment, sizeof *attachment);
         return error;
     }
+    mutex_lock(&process_lock);
     link_attachment(attachment);
+    mutex_unlock(&process_lock);
     *ret_attachment = attachment;
     return 0;
 }
 
-/* Gives the handle of a private heap up, and with it a section that was its own; process_lock is held. */
-static void end_private(struct cairn_heap *heap)
+/* Gives the handle of a private heap up; process_lock is held. */
+static void drop_handle(struct cairn_heap *heap)
 {
     struct attachment *attachment = heap->attachment;
     struct thread_owner *one = heap->one;
@@ -135,10 +191,16 @@ static void end_private(struct cairn_heap *heap)
         owner_leave(&one->core);
     if (one != NULL)
         one_owner_end(one);
-    if (!attachment->is_process_section && attachment->handles == 0) {
-        unlink_attachment(attachment);
-        end_attachment(attachment);
-    }
+}
+
+/* Takes a private section that nobody has a handle of out of the tables, to be closed without process_lock. */
+static struct attachment *unlink_unused(struct attachment *attachment)
+{
+    if (attachment->is_process_section || attachment->handles != 0)
+        return NULL;
+    unlink_attachment(attachment);
+    leave_attachment(attachment);
+    return attachment;
 }
 
 static int make_private(struct attachment *attachment, const struct cairn_options *options, uint32_t parent,
@@ -162,7 +224,7 @@ static int make_private(struct attachment *attachment, const struct cairn_option
     }
     if (!set_mode(heap, options)) {
         heap_give_back(&attachment->section, number);
-        end_private(heap);
+        drop_handle(heap);
         return -ENOMEM;
     }
     *ret_heap = heap;
@@ -200,26 +262,27 @@ static int commit_start(struct cairn_heap *heap, const struct cairn_options *opt
 static int create_private(struct cairn_heap **ret_heap, const struct cairn_options *options)
 {
     struct cairn_options wanted = *options;
-    struct attachment *attachment = NULL;
+    struct attachment *attachment = NULL, *unused = NULL;
     struct cairn_heap *heap = NULL;
     int error = 0;
     uint32_t parent = 0;
+    bool own = wanted.parent == NULL && (wanted.bytes_max != 0 || wanted.memory != NULL || wanted.calls != NULL);
+    if (own)
+        error = new_own_attachment(&wanted, &attachment);
     mutex_lock(&process_lock);
     if (wanted.parent != NULL) {
         attachment = wanted.parent->attachment;
         parent = wanted.parent->core.number;
-    } else if (wanted.bytes_max != 0 || wanted.memory != NULL || wanted.calls != NULL) {
-        error = new_own_attachment(&wanted, &attachment);
-    } else {
+    } else if (!own) {
         error = process_section(&attachment);
     }
     if (error == 0)
         error = make_private(attachment, &wanted, parent, &heap);
-    if (error < 0 && attachment != NULL && !attachment->is_process_section && attachment->handles == 0) {
-        unlink_attachment(attachment);
-        end_attachment(attachment);
-    }
+    if (error < 0 && attachment != NULL)
+        unused = unlink_unused(attachment);
     mutex_unlock(&process_lock);
+    if (unused != NULL)
+        close_attachment(unused);
     if (heap != NULL) {
         error = commit_start(heap, &wanted);
         if (error < 0)
@@ -261,8 +324,12 @@ static void close_private(struct cairn_heap *heap)
     if (clear_private(heap, true) < 0)
         return; /* no memory for a record: the heap stays, and nothing is damaged */
     mutex_lock(&process_lock);
-    end_private(heap);
+    struct attachment *attachment = heap->attachment;
+    drop_handle(heap);
+    struct attachment *unused = unlink_unused(attachment);
     mutex_unlock(&process_lock);
+    if (unused != NULL)
+        close_attachment(unused);
 }
 
 /* ---------------------------------------------------------------- attachments to shared sections */
@@ -284,8 +351,8 @@ static void link_attachment(struct attachment *attachment)
     process_attachments = attachment;
 }
 
-/* Leaves the section: its owners, its process record, its lock, its view. */
-static void end_attachment(struct attachment *attachment)
+/* Leaves the section: its owners, its process record, its lock; process_lock is held. */
+static void leave_attachment(struct attachment *attachment)
 {
     /* On a disk the dead are no reason to leave it marked as open for ever. */
     if (attachment->process != 0 && file_is_durable(attachment->section.file))
@@ -298,8 +365,18 @@ static void end_attachment(struct attachment *attachment)
         section_mark_clean(&attachment->section);
         liveness_give(&attachment->liveness);
     }
+}
+
+static void close_attachment(struct attachment *attachment)
+{
     section_close(&attachment->section);
     pool_give(attachment, sizeof *attachment);
+}
+
+static void end_attachment(struct attachment *attachment)
+{
+    leave_attachment(attachment);
+    close_attachment(attachment);
 }
 
 static void unlink_attachment(struct attachment *attachment)

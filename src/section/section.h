@@ -109,11 +109,10 @@ int section_create_lent(struct section *ret_section, void *memory, const struct 
 int section_open_lent(struct section *ret_section, void *memory, uint64_t bytes);
 
 /*
- * Creates a section over the caller's calls, which get the address to work on; reserve is called here, release at the
- * end. -EINVAL: what reserve returned is not aligned to a page.
+ * Creates a section over the caller's calls, which get the address to work on; base is what was reserved for
+ * params->bytes_max, and is released at the end, or on failure. -EINVAL: it is not aligned to a page.
  */
-int section_create_calls(struct section *ret_section, void *(*reserve)(void *arg, size_t bytes),
-                         int (*commit)(void *arg, void *address, size_t bytes),
+int section_create_calls(struct section *ret_section, void *base, int (*commit)(void *arg, void *address, size_t bytes),
                          int (*decommit)(void *arg, void *address, size_t bytes),
                          void (*release)(void *arg, void *address, size_t bytes), void *arg,
                          const struct section_params *params);
