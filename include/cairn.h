@@ -31,6 +31,14 @@
  * Death. A process may be killed (SIGKILL) at any instruction inside any call: a shared heap stays valid for the
  * others. What is lost at most stands with each call.
  *
+ * Descriptors. A shared heap and a named section keep one. An application may close it (closefrom(3)) and open files of
+ * its own under its number: those are not touched, what is committed can be used, others grow the heap as before, and a
+ * call here that would have to grow it fails with -ENOMEM and a reason that names the descriptor (a section: -EBADF).
+ *
+ * Disks. On ext4 and xfs a heap outlives the system. There is no log: the last process that closes it syncs it and
+ * marks it as clean, and after a loss of power one without that mark is -EUCLEAN, whatever state it is in; unlink it.
+ * The mark is only as good as the disk's word that what was synced is there. Sections by themselves are not marked.
+ *
  * Misuse. A double free, a pointer that is no block, or a block of another heap ends the program with one line on
  * standard error that names the heap, the pointer and the crime, then abort(3). Nothing else in the library prints or
  * ends the process.
@@ -47,7 +55,6 @@
 
 #if defined(__GNUC__)
 #define CAIRN_API __attribute__((visibility("default")))
-/* Not `malloc`: it would let the compiler think that no other process writes to the block. */
 /* Not attribute malloc: it would let the compiler believe that no other process writes to the block. */
 #define CAIRN_ALLOCATES(size_position) __attribute__((alloc_size(size_position), warn_unused_result))
 #define CAIRN_MUST_USE __attribute__((warn_unused_result))
@@ -110,8 +117,10 @@ typedef int cairn_failure_fn(cairn_heap *heap, size_t size, int error, void *arg
 /*
  * Memory of the caller's for a private heap, by pages. reserve returns an address for at least bytes, aligned to a
  * page, or NULL; commit makes a range usable and zero and returns 0 or a negative errno value; decommit (may be NULL:
- * nothing is ever given back) may refuse with -EOPNOTSUPP; release (may be NULL) ends the reservation whole. Each is
- * called with no lock of the caller's held, but with the heap's own: they must not use this heap.
+ * nothing is ever given back) may refuse with -EOPNOTSUPP; release (may be NULL) ends the reservation whole. reserve
+ * and release are called without a lock, and may use other heaps: the memory may be a block of one. commit and decommit
+ * are called with locks of the library's held, and must make no call of it. What reserve returns must not be memory
+ * that another heap has, but for a block of it: that is -EINVAL, and is not released.
  */
 typedef struct cairn_memory {
     void *(*reserve)(void *arg, size_t bytes);
@@ -126,12 +135,12 @@ typedef struct cairn_options {
     const char *name;      /* a name makes the heap shared; NULL: private. See "Names" below */
     const char *directory; /* where the name lives; NULL: CAIRN_DIR from the environment, else a directory of the user's
                               own (mode 0700) under /dev/shm */
-    uint64_t
-        bytes_max;  /* the most that the heap may ever take, exact to a page. A shared heap: bookkeeping included, 256
-                       KiB at least; 0: 16 GiB. A private heap: it is one contiguous range of this size, bookkeeping
-                       included, 8 KiB at least; 0: no limit. A child: bytes in its spans; 0: its parent's */
-    uint64_t flags; /* CAIRN_... above */
-    uint32_t mode;  /* shared, when created: permission bits of the file; 0: 0600 */
+    uint64_t bytes_max;   /* the most that the heap may ever take, exact to a page. A shared heap: bookkeeping included,
+                             256   KiB at least; 0: 16 GiB, where the process may not have that much address space 4 or 1
+                             GiB. A private heap: it is one contiguous range of this size, bookkeeping   included, 8 KiB at
+                             least; 0: no limit. A child: bytes in its spans; 0: its parent's */
+    uint64_t flags;       /* CAIRN_... above */
+    uint32_t mode;        /* shared, when created: permission bits of the file; 0: 0600 */
     uint32_t reserved;    /* 0 */
     uint64_t bytes_start; /* committed and populated at once, so that success means that this memory is there; at most
                              bytes_max */
@@ -158,8 +167,9 @@ typedef struct cairn_options {
  *
  * Errors: -EINVAL (an option or a name is malformed), -ENAMETOOLONG, -EEXIST (the name is taken), -ENOMEM (no address
  * space, or the memory for the smallest heap is not to be had), -ENOSPC is reported as -ENOMEM, -EACCES (the directory
- * refuses), -EOPNOTSUPP (the file system is not one of tmpfs, ext4, xfs), -EMFILE, -EADDRINUSE (no free address was
- * found for a new shared heap); with CAIRN_OPEN_OR_CREATE also what cairn_heap_open returns.
+ * refuses), -EPERM (a group that this user is not in), -EOPNOTSUPP (the file system is not one of tmpfs, ext4, xfs, or
+ * has no access lists), -EMFILE, -EADDRINUSE (no free address was found for a new shared heap); with
+ * CAIRN_OPEN_OR_CREATE also what cairn_heap_open returns.
  */
 CAIRN_API int cairn_heap_create(cairn_heap **ret_heap, const cairn_options *options);
 
@@ -167,14 +177,15 @@ CAIRN_API int cairn_heap_create(cairn_heap **ret_heap, const cairn_options *opti
  * Attaches to the shared heap of that name. options may be NULL; name in it is ignored. With CAIRN_READ_ONLY the view
  * is mapped without write permission through a descriptor opened read-only, no lock is taken and nothing in the heap
  * changes. Opening a name twice in one process gives two handles on one view; a handle opened read-only refuses to
- * allocate even where the view is writable.
+ * allocate even where the view is writable. Where the view is relocated, every open needs CAIRN_RELOCATE.
  *
  * The file is examined before it is mapped. Errors: -EINVAL (the name), -ENAMETOOLONG, -ENOENT, -EACCES, -ELOOP (a
  * symbolic link), -EPERM (not a regular file with one link, owned by another than this user or root, or writable by
  * all), -EPROTO (made by another version, byte order or build, or no heap at all), -EUCLEAN (damaged: a header field is
- * impossible, or the file is too short), -EADDRINUSE (something else lies at the heap's address in this process),
- * -EBUSY (already attached read-only in this process, now asked for writing; close that first), -ENOMEM, -EMFILE,
- * -EAGAIN (too many processes are attached), -EOPNOTSUPP (the file system, or no /proc to take the liveness lock by).
+ * impossible, the file is shorter than what is committed, or the system went down while it was open), -EADDRINUSE
+ * (something else lies at the heap's address in this process), -EBUSY (already attached read-only in this process, now
+ * asked for writing; close that first), -ENOMEM, -EMFILE, -EAGAIN (too many processes are attached), -EOPNOTSUPP (the
+ * file system, or no /proc to take the liveness lock by).
  */
 CAIRN_API int cairn_heap_open(cairn_heap **ret_heap, const char *name, const cairn_options *options);
 
@@ -346,12 +357,16 @@ typedef struct cairn_section cairn_section;
 
 /*
  * Creates a section: anonymous memory of this process, or with options->name a named one, visible in one step when it
- * is complete. Of the options only size, name, directory, bytes_max (required: the user's bytes, rounded up to a page),
- * bytes_start (committed at once), flags (CAIRN_OPEN_OR_CREATE) and mode are used. Errors as cairn_heap_create.
+ * is complete. Of the options only size, name, directory, bytes_max (required: the user's bytes, rounded up to a page,
+ * above 64 GiB to 64 KiB; 1 TiB at most), bytes_start (committed at once), flags (CAIRN_OPEN_OR_CREATE), mode, group
+ * and access are used; those of a name are -EINVAL without one. Errors as cairn_heap_create.
  */
 CAIRN_API int cairn_section_create(cairn_section **ret_section, const cairn_options *options);
 
-/* Opens a named section; options: size, directory, flags (CAIRN_READ_ONLY). Errors as cairn_heap_open. */
+/*
+ * Opens a named section; options: size, directory, flags (CAIRN_READ_ONLY, CAIRN_ANY_OWNER). Handles of one process
+ * share one view; one that was opened read-only refuses changes beside another that writes. Errors as cairn_heap_open.
+ */
 CAIRN_API int cairn_section_open(cairn_section **ret_section, const char *name, const cairn_options *options);
 
 /* Ends this process's use, and its full view; views made by cairn_section_map stay. NULL is allowed. A name stays. */
@@ -369,7 +384,8 @@ CAIRN_API uint64_t cairn_section_bytes_max(const cairn_section *section);
 /*
  * Makes bytes usable from an offset on, widened to pages; what is committed already stays as it is, what is new is
  * zero. All or nothing is promised for the result of the call, not for memory taken on the way. Errors: -ENOMEM (the
- * system refuses; nothing is marked as committed), -EINVAL (outside the section), -EROFS.
+ * system refuses; nothing more is marked as committed), -EINVAL (outside the section), -EROFS, -EBADF (the application
+ * closed the section's descriptor).
  */
 CAIRN_API int cairn_section_commit(cairn_section *section, uint64_t offset, uint64_t bytes);
 
@@ -394,11 +410,12 @@ CAIRN_API int cairn_section_query(const cairn_section *section, uint64_t offset,
 /*
  * Maps a part of a named section by itself, besides the full view: bytes from offset on, both multiples of the page
  * size. at NULL: anywhere; else a place in a range that cairn_range_reserve gave: so views of several sections can lie
- * side by side, and grow and shrink. Errors: -EINVAL, -ENOMEM, -EOPNOTSUPP (a section without a name).
+ * side by side, and grow and shrink. What lies there already is replaced, in one step; that it is such a place is not
+ * checked. Errors: -EINVAL, -ENOMEM, -EOPNOTSUPP (a section without a name), -EBADF (as commit).
  */
 CAIRN_API int cairn_section_map(cairn_section *section, uint64_t offset, uint64_t bytes, void *at, void **ret_view);
 
-/* Ends a view that was mapped anywhere. In a reserved range: makes it reserved again. Errors: -EINVAL. */
+/* Ends a view that was mapped anywhere. In a reserved range: makes it reserved again. Errors: -EINVAL, -ENOMEM. */
 CAIRN_API int cairn_section_unmap(void *view, uint64_t bytes, bool in_range);
 
 /* Reserves address space for views, and gives it back with all views in it. Errors: -ENOMEM, -EINVAL. */
@@ -426,7 +443,7 @@ typedef struct cairn_stats {
     uint64_t processes;      /* processes attached for writing now; 1 for a private heap */
     uint64_t attaches;       /* how often a process has attached for writing since the section was made */
     uint64_t unit_bytes;     /* the smallest span */
-    uint64_t address;        /* where the section lies in every process */
+    uint64_t address;        /* where the section lies: in every process, unless it is relocated here */
     uint64_t units_address;  /* where its blocks begin */
     uint32_t read_only;      /* 1: this handle may only read */
     uint32_t shared;         /* 1: a shared heap */

@@ -6,7 +6,8 @@
 #include "api/process.h"
 
 #define SHARED_BYTES_MIN (UINT64_C(256) << 10)
-#define SHARED_HEAP 1 /* number of the heap that a shared section is made for */
+#define SHARED_BYTES_LEAST (UINT64_C(1) << 30) /* of what a heap gets whose creator did not say */
+#define SHARED_HEAP 1                          /* number of the heap that a shared section is made for */
 
 /* ---------------------------------------------------------------- options */
 
@@ -76,6 +77,37 @@ static bool set_mode(struct cairn_heap *heap, const struct cairn_options *option
     return heap->mode == MODE_THREADS || heap->one != NULL;
 }
 
+/*
+ * Whether memory that the caller got for a new heap is another's. A block of another heap may well be lent; what
+ * reaches beyond the blocks, or is that heap's own range once more, is an error of whoever got it.
+ */
+static bool is_of_another(const void *memory, uint64_t bytes)
+{
+    uintptr_t begin = (uintptr_t)memory;
+    bool is = false;
+    mutex_lock(&process_lock);
+    for (const struct attachment *a = process_attachments; a != NULL && !is; a = a->next) {
+        uintptr_t base = (uintptr_t)a->section.base, units = (uintptr_t)a->section.units;
+        bool meets = begin < base + a->section.bytes_max && base < begin + bytes;
+        is = meets && !(begin >= units && begin + bytes <= units + a->section.units_bytes);
+    }
+    mutex_unlock(&process_lock);
+    return is;
+}
+
+static int reserve_by_calls(const struct cairn_memory *calls, uint64_t bytes, void **ret_base)
+{
+    if (calls->reserve == NULL || calls->commit == NULL)
+        return -EINVAL;
+    void *base = calls->reserve(calls->arg, bytes);
+    if (base == NULL)
+        return -ENOMEM;
+    if (is_of_another(base, bytes))
+        return -EINVAL; /* not released: it has an owner */
+    *ret_base = base;
+    return 0;
+}
+
 /* A section for one private heap: exactly bytes_max in one range, bookkeeping included. */
 static int own_section(struct attachment *attachment, const struct cairn_options *options)
 {
@@ -93,37 +125,62 @@ static int own_section(struct attachment *attachment, const struct cairn_options
         .packed = true,
     };
     if (options->memory != NULL)
-        return section_create_lent(&attachment->section, options->memory, &params);
-    if (options->calls != NULL)
-        return section_create_calls(&attachment->section, options->calls->reserve, options->calls->commit,
-                                    options->calls->decommit, options->calls->release, options->calls->arg, &params);
-    return section_create_anonymous(&attachment->section, &params);
+        return is_of_another(options->memory, bytes)
+                   ? -EINVAL
+                   : section_create_lent(&attachment->section, options->memory, &params);
+    if (options->calls == NULL)
+        return section_create_anonymous(&attachment->section, &params);
+    void *base = NULL;
+    int error = reserve_by_calls(options->calls, bytes, &base);
+    return error < 0
+               ? error
+               : section_create_calls(&attachment->section, base, options->calls->commit, options->calls->decommit,
+                                      options->calls->release, options->calls->arg, &params);
 }
 
 static void link_attachment(struct attachment *attachment);
 static void unlink_attachment(struct attachment *attachment);
-static void end_attachment(struct attachment *attachment);
+static void leave_attachment(struct attachment *attachment);
+static void close_attachment(struct attachment *attachment);
 
+/* The records that are claimed under process_lock: no callback of the caller's may run there. */
+static int commit_first_records(struct section *section)
+{
+    int error = section_commit(section, section_offset(section, section->heaps), sizeof *section->heaps);
+    return error < 0 ? error
+                     : section_commit(section, section_offset(section, section->owners), sizeof *section->owners);
+}
+
+/* Without process_lock: the caller's memory may come from another heap. */
 static int new_own_attachment(const struct cairn_options *options, struct attachment **ret_attachment)
 {
+    mutex_lock(&process_lock);
     int error = process_watch();
+    mutex_unlock(&process_lock);
     if (error < 0)
         return error;
     struct attachment *attachment = pool_get(sizeof *attachment);
     if (attachment == NULL)
         return -ENOMEM;
     error = own_section(attachment, options);
+    if (error == 0) {
+        error = commit_first_records(&attachment->section);
+        if (error < 0)
+            section_close(&attachment->section);
+    }
     if (error < 0) {
         pool_give(attachment, sizeof *attachment);
         return error;
     }
+    mutex_lock(&process_lock);
     link_attachment(attachment);
+    mutex_unlock(&process_lock);
     *ret_attachment = attachment;
     return 0;
 }
 
-/* Gives the handle of a private heap up, and with it a section that was its own; process_lock is held. */
-static void end_private(struct cairn_heap *heap)
+/* Gives the handle of a private heap up; process_lock is held. */
+static void drop_handle(struct cairn_heap *heap)
 {
     struct attachment *attachment = heap->attachment;
     struct thread_owner *one = heap->one;
@@ -133,10 +190,16 @@ static void end_private(struct cairn_heap *heap)
         owner_leave(&one->core);
     if (one != NULL)
         one_owner_end(one);
-    if (!attachment->is_process_section && attachment->handles == 0) {
-        unlink_attachment(attachment);
-        end_attachment(attachment);
-    }
+}
+
+/* Takes a private section that nobody has a handle of out of the tables, to be closed without process_lock. */
+static struct attachment *unlink_unused(struct attachment *attachment)
+{
+    if (attachment->is_process_section || attachment->handles != 0)
+        return NULL;
+    unlink_attachment(attachment);
+    leave_attachment(attachment);
+    return attachment;
 }
 
 static int make_private(struct attachment *attachment, const struct cairn_options *options, uint32_t parent,
@@ -160,7 +223,7 @@ static int make_private(struct attachment *attachment, const struct cairn_option
     }
     if (!set_mode(heap, options)) {
         heap_give_back(&attachment->section, number);
-        end_private(heap);
+        drop_handle(heap);
         return -ENOMEM;
     }
     *ret_heap = heap;
@@ -198,26 +261,27 @@ static int commit_start(struct cairn_heap *heap, const struct cairn_options *opt
 static int create_private(struct cairn_heap **ret_heap, const struct cairn_options *options)
 {
     struct cairn_options wanted = *options;
-    struct attachment *attachment = NULL;
+    struct attachment *attachment = NULL, *unused = NULL;
     struct cairn_heap *heap = NULL;
     int error = 0;
     uint32_t parent = 0;
+    bool own = wanted.parent == NULL && (wanted.bytes_max != 0 || wanted.memory != NULL || wanted.calls != NULL);
+    if (own)
+        error = new_own_attachment(&wanted, &attachment);
     mutex_lock(&process_lock);
     if (wanted.parent != NULL) {
         attachment = wanted.parent->attachment;
         parent = wanted.parent->core.number;
-    } else if (wanted.bytes_max != 0 || wanted.memory != NULL || wanted.calls != NULL) {
-        error = new_own_attachment(&wanted, &attachment);
-    } else {
+    } else if (!own) {
         error = process_section(&attachment);
     }
     if (error == 0)
         error = make_private(attachment, &wanted, parent, &heap);
-    if (error < 0 && attachment != NULL && !attachment->is_process_section && attachment->handles == 0) {
-        unlink_attachment(attachment);
-        end_attachment(attachment);
-    }
+    if (error < 0 && attachment != NULL)
+        unused = unlink_unused(attachment);
     mutex_unlock(&process_lock);
+    if (unused != NULL)
+        close_attachment(unused);
     if (heap != NULL) {
         error = commit_start(heap, &wanted);
         if (error < 0)
@@ -259,8 +323,12 @@ static void close_private(struct cairn_heap *heap)
     if (clear_private(heap, true) < 0)
         return; /* no memory for a record: the heap stays, and nothing is damaged */
     mutex_lock(&process_lock);
-    end_private(heap);
+    struct attachment *attachment = heap->attachment;
+    drop_handle(heap);
+    struct attachment *unused = unlink_unused(attachment);
     mutex_unlock(&process_lock);
+    if (unused != NULL)
+        close_attachment(unused);
 }
 
 /* ---------------------------------------------------------------- attachments to shared sections */
@@ -282,30 +350,32 @@ static void link_attachment(struct attachment *attachment)
     process_attachments = attachment;
 }
 
-static bool no_process_is_left(const struct section *section)
+/* Leaves the section: its owners, its process record, its lock; process_lock is held. */
+static void leave_attachment(struct attachment *attachment)
 {
-    uint32_t end = load_acquire(&section->image->processes_end);
-    for (uint32_t number = 1; number <= end && number <= section->processes_max; number++) {
-        if (record_state_of(load_acquire(&section_process(section, number)->word)) != RECORD_FREE)
-            return false;
-    }
-    return true;
-}
-
-/* Leaves the section: its owners, its process record, its lock, its view. */
-static void end_attachment(struct attachment *attachment)
-{
+    /* On a disk the dead are no reason to leave it marked as open for ever. */
+    if (attachment->process != 0 && file_is_durable(attachment->section.file))
+        attachment_recover(attachment, 0);
     threads_leave(attachment);
     if (attachment->process != 0) {
         struct process_image *image = section_process(&attachment->section, attachment->process);
         uint64_t generation = record_generation_of(load_relaxed(&image->word)) + 1;
         store_release(&image->word, record_word(RECORD_FREE, 0, generation));
-        if (no_process_is_left(&attachment->section))
-            section_mark_clean(&attachment->section);
+        section_mark_clean(&attachment->section);
         liveness_give(&attachment->liveness);
     }
+}
+
+static void close_attachment(struct attachment *attachment)
+{
     section_close(&attachment->section);
     pool_give(attachment, sizeof *attachment);
+}
+
+static void end_attachment(struct attachment *attachment)
+{
+    leave_attachment(attachment);
+    close_attachment(attachment);
 }
 
 static void unlink_attachment(struct attachment *attachment)
@@ -327,6 +397,8 @@ static struct attachment *find_attachment(uint64_t device, uint64_t inode)
 
 /* ---------------------------------------------------------------- creating a shared heap */
 
+static void close_shared(struct cairn_heap *heap);
+
 struct creation {
     struct attachment *attachment;
     struct section_params params;
@@ -340,74 +412,72 @@ static int create_at(uint64_t address, void *arg)
     return section_create_file(&creation->attachment->section, creation->file, &creation->params);
 }
 
-static int set_access(int file, const struct cairn_options *options)
+static int make_section(struct creation *creation, const struct cairn_options *options, const char *directory)
 {
-    struct file_access list[64];
-    if (options->access_count > COUNT_OF(list) || (options->access_count != 0 && options->access == NULL))
-        return -EINVAL;
-    for (uint32_t i = 0; i < options->access_count; i++)
-        list[i] = (struct file_access){.id = options->access[i].id,
-                                       .is_group = options->access[i].is_group,
-                                       .may_write = options->access[i].may_write};
-    uint32_t mode = options->mode != 0 ? options->mode : 0600;
-    return file_access_set(file, mode, options->group, list, options->access_count);
+    struct section_params *params = &creation->params;
+    int error = heap_file_create(options, directory, &creation->file);
+    if (error < 0)
+        return error_set(error, "%s: no file can be made in %s: %s", options->name, directory, cairn_strerror(error));
+    error = address_choose(directory, options->name, params->bytes_max, create_at, creation);
+    if (error == 0)
+        return 0;
+    file_close(creation->file);
+    uint64_t bytes = 0, bytes_free = 0;
+    if (error == -ENOMEM)
+        (void)directory_space(directory, &bytes, &bytes_free);
+    if (bytes != 0)
+        return error_set(error, "%s: cannot commit its first pages or map %llu MiB: %s has %llu KiB free of %llu KiB",
+                         options->name, (unsigned long long)(params->bytes_max >> 20), directory,
+                         (unsigned long long)(bytes_free >> 10), (unsigned long long)(bytes >> 10));
+    return error_set(error == -ENOSPC ? -EINVAL : error, "%s: cannot be made: %s", options->name,
+                     error == -ENOSPC ? "its limit is too small" : cairn_strerror(error));
 }
 
-static int create_named(struct cairn_heap **ret_heap, const struct cairn_options *options, const char *directory)
+static struct section_params params_for(uint64_t bytes_max)
+{
+    struct section_params params = {
+        .bytes_max = align_down(bytes_max, platform_page_size()),
+        .page_shift = bit_highest(platform_page_size()),
+        .processes_max = PROCESSES_LIMIT,
+        .heaps_max = 1 << 16,
+        .created_at = time_now(),
+    };
+    if (params.bytes_max < UINT64_C(64) << 20) {
+        /* Small heaps have small tables: a record for each 16 KiB, and they follow each other by cache lines. */
+        uint32_t records = (uint32_t)(params.bytes_max >> 14);
+        params.processes_max = params.owners_max = records < 256 ? records : 256;
+        params.heaps_max = params.roots_max = params.processes_max / 4 < 64 ? params.processes_max / 4 : 64;
+        params.packed = true;
+    }
+    random_fill(&params.instance, sizeof params.instance);
+    return params;
+}
+
+/* Makes a heap that has no name yet; process_lock is held. */
+static int make_nameless(struct cairn_heap **ret_heap, const struct cairn_options *options, const char *directory)
 {
     const char *name = options->name;
     struct attachment *attachment = new_attachment(name, directory);
     if (attachment == NULL)
         return error_set(-ENOMEM, "%s: no memory for its bookkeeping", name);
-    struct creation creation = {
-        .attachment = attachment,
-        .params =
-            {
-                .bytes_max = options->bytes_max != 0 ? options->bytes_max : SHARED_BYTES_DEFAULT,
-                .page_shift = bit_highest(platform_page_size()),
-                .processes_max = PROCESSES_LIMIT,
-                .heaps_max = 1 << 16,
-                .created_at = time_now(),
-            },
-    };
-    struct section_params *params = &creation.params;
-    params->bytes_max = align_down(params->bytes_max, platform_page_size());
-    if (params->bytes_max < UINT64_C(64) << 20) {
-        /* Small heaps have small tables: a record for each 16 KiB, and they follow each other by cache lines. */
-        uint32_t records = (uint32_t)(params->bytes_max >> 14);
-        params->processes_max = params->owners_max = records < 256 ? records : 256;
-        params->heaps_max = params->roots_max = params->processes_max / 4 < 64 ? params->processes_max / 4 : 64;
-        params->packed = true;
+    struct creation creation = {.attachment = attachment};
+    int error = -ENOMEM;
+    uint64_t bytes_max = options->bytes_max != 0 ? options->bytes_max : SHARED_BYTES_DEFAULT;
+    for (;;) {
+        creation.params = params_for(bytes_max);
+        error = make_section(&creation, options, directory);
+        /* Nobody asked for that much, so where address space is limited (ulimit -v) it may be less. */
+        if (error != -ENOMEM || options->bytes_max != 0 || bytes_max <= SHARED_BYTES_LEAST)
+            break;
+        bytes_max /= 4;
     }
-    random_fill(&params->instance, sizeof params->instance);
-
-    int error = file_create_unnamed(&creation.file, directory, options->mode != 0 ? options->mode : 0600);
     if (error < 0) {
         pool_give(attachment, sizeof *attachment);
-        return error_set(error, "%s: no file can be made in %s: %s", name, directory, cairn_strerror(error));
-    }
-    if (options->group != 0 || options->access_count != 0)
-        error = set_access(creation.file, options);
-    if (error == 0)
-        error = address_choose(directory, name, params->bytes_max, create_at, &creation);
-    if (error < 0) {
-        file_close(creation.file);
-        pool_give(attachment, sizeof *attachment);
-        uint64_t bytes = 0, bytes_free = 0;
-        if (error == -ENOMEM)
-            (void)directory_space(directory, &bytes, &bytes_free);
-        if (bytes != 0)
-            return error_set(error,
-                             "%s: cannot commit its first pages or map %llu MiB: %s has %llu KiB free of %llu KiB",
-                             name, (unsigned long long)(params->bytes_max >> 20), directory,
-                             (unsigned long long)(bytes_free >> 10), (unsigned long long)(bytes >> 10));
-        return error_set(error == -ENOSPC ? -EINVAL : error, "%s: cannot be made: %s", name,
-                         error == -ENOSPC ? "its limit is too small" : cairn_strerror(error));
+        return error;
     }
 
-    /* All of it exists before it has a name. */
     uint32_t number = 0;
-    section_mark_open(&attachment->section);
+    struct cairn_heap *heap = NULL;
     error = attachment_join(attachment);
     struct heap_params heap_params = {
         .process = attachment->process,
@@ -415,85 +485,123 @@ static int create_named(struct cairn_heap **ret_heap, const struct cairn_options
     };
     if (error == 0)
         error = heap_claim(&attachment->section, &heap_params, &number);
-    if (error == 0) {
-        *ret_heap = handle_for(attachment, number, options);
-        error = *ret_heap == NULL ? -ENOMEM : 0;
-    }
-    if (error < 0) {
+    if (error == 0)
+        heap = handle_for(attachment, number, options);
+    if (heap == NULL) {
+        error = error < 0 ? error : -ENOMEM;
         end_attachment(attachment);
         return error_set(error, "%s: cannot be made: %s", name, cairn_strerror(error));
     }
-    error = file_publish(attachment->section.file, directory, name);
-    if (error < 0) {
-        handle_give(*ret_heap);
-        end_attachment(attachment);
-        return error_set(error, "%s: cannot be named in %s: %s", name, directory, cairn_strerror(error));
-    }
     link_attachment(attachment);
+    *ret_heap = heap;
     return 0;
+}
+
+/* All of it exists before it has a name. */
+static int create_named(struct cairn_heap **ret_heap, const struct cairn_options *options, const char *directory)
+{
+    struct cairn_heap *heap = NULL;
+    mutex_lock(&process_lock);
+    int error = make_nameless(&heap, options, directory);
+    mutex_unlock(&process_lock);
+    if (heap == NULL)
+        return error;
+    if (commit_start(heap, options) < 0)
+        error = error_set(-ENOMEM, "%s: its bytes_start cannot be committed", options->name);
+    if (error == 0) {
+        error = file_publish(heap->attachment->section.file, directory, options->name);
+        if (error < 0)
+            error_set(error, "%s: cannot be named in %s: %s", options->name, directory, cairn_strerror(error));
+    }
+    if (error < 0)
+        close_shared(heap);
+    else
+        *ret_heap = heap;
+    return error;
 }
 
 /* ---------------------------------------------------------------- opening a shared heap */
 
+static bool is_relocated(const struct section *section)
+{
+    return section->address != (uintptr_t)section->base;
+}
+
+/* Another handle on a view that this process has already. */
+static int open_again(struct cairn_heap **ret_heap, struct attachment *attachment, const struct cairn_options *options)
+{
+    const char *name = attachment->name;
+    bool read_only = (options->flags & CAIRN_READ_ONLY) != 0;
+    if (!read_only && attachment->section.read_only)
+        return error_set(-EBUSY, "%s: attached read-only in this process already", name);
+    if (is_relocated(&attachment->section) && (options->flags & CAIRN_RELOCATE) == 0)
+        return error_set(-EADDRINUSE, "%s: attached in this process already, but not at its address", name);
+    struct cairn_heap *heap = handle_for(attachment, SHARED_HEAP, options);
+    if (heap == NULL)
+        return error_set(-ENOMEM, "%s: no memory for its bookkeeping", name);
+    heap->read_only = read_only;
+    *ret_heap = heap;
+    return 0;
+}
+
+static int map_section(struct section *ret_section, int file, const struct section_image *header, uint64_t flags)
+{
+    bool read_only = (flags & CAIRN_READ_ONLY) != 0;
+    int error = section_open_file(ret_section, file, header, read_only);
+    if (error == -EADDRINUSE && (flags & CAIRN_RELOCATE) != 0) {
+        struct section_image anywhere = *header;
+        anywhere.address = 0;
+        error = section_open_file(ret_section, file, &anywhere, read_only);
+        if (error == 0)
+            ret_section->address = header->address;
+    }
+    return error;
+}
+
 static int open_named(struct cairn_heap **ret_heap, const char *name, const char *directory,
                       const struct cairn_options *options)
 {
-    bool read_only = (options->flags & CAIRN_READ_ONLY) != 0;
     int file;
+    struct file_status status;
     struct section_image header;
-    int error = heap_file_open(directory, name, options->flags, &file, &header);
+    int error = heap_file_open(directory, name, options->flags, &file, &status, &header);
     if (error < 0)
         return error;
     if (header.heaps_max == 0) {
         file_close(file);
         return error_set(-EPROTO, "%s: a section without a heap in it", name);
     }
-
-    struct file_status status;
-    error = file_status_get(file, &status);
-    struct attachment *attachment = error == 0 ? find_attachment(status.device, status.inode) : NULL;
+    struct attachment *attachment = find_attachment(status.device, status.inode);
     if (attachment != NULL) {
         file_close(file);
-        if (!read_only && attachment->section.read_only)
-            return error_set(-EBUSY, "%s: attached read-only in this process already", name);
-        *ret_heap = handle_for(attachment, SHARED_HEAP, options);
-        if (*ret_heap == NULL)
-            return error_set(-ENOMEM, "%s: no memory for its bookkeeping", name);
-        (*ret_heap)->read_only = read_only;
-        return 0;
+        return open_again(ret_heap, attachment, options);
     }
 
     attachment = new_attachment(name, directory);
-    if (attachment == NULL || error < 0) {
+    if (attachment == NULL) {
         file_close(file);
-        if (attachment != NULL)
-            pool_give(attachment, sizeof *attachment);
-        return error_set(error < 0 ? error : -ENOMEM, "%s: no memory for its bookkeeping", name);
+        return error_set(-ENOMEM, "%s: no memory for its bookkeeping", name);
     }
-    error = section_open_file(&attachment->section, file, &header, read_only);
-    if (error == -EADDRINUSE && (options->flags & CAIRN_RELOCATE) != 0) {
-        struct section_image anywhere = header;
-        anywhere.address = 0;
-        error = section_open_file(&attachment->section, file, &anywhere, read_only);
-        attachment->section.address = header.address;
-    }
+    error = map_section(&attachment->section, file, &header, options->flags);
     if (error < 0) {
         file_close(file);
         pool_give(attachment, sizeof *attachment);
         return error_set(error, "%s: cannot be mapped at %#llx: %s", name, (unsigned long long)header.address,
                          cairn_strerror(error));
     }
-    if (!read_only) {
-        section_mark_open(&attachment->section);
+    if (!section_file_is_whole(&attachment->section))
+        error = -EUCLEAN;
+    else if (!attachment->section.read_only)
         error = attachment_join(attachment);
-    }
     struct cairn_heap *heap = error == 0 ? handle_for(attachment, SHARED_HEAP, options) : NULL;
     if (heap == NULL) {
         error = error < 0 ? error : -ENOMEM;
         end_attachment(attachment);
-        return error_set(error, "%s: cannot be attached: %s", name, cairn_strerror(error));
+        return error_set(error, "%s: cannot be attached: %s", name,
+                         error == -EUCLEAN ? "damaged: the file is shorter than what is committed"
+                                           : cairn_strerror(error));
     }
-    heap->read_only = read_only;
+    heap->read_only = attachment->section.read_only;
     *ret_heap = heap;
     link_attachment(attachment);
     return 0;
@@ -526,6 +634,24 @@ static int open_checked(struct cairn_heap **ret_heap, const char *name, const ch
     return 0;
 }
 
+struct shared_call {
+    struct cairn_heap *heap;
+    const struct cairn_options *options;
+    const char *directory;
+};
+
+static int open_it(void *arg)
+{
+    struct shared_call *call = arg;
+    return open_checked(&call->heap, call->options->name, call->directory, call->options);
+}
+
+static int create_it(void *arg)
+{
+    struct shared_call *call = arg;
+    return create_named(&call->heap, call->options, call->directory);
+}
+
 static int create_shared(struct cairn_heap **ret_heap, const struct cairn_options *options)
 {
     char directory[DIRECTORY_BYTES];
@@ -537,29 +663,10 @@ static int create_shared(struct cairn_heap **ret_heap, const struct cairn_option
     if (options->bytes_max != 0 && options->bytes_max < SHARED_BYTES_MIN)
         return error_set(-EINVAL, "%s: a shared heap's limit is %llu KiB at least", options->name,
                          (unsigned long long)(SHARED_BYTES_MIN >> 10));
-
-    /* Somebody may create it or remove it between the two attempts; each round one of them makes progress. */
-    for (uint32_t attempt = 0; attempt < 1000; attempt++) {
-        struct cairn_heap *heap = NULL;
-        if ((options->flags & CAIRN_OPEN_OR_CREATE) != 0) {
-            error = open_checked(ret_heap, options->name, directory, options);
-            if (error != -ENOENT)
-                return error;
-        }
-        mutex_lock(&process_lock);
-        error = create_named(&heap, options, directory);
-        mutex_unlock(&process_lock);
-        if (error == 0 && heap != NULL) {
-            error = commit_start(heap, options);
-            if (error < 0) {
-                (void)cairn_heap_destroy(heap);
-                return error_set(-ENOMEM, "%s: its bytes_start cannot be committed", options->name);
-            }
-            *ret_heap = heap;
-        }
-        if (error != -EEXIST || (options->flags & CAIRN_OPEN_OR_CREATE) == 0)
-            return error;
-    }
+    struct shared_call call = {.options = options, .directory = directory};
+    error = name_create(options->flags, open_it, create_it, &call);
+    if (error == 0)
+        *ret_heap = call.heap;
     return error;
 }
 
@@ -600,7 +707,6 @@ static int check_alive(struct cairn_heap *heap)
 }
 
 static int destroy_child(struct cairn_heap *heap);
-static void close_shared(struct cairn_heap *heap);
 
 /* Ends a child that did not get its name; the reason that was set stays. */
 static void end_unnamed_child(struct cairn_heap *heap)
@@ -871,14 +977,19 @@ CAIRN_API int cairn_heap_unlink(const char *name, const char *directory)
         return error;
 
     int file;
+    struct file_status status = {0};
     uint64_t magic = 0;
     error = file_open(&file, resolved, name, true);
-    if (is_no_file(error))
-        return error_set(-EPERM, "%s: not a regular file, so it is not removed", name);
-    if (error < 0)
+    if (error < 0 && !is_no_file(error))
         return error_set(error, "%s: cannot be opened in %s: %s", name, resolved, cairn_strerror(error));
-    int read = file_read_at(file, 0, &magic, sizeof magic);
-    file_close(file);
+    int read = -ENODATA;
+    if (error == 0) {
+        (void)file_status_get(file, &status);
+        read = file_read_at(file, 0, &magic, sizeof magic);
+        file_close(file);
+    }
+    if (!status.is_regular)
+        return error_set(-EPERM, "%s: not a regular file, so it is not removed", name);
     if (read < 0 || magic != IMAGE_MAGIC)
         return error_set(-EPROTO, "%s: not a cairn heap, so it is not removed", name);
     error = file_unlink(resolved, name);
@@ -893,16 +1004,20 @@ struct names_walk {
     void *arg;
 };
 
+/* A damaged heap is told of as well; a section by itself is none. */
 static int visit_name(const char *name, void *arg)
 {
     const struct names_walk *walk = arg;
     int file;
-    uint64_t magic = 0;
+    struct section_image header = {0};
     if (name[0] == '.' || file_open(&file, walk->directory, name, true) < 0)
         return 0;
-    int read = file_read_at(file, 0, &magic, sizeof magic);
+    int read = file_read_at(file, 0, &header.magic, sizeof header.magic);
+    bool is_heap = read == 0 && header.magic == IMAGE_MAGIC;
+    if (is_heap && file_read_at(file, 0, &header, sizeof header) == 0)
+        is_heap = section_header_check(&header, ~UINT64_C(0), NULL) < 0 || header.heaps_max != 0;
     file_close(file);
-    return read == 0 && magic == IMAGE_MAGIC ? walk->visit(name, walk->arg) : 0;
+    return is_heap ? walk->visit(name, walk->arg) : 0;
 }
 
 CAIRN_API int cairn_heap_names(const char *directory, cairn_name_fn *visit, void *arg)

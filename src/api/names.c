@@ -50,11 +50,17 @@ static void this_boot(uint64_t ret_boot[2])
     memcpy(ret_boot, id, sizeof id);
 }
 
+static bool is_clean(const struct section_image *image)
+{
+    uint64_t clean = load_acquire(&image->clean);
+    return clean != 0 && clean == load_relaxed(&image->attaches) + 1;
+}
+
 /* Memory does not outlive the system, so the question is for files on disks alone. */
 static int check_boot(const char *name, int file, const struct section_image *header)
 {
     uint64_t boot[2];
-    if (header->heaps_max == 0 || load_relaxed(&header->clean) != 0 || !file_is_durable(file))
+    if (header->heaps_max == 0 || is_clean(header) || !file_is_durable(file))
         return 0;
     this_boot(boot);
     if (boot[0] == 0 && boot[1] == 0)
@@ -64,28 +70,91 @@ static int check_boot(const char *name, int file, const struct section_image *he
     return 0;
 }
 
+/* Two that come at once both sync: neither may rely on the other's having done so. */
 void section_mark_open(struct section *section)
 {
     struct section_image *image = section->image;
     uint64_t boot[2];
     this_boot(boot);
-    bool marked = load_relaxed(&image->clean) == 0 && load_relaxed(&image->boot_id[0]) == boot[0] &&
-                  load_relaxed(&image->boot_id[1]) == boot[1];
-    if (marked)
+    atomic_thread_fence(memory_order_seq_cst); /* with the fence in section_mark_clean */
+    uint64_t clean = load_acquire(&image->clean);
+    bool same_boot = load_relaxed(&image->boot_id[0]) == boot[0] && load_relaxed(&image->boot_id[1]) == boot[1];
+    if (clean == 0 && same_boot)
         return;
     store_relaxed(&image->boot_id[0], boot[0]);
     store_relaxed(&image->boot_id[1], boot[1]);
-    store_release(&image->clean, 0);
     if (file_is_durable(section->file))
         (void)file_sync(section->file);
+    (void)cas_acq_rel(&image->clean, &clean, 0);
 }
 
+static bool no_process_is_left(const struct section *section)
+{
+    uint32_t end = load_acquire(&section->image->processes_end);
+    for (uint32_t number = 1; number <= end && number <= section->processes_max; number++) {
+        if (record_state_of(load_acquire(&section_process(section, number)->word)) != RECORD_FREE)
+            return false;
+    }
+    return true;
+}
+
+/* clean only grows here: of two that leave late, the one that attached last is right. */
 void section_mark_clean(struct section *section)
 {
-    if (!section_file_is_ours(section) || !file_is_durable(section->file) || file_sync(section->file) < 0)
+    struct section_image *image = section->image;
+    atomic_thread_fence(memory_order_seq_cst); /* of two that leave at once the last sees that both records are FREE */
+    uint64_t clean = load_acquire(&image->attaches) + 1;
+    if (!section_file_is_ours(section) || !file_is_durable(section->file) || !no_process_is_left(section) ||
+        file_sync(section->file) < 0)
         return;
-    store_release(&section->image->clean, 1);
+    uint64_t seen = load_acquire(&image->clean);
+    while (seen < clean && !cas_acq_rel(&image->clean, &seen, clean))
+        ;
     (void)file_sync(section->file);
+}
+
+/* ---------------------------------------------------------------- creating */
+
+static int set_access(int file, const struct cairn_options *options)
+{
+    struct file_access list[64];
+    if (options->access_count > COUNT_OF(list) || (options->access_count != 0 && options->access == NULL))
+        return -EINVAL;
+    for (uint32_t i = 0; i < options->access_count; i++)
+        list[i] = (struct file_access){.id = options->access[i].id,
+                                       .is_group = options->access[i].is_group,
+                                       .may_write = options->access[i].may_write};
+    uint32_t mode = options->mode != 0 ? options->mode : 0600;
+    return file_access_set(file, mode, options->group, list, options->access_count);
+}
+
+int heap_file_create(const struct cairn_options *options, const char *directory, int *ret_file)
+{
+    int file;
+    int error = file_create_unnamed(&file, directory, options->mode != 0 ? options->mode : 0600);
+    if (error < 0)
+        return error;
+    if (options->group != 0 || options->access_count != 0)
+        error = set_access(file, options);
+    if (error < 0)
+        file_close(file);
+    else
+        *ret_file = file;
+    return error;
+}
+
+int name_create(uint64_t flags, name_fn *open, name_fn *create, void *arg)
+{
+    if ((flags & CAIRN_OPEN_OR_CREATE) == 0)
+        return create(arg);
+    /* Somebody may create it or remove it between the two attempts; each round one of them makes progress. */
+    int error = -EEXIST;
+    for (uint32_t attempt = 0; error == -EEXIST && attempt < 1000; attempt++) {
+        error = open(arg);
+        if (error == -ENOENT)
+            error = create(arg);
+    }
+    return error;
 }
 
 /* ---------------------------------------------------------------- opening */
@@ -156,7 +225,7 @@ bool is_no_file(int error)
 }
 
 int heap_file_open(const char *directory, const char *name, uint64_t flags, int *ret_file,
-                   struct section_image *ret_header)
+                   struct file_status *ret_status, struct section_image *ret_header)
 {
     int file;
     int error = file_open(&file, directory, name, (flags & CAIRN_READ_ONLY) != 0);
@@ -177,6 +246,7 @@ int heap_file_open(const char *directory, const char *name, uint64_t flags, int 
         return error;
     }
     *ret_file = file;
+    *ret_status = status;
     return 0;
 }
 
@@ -226,6 +296,13 @@ static int look_at_neighbour(const char *name, void *arg)
     return 0;
 }
 
+static uint64_t hash_on(uint64_t hash, const char *text)
+{
+    for (const char *c = text; *c != '\0'; c++)
+        hash = (hash ^ (unsigned char)*c) * UINT64_C(0x100000001b3);
+    return hash;
+}
+
 int address_choose(const char *directory, const char *name, uint64_t bytes, address_fn *attempt, void *arg)
 {
     uint64_t begin = WINDOW_BEGIN;
@@ -240,10 +317,8 @@ int address_choose(const char *directory, const char *name, uint64_t bytes, addr
         return -EADDRINUSE;
     uint64_t slots = (end - begin - needed) / SLOT_BYTES + 1;
 
-    uint64_t hash = UINT64_C(0xcbf29ce484222325);
-    for (const char *c = name; *c != '\0'; c++)
-        hash = (hash ^ (unsigned char)*c) * UINT64_C(0x100000001b3);
-    uint64_t slot = hash % slots;
+    /* Of the directory, too: one process may well have the heaps of one name of several directories. */
+    uint64_t slot = hash_on(hash_on(UINT64_C(0xcbf29ce484222325), directory), name) % slots;
 
     for (uint32_t i = 0; i < ATTEMPTS; i++) {
         uint64_t candidate = begin + slot * SLOT_BYTES;

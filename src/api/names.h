@@ -18,9 +18,12 @@ int directory_get(const char *wanted, bool create, char ret_directory[DIRECTORY_
 bool is_no_file(int error);
 
 /*
- * A section on a disk that was open when the system went down is not believed: its pages are of no one moment. Whoever
- * opens one for writing marks it as open, on the disk too, before anything changes; the last to close it marks it
- * clean.
+ * A heap on a disk that was open when the system went down is not believed: its pages are of no one moment. Whoever has
+ * joined it marks it as open, on the disk too, before any block changes; the last that leaves it marks it clean. Being
+ * clean is a count of attaches, which a later attach makes void, so that a mark that comes late says nothing:
+ *
+ *     the last       own record FREE; n = attaches; no record is LIVE; sync;  clean = n + 1;  sync
+ *     the next       own record LIVE; attaches = n + 1;                       clean != 0: sync;  clean = 0
  */
 void section_mark_open(struct section *section);
 void section_mark_clean(struct section *section);
@@ -28,13 +31,24 @@ void section_mark_clean(struct section *section);
 /* Removes the name that an attachment was opened by, if it still leads to the same file. */
 void heap_file_unlink(const struct attachment *attachment);
 
+/* Makes a file without a name, with the mode, the group and the access list of the options; sets no reason. */
+int heap_file_create(const struct cairn_options *options, const char *directory, int *ret_file);
+
 /* Opens a heap's file and reads its header, both checked; sets the reason. */
 int heap_file_open(const char *directory, const char *name, uint64_t flags, int *ret_file,
-                   struct section_image *ret_header);
+                   struct file_status *ret_status, struct section_image *ret_header);
+
+/*
+ * Creates what has a name by create, which tells -EEXIST when the name is taken; with CAIRN_OPEN_OR_CREATE opens it by
+ * open first, which tells -ENOENT when there is nothing. Both set the reason. Others may take and remove the name
+ * meanwhile.
+ */
+typedef int name_fn(void *arg);
+int name_create(uint64_t flags, name_fn *open, name_fn *create, void *arg);
 
 /*
  * Calls try with addresses for a new section of that size, until it returns other than -EADDRINUSE. The first is drawn
- * from the name; those that heaps in the directory have are passed over.
+ * from the directory and the name; those that heaps in the directory have are passed over.
  */
 typedef int address_fn(uint64_t address, void *arg);
 int address_choose(const char *directory, const char *name, uint64_t bytes, address_fn *attempt, void *arg);

@@ -3,6 +3,8 @@
 
 #include <errno.h>
 
+#include "api/names.h"
+
 struct mutex process_lock;
 struct attachment *process_attachments;
 static struct attachment *private_attachment;
@@ -141,22 +143,29 @@ int process_section(struct attachment **ret_attachment)
 
 /* ---------------------------------------------------------------- being a process of a shared section */
 
-/* First the lock, then the record: killed in between there is nothing to recover. */
+/*
+ * First the lock, then the record: killed in between there is nothing to recover, and whoever only locks bytes makes
+ * the table no longer.
+ */
 static int join_as(struct attachment *attachment, uint32_t number)
 {
     struct section *section = &attachment->section;
     struct process_image *image = section_process(section, number);
-    if (number > load_acquire(&section->image->processes_end)) {
-        int error = section_commit_record(section, image, sizeof *image, &section->image->processes_end, number - 1);
-        if (error < 0)
-            return error;
-    }
-    if (record_state_of(load_acquire(&image->word)) != RECORD_FREE)
+    bool is_there = number <= load_acquire(&section->image->processes_end);
+    if (is_there && record_state_of(load_acquire(&image->word)) != RECORD_FREE)
         return -EBUSY;
     struct liveness liveness;
     int error = liveness_take(&liveness, section->file, LIVENESS_OFFSET + number);
     if (error < 0)
         return error;
+    if (!is_there) /* with all before it, of which strangers may have kept us */
+        error = section_commit(section, section_offset(section, section->processes), number * sizeof *image);
+    if (!is_there && error == 0)
+        error = section_commit_record(section, image, sizeof *image, &section->image->processes_end, number - 1);
+    if (error < 0) {
+        liveness_give(&liveness);
+        return error;
+    }
     uint64_t word = load_acquire(&image->word);
     if (record_state_of(word) != RECORD_FREE) {
         liveness_give(&liveness);
@@ -166,7 +175,7 @@ static int join_as(struct attachment *attachment, uint32_t number)
     store_release(&image->word, record_word(RECORD_LIVE, 0, record_generation_of(word)));
     attachment->liveness = liveness;
     attachment->process = number;
-    fetch_add_relaxed(&section->image->attaches, 1);
+    fetch_add_acq_rel(&section->image->attaches, 1); /* after the word: see section_mark_clean */
     return 0;
 }
 
@@ -192,6 +201,8 @@ int attachment_join(struct attachment *attachment)
             number = 1;
         }
         error = join_as(attachment, number);
+        if (error == 0)
+            section_mark_open(section);
         if (error != -EBUSY)
             return error;
     }

@@ -10,155 +10,236 @@
 #include "api/names.h"
 #include "api/process.h"
 
-struct cairn_section {
+/* What this process has of a section. */
+struct view {
     struct section section;
-    struct cairn_section *next;
-    uint32_t handles; /* how often it is open in this process */
+    struct view *next;
+    uint32_t handles;
     char label[CAIRN_NAME_MAX + 20];
 };
 
-static struct cairn_section *open_sections; /* those with a file; process_lock */
+/* A handle: one opened read-only stays so beside another that writes through the same view. */
+struct cairn_section {
+    struct view *view;
+    bool read_only;
+};
+
+static struct view *open_views; /* those with a file; process_lock */
 
 static int out_of_range(const struct cairn_section *section)
 {
-    return error_set(-EINVAL, "%s: the range is not in its %llu bytes", section->label,
-                     (unsigned long long)section->section.units_bytes);
+    return error_set(-EINVAL, "%s: the range is not in its %llu bytes", section->view->label,
+                     (unsigned long long)section->view->section.units_bytes);
 }
 
 static bool is_in_range(const struct cairn_section *section, uint64_t offset, uint64_t bytes)
 {
-    return offset <= section->section.units_bytes && bytes <= section->section.units_bytes - offset;
-}
-
-static struct cairn_section *new_section(const char *name)
-{
-    struct cairn_section *section = pool_get(sizeof *section);
-    if (section == NULL)
-        return NULL;
-    section->handles = 1;
-    if (name == NULL)
-        name = "anonymous section";
-    memcpy(section->label, name, strlen(name) + 1); /* checked to fit */
-    return section;
+    uint64_t units_bytes = section->view->section.units_bytes;
+    return offset <= units_bytes && bytes <= units_bytes - offset;
 }
 
 /* ---------------------------------------------------------------- creating and opening */
 
-static int create_anonymous(struct cairn_section **ret_section, const struct section_params *params)
+static struct view *new_view(const char *name)
 {
-    struct cairn_section *section = new_section(NULL);
-    if (section == NULL)
-        return -ENOMEM;
-    int error = section_create_anonymous(&section->section, params);
-    if (error < 0) {
-        pool_give(section, sizeof *section);
-        return error;
-    }
-    section->section.commit_step_shift = 0; /* what is told as committed is what was asked for */
-    *ret_section = section;
-    return 0;
+    struct view *view = pool_get(sizeof *view);
+    if (view == NULL)
+        return NULL;
+    if (name == NULL)
+        name = "anonymous section";
+    memcpy(view->label, name, strlen(name) + 1); /* checked to fit */
+    return view;
 }
 
-struct section_creation {
-    struct cairn_section *section;
+static void end_view(struct view *view)
+{
+    section_close(&view->section);
+    pool_give(view, sizeof *view);
+}
+
+static struct cairn_section *new_handle(struct view *view, bool read_only)
+{
+    struct cairn_section *section = pool_get(sizeof *section);
+    if (section == NULL)
+        return NULL;
+    *section = (struct cairn_section){.view = view, .read_only = read_only};
+    view->handles++;
+    return section;
+}
+
+/* One use of a name, or of none. */
+struct section_call {
+    struct cairn_section *section; /* the result */
+    const char *name;
+    const char *directory;
+    const struct cairn_options *options;
     struct section_params params;
+    struct view *view; /* while it is made */
     int file;
 };
 
-static int create_at(uint64_t address, void *arg)
+static int map_at(uint64_t address, void *arg)
 {
-    struct section_creation *creation = arg;
-    creation->params.address = address;
-    return section_create_file(&creation->section->section, creation->file, &creation->params);
+    struct section_call *call = arg;
+    call->params.address = address;
+    return section_create_file(&call->view->section, call->file, &call->params);
 }
 
-static void link_section(struct cairn_section *section)
+static int map_new(struct section_call *call)
 {
-    section->section.commit_step_shift = 0;
-    section->next = open_sections;
-    open_sections = section;
-}
-
-static int create_named(struct cairn_section **ret_section, const struct cairn_options *options, const char *directory,
-                        const struct section_params *params)
-{
-    struct section_creation creation = {.section = new_section(options->name), .params = *params};
-    if (creation.section == NULL)
-        return -ENOMEM;
-    int error = file_create_unnamed(&creation.file, directory, options->mode != 0 ? options->mode : 0600);
-    if (error < 0) {
-        pool_give(creation.section, sizeof *creation.section);
-        return error;
-    }
+    if (call->name == NULL)
+        return section_create_anonymous(&call->view->section, &call->params);
     struct section_image planned;
-    error = section_plan(&planned, params);
+    int error = section_plan(&planned, &call->params);
     if (error == 0)
-        error = address_choose(directory, options->name, planned.bytes_max, create_at, &creation);
-    if (error < 0) {
-        file_close(creation.file);
-        pool_give(creation.section, sizeof *creation.section);
-        return error;
-    }
-    if (options->bytes_start != 0)
-        error =
-            section_commit(&creation.section->section, creation.section->section.units_offset, options->bytes_start);
-    if (error == 0)
-        error = file_publish(creation.section->section.file, directory, options->name);
-    if (error < 0) {
-        section_close(&creation.section->section);
-        pool_give(creation.section, sizeof *creation.section);
-        return error;
-    }
-    mutex_lock(&process_lock);
-    link_section(creation.section);
-    mutex_unlock(&process_lock);
-    *ret_section = creation.section;
-    return 0;
-}
-
-static int open_locked(struct cairn_section **ret_section, const char *name, const char *directory, uint64_t flags)
-{
-    bool read_only = (flags & CAIRN_READ_ONLY) != 0;
-    int file;
-    struct section_image header;
-    struct file_status status;
-    int error = heap_file_open(directory, name, flags, &file, &header);
+        error = heap_file_create(call->options, call->directory, &call->file);
     if (error < 0)
         return error;
-    error = file_status_get(file, &status);
-    if (error == 0 && header.heaps_max != 0)
-        error = error_set(-EPROTO, "%s: a heap, not a section by itself", name);
-    struct cairn_section *section = open_sections;
-    while (section != NULL && (section->section.device != status.device || section->section.inode != status.inode))
-        section = section->next;
-    if (error == 0 && section != NULL) {
-        file_close(file);
-        if (section->section.read_only && !read_only)
-            return error_set(-EBUSY, "%s: open read-only in this process already", name);
-        section->handles++;
-        *ret_section = section;
-        return 0;
+    error = address_choose(call->directory, call->name, planned.bytes_max, map_at, call);
+    if (error < 0)
+        file_close(call->file);
+    return error;
+}
+
+/* Under the lock, so that nobody here opens the name before its view is known. */
+static int publish(struct section_call *call)
+{
+    struct view *view = call->view;
+    mutex_lock(&process_lock);
+    int error = file_publish(view->section.file, call->directory, call->name);
+    if (error == 0) {
+        view->next = open_views;
+        open_views = view;
     }
-    section = error == 0 ? new_section(name) : NULL;
-    if (section != NULL)
-        error = section_open_file(&section->section, file, &header, read_only);
-    else if (error == 0)
-        error = -ENOMEM;
-    if (section == NULL || error < 0) {
-        file_close(file);
-        if (section != NULL)
-            pool_give(section, sizeof *section);
-        return error_set(error, "%s: cannot be opened: %s", name, cairn_strerror(error));
+    mutex_unlock(&process_lock);
+    return error;
+}
+
+/* All of it exists before it has a name. */
+static int complete(struct section_call *call)
+{
+    struct view *view = call->view;
+    view->section.commit_step_shift = 0; /* what is told as committed is what was asked for */
+    int error = section_commit(&view->section, view->section.units_offset, call->options->bytes_start);
+    call->section = error == 0 ? new_handle(view, false) : NULL;
+    if (call->section == NULL)
+        return error < 0 ? error : -ENOMEM;
+    error = call->name != NULL ? publish(call) : 0;
+    if (error < 0)
+        pool_give(call->section, sizeof *call->section);
+    return error;
+}
+
+static int watch(void)
+{
+    mutex_lock(&process_lock);
+    int error = process_watch();
+    mutex_unlock(&process_lock);
+    return error;
+}
+
+static int create(struct section_call *call)
+{
+    int error = watch();
+    call->view = error == 0 ? new_view(call->name) : NULL;
+    if (call->view == NULL)
+        return error < 0 ? error : -ENOMEM;
+    error = map_new(call);
+    if (error < 0) {
+        pool_give(call->view, sizeof *call->view);
+        return error;
     }
-    link_section(section);
-    *ret_section = section;
+    error = complete(call);
+    if (error < 0)
+        end_view(call->view);
+    return error;
+}
+
+static int create_it(void *arg)
+{
+    struct section_call *call = arg;
+    int error = create(call);
+    if (error < 0 && call->name == NULL)
+        return error_set(error, "a section cannot be made: %s", cairn_strerror(error));
+    return error < 0
+               ? error_set(error, "%s: cannot be made in %s: %s", call->name, call->directory, cairn_strerror(error))
+               : 0;
+}
+
+/* Maps an opened file, which is closed on failure. */
+static int map_opened(struct section_call *call, const struct section_image *header, bool read_only)
+{
+    struct view *view = new_view(call->name);
+    int error = view == NULL ? -ENOMEM : section_open_file(&view->section, call->file, header, read_only);
+    if (error < 0) {
+        file_close(call->file);
+        if (view != NULL)
+            pool_give(view, sizeof *view);
+        return error_set(error, "%s: cannot be mapped at %#llx: %s", call->name, (unsigned long long)header->address,
+                         cairn_strerror(error));
+    }
+    if (!section_file_is_whole(&view->section)) {
+        end_view(view);
+        return error_set(-EUCLEAN, "%s: damaged: the file is shorter than what is committed", call->name);
+    }
+    view->section.commit_step_shift = 0;
+    view->next = open_views;
+    open_views = view;
+    call->view = view;
     return 0;
 }
 
-static int open_named(struct cairn_section **ret_section, const char *name, const char *directory, uint64_t flags)
+static void unlink_view(const struct view *view)
 {
+    struct view **link = &open_views;
+    while (*link != NULL && *link != view)
+        link = &(*link)->next;
+    if (*link != NULL)
+        *link = view->next;
+}
+
+static int open_locked(struct section_call *call)
+{
+    bool read_only = (call->options->flags & CAIRN_READ_ONLY) != 0;
+    struct section_image header;
+    struct file_status status;
+    int error = process_watch();
+    if (error < 0)
+        return error_set(error, "%s: forks cannot be watched: %s", call->name, cairn_strerror(error));
+    error = heap_file_open(call->directory, call->name, call->options->flags, &call->file, &status, &header);
+    if (error < 0)
+        return error;
+    if (header.heaps_max != 0) {
+        file_close(call->file);
+        return error_set(-EPROTO, "%s: a heap, not a section by itself", call->name);
+    }
+    call->view = open_views;
+    while (call->view != NULL &&
+           (call->view->section.device != status.device || call->view->section.inode != status.inode))
+        call->view = call->view->next;
+    if (call->view != NULL)
+        file_close(call->file);
+    else
+        error = map_opened(call, &header, read_only);
+    if (error < 0)
+        return error;
+    if (call->view->section.read_only && !read_only)
+        return error_set(-EBUSY, "%s: open read-only in this process already", call->name);
+    call->section = new_handle(call->view, read_only);
+    if (call->section != NULL)
+        return 0;
+    if (call->view->handles == 0) {
+        unlink_view(call->view);
+        end_view(call->view);
+    }
+    return error_set(-ENOMEM, "%s: no memory for its bookkeeping", call->name);
+}
+
+static int open_it(void *arg)
+{
+    struct section_call *call = arg;
     mutex_lock(&process_lock);
-    int error = open_locked(ret_section, name, directory, flags);
+    int error = open_locked(call);
     mutex_unlock(&process_lock);
     return error;
 }
@@ -170,43 +251,36 @@ CAIRN_API int cairn_section_create(struct cairn_section **ret_section, const str
     int error = options_get(&wanted, options);
     if (error < 0)
         return error;
-    if (ret_section == NULL || wanted.bytes_max == 0 || wanted.bytes_start > wanted.bytes_max ||
-        (wanted.flags & ~CAIRN_OPEN_OR_CREATE) != 0)
+    if (ret_section == NULL || wanted.bytes_max == 0 || (wanted.flags & ~CAIRN_OPEN_OR_CREATE) != 0)
         return error_set(-EINVAL, "a section needs a bytes_max, and a variable to be stored to");
+    if (wanted.name == NULL && (wanted.flags != 0 || wanted.directory != NULL || wanted.mode != 0 ||
+                                wanted.group != 0 || wanted.access_count != 0))
+        return error_set(-EINVAL, "an anonymous section has no name to be opened by");
     uint64_t page = platform_page_size();
-    struct section_params params = {
-        .raw = true,
-        .bytes_max = align_up(wanted.bytes_max, page),
-        .page_shift = bit_highest(page),
-        .created_at = time_now(),
+    struct section_call call = {
+        .name = wanted.name,
+        .directory = directory,
+        .options = &wanted,
+        .params =
+            {
+                .raw = true,
+                .bytes_max = align_up(wanted.bytes_max, page),
+                .page_shift = bit_highest(page),
+                .created_at = time_now(),
+            },
     };
-    random_fill(&params.instance, sizeof params.instance);
-    if (wanted.name == NULL) {
-        error = create_anonymous(ret_section, &params);
-        if (error == 0 && wanted.bytes_start != 0) {
-            error = cairn_section_commit(*ret_section, 0, wanted.bytes_start);
-            if (error < 0)
-                cairn_section_close(*ret_section);
-        }
-        return error < 0 ? error_set(error, "a section cannot be made: %s", cairn_strerror(error)) : 0;
+    random_fill(&call.params.instance, sizeof call.params.instance);
+    if (wanted.name != NULL) {
+        error = name_check(wanted.name);
+        if (error == 0)
+            error = directory_get(wanted.directory, true, directory, NULL);
+        if (error < 0)
+            return error;
     }
-    error = name_check(wanted.name);
+    error = name_create(wanted.flags, open_it, create_it, &call);
     if (error == 0)
-        error = directory_get(wanted.directory, true, directory, NULL);
-    if (error < 0)
-        return error;
-    for (uint32_t attempt = 0; attempt < 1000; attempt++) {
-        if ((wanted.flags & CAIRN_OPEN_OR_CREATE) != 0) {
-            error = open_named(ret_section, wanted.name, directory, 0);
-            if (error != -ENOENT)
-                return error;
-        }
-        error = create_named(ret_section, &wanted, directory, &params);
-        if (error != -EEXIST || (wanted.flags & CAIRN_OPEN_OR_CREATE) == 0)
-            break;
-    }
-    return error < 0 ? error_set(error, "%s: cannot be made in %s: %s", wanted.name, directory, cairn_strerror(error))
-                     : 0;
+        *ret_section = call.section;
+    return error;
 }
 
 CAIRN_API int cairn_section_open(struct cairn_section **ret_section, const char *name,
@@ -223,24 +297,24 @@ CAIRN_API int cairn_section_open(struct cairn_section **ret_section, const char 
         return error;
     if (ret_section == NULL || (wanted.flags & ~(CAIRN_READ_ONLY | CAIRN_ANY_OWNER)) != 0)
         return error_set(-EINVAL, "opening never creates, and needs a variable to store to");
-    return open_named(ret_section, name, directory, wanted.flags);
+    struct section_call call = {.name = name, .directory = directory, .options = &wanted};
+    error = open_it(&call);
+    if (error == 0)
+        *ret_section = call.section;
+    return error;
 }
 
 CAIRN_API void cairn_section_close(struct cairn_section *section)
 {
     if (section == NULL)
         return;
+    struct view *view = section->view;
     mutex_lock(&process_lock);
-    bool last = --section->handles == 0;
-    struct cairn_section **link = &open_sections;
-    while (last && *link != NULL && *link != section)
-        link = &(*link)->next;
-    if (last && *link != NULL)
-        *link = section->next;
+    if (--view->handles == 0) {
+        unlink_view(view);
+        end_view(view);
+    }
     mutex_unlock(&process_lock);
-    if (!last)
-        return;
-    section_close(&section->section);
     pool_give(section, sizeof *section);
 }
 
@@ -251,20 +325,20 @@ CAIRN_API int cairn_section_unlink(const char *name, const char *directory)
 
 CAIRN_API void *cairn_section_address(const struct cairn_section *section)
 {
-    return section->section.units;
+    return section->view->section.units;
 }
 
 CAIRN_API uint64_t cairn_section_bytes_max(const struct cairn_section *section)
 {
-    return section->section.units_bytes;
+    return section->view->section.units_bytes;
 }
 
 /* ---------------------------------------------------------------- memory */
 
 static int check_change(const struct cairn_section *section, uint64_t offset, uint64_t bytes)
 {
-    if (section->section.read_only)
-        return error_set(-EROFS, "%s: open read-only", section->label);
+    if (section->read_only)
+        return error_set(-EROFS, "%s: open read-only", section->view->label);
     return is_in_range(section, offset, bytes) ? 0 : out_of_range(section);
 }
 
@@ -273,8 +347,8 @@ CAIRN_API int cairn_section_commit(struct cairn_section *section, uint64_t offse
     int error = check_change(section, offset, bytes);
     if (error < 0)
         return error;
-    error = section_commit(&section->section, section->section.units_offset + offset, bytes);
-    return error < 0 ? error_set(error, "%s: %llu bytes cannot be committed: %s", section->label,
+    error = section_commit(&section->view->section, section->view->section.units_offset + offset, bytes);
+    return error < 0 ? error_set(error, "%s: %llu bytes cannot be committed: %s", section->view->label,
                                  (unsigned long long)bytes, cairn_strerror(error))
                      : 0;
 }
@@ -284,9 +358,10 @@ CAIRN_API int cairn_section_decommit(struct cairn_section *section, uint64_t off
     int error = check_change(section, offset, bytes);
     if (error < 0)
         return error;
-    error = section_decommit(&section->section, section->section.units_offset + offset, bytes);
-    return error < 0 ? error_set(error, "%s: memory cannot be given back: %s", section->label, cairn_strerror(error))
-                     : 0;
+    error = section_decommit(&section->view->section, section->view->section.units_offset + offset, bytes);
+    return error < 0
+               ? error_set(error, "%s: memory cannot be given back: %s", section->view->label, cairn_strerror(error))
+               : 0;
 }
 
 /* No call of the system says "contents not wanted" of shared memory; for private memory one does, and it reads as zero.
@@ -296,25 +371,25 @@ CAIRN_API int cairn_section_reset(struct cairn_section *section, uint64_t offset
     int error = check_change(section, offset, bytes);
     if (error < 0)
         return error;
-    uint64_t from = section->section.units_offset + offset;
-    if (!section_range_committed(&section->section, from, bytes))
-        return error_set(-EINVAL, "%s: the range is not all committed", section->label);
-    uint64_t page = UINT64_C(1) << section->section.page_shift;
+    uint64_t from = section->view->section.units_offset + offset;
+    if (!section_range_committed(&section->view->section, from, bytes))
+        return error_set(-EINVAL, "%s: the range is not all committed", section->view->label);
+    uint64_t page = UINT64_C(1) << section->view->section.page_shift;
     uint64_t first = align_up(from, page);
     uint64_t end = align_down(from + bytes, page);
-    if (section->section.file < 0 && first < end)
-        (void)memory_decommit(section->section.base + first, end - first);
+    if (section->view->section.file < 0 && first < end)
+        (void)memory_decommit(section->view->section.base + first, end - first);
     return 0;
 }
 
 CAIRN_API int cairn_section_query(const struct cairn_section *section, uint64_t offset, uint64_t *ret_run)
 {
-    if (offset >= section->section.units_bytes)
+    if (offset >= section->view->section.units_bytes)
         return out_of_range(section);
     uint64_t run;
-    bool committed = section_committed(&section->section, section->section.units_offset + offset, &run);
+    bool committed = section_committed(&section->view->section, section->view->section.units_offset + offset, &run);
     if (ret_run != NULL)
-        *ret_run = min_u64(run, section->section.units_bytes - offset);
+        *ret_run = min_u64(run, section->view->section.units_bytes - offset);
     return committed;
 }
 
@@ -323,21 +398,22 @@ CAIRN_API int cairn_section_query(const struct cairn_section *section, uint64_t 
 CAIRN_API int cairn_section_map(struct cairn_section *section, uint64_t offset, uint64_t bytes, void *at,
                                 void **ret_view)
 {
+    const struct view *of = section->view;
     uint64_t page = platform_page_size();
-    if (section->section.file < 0)
-        return error_set(-EOPNOTSUPP, "%s: only a named section can be mapped again", section->label);
+    if (of->section.file < 0)
+        return error_set(-EOPNOTSUPP, "%s: only a named section can be mapped again", of->label);
     if (!is_in_range(section, offset, bytes) || bytes == 0 || offset % page != 0 || bytes % page != 0 ||
-        (uintptr_t)at % page != 0)
-        return error_set(-EINVAL, "%s: a view is of whole pages in its %llu bytes", section->label,
-                         (unsigned long long)section->section.units_bytes);
-    if (!section_file_is_ours(&section->section))
-        return error_set(-EBADF, "%s: the application closed its descriptor", section->label);
-    uint64_t from = section->section.units_offset + offset;
+        (uintptr_t)at % page != 0 || ret_view == NULL)
+        return error_set(-EINVAL, "%s: a view is of whole pages in its %llu bytes", of->label,
+                         (unsigned long long)of->section.units_bytes);
+    if (!section_file_is_ours(&of->section))
+        return error_set(-EBADF, "%s: the application closed its descriptor", of->label);
+    uint64_t from = of->section.units_offset + offset;
     void *view = at;
-    int error = at != NULL ? file_map_over(at, section->section.file, from, bytes, section->section.read_only)
-                           : file_map_part(&view, section->section.file, from, bytes, section->section.read_only);
+    int error = at != NULL ? file_map_over(at, of->section.file, from, bytes, section->read_only)
+                           : file_map_part(&view, of->section.file, from, bytes, section->read_only);
     if (error < 0)
-        return error_set(error, "%s: cannot be mapped: %s", section->label, cairn_strerror(error));
+        return error_set(error, "%s: cannot be mapped: %s", of->label, cairn_strerror(error));
     *ret_view = view;
     return 0;
 }
@@ -355,16 +431,18 @@ CAIRN_API int cairn_section_unmap(void *view, uint64_t bytes, bool in_range)
     int error = check_view(view, bytes);
     if (error < 0)
         return error;
-    if (in_range)
-        return memory_reserve_again(view, bytes);
-    memory_release(view, bytes);
-    return 0;
+    if (!in_range) {
+        memory_release(view, bytes);
+        return 0;
+    }
+    error = memory_reserve_again(view, bytes);
+    return error < 0 ? error_set(error, "a view cannot be ended: %s", cairn_strerror(error)) : 0;
 }
 
 CAIRN_API int cairn_range_reserve(uint64_t bytes, void **ret_range)
 {
-    if (bytes == 0 || bytes % platform_page_size() != 0)
-        return error_set(-EINVAL, "a range has whole pages");
+    if (bytes == 0 || bytes % platform_page_size() != 0 || ret_range == NULL)
+        return error_set(-EINVAL, "a range has whole pages, and needs a variable to be stored to");
     int error = memory_reserve(ret_range, bytes);
     return error < 0 ? error_set(error, "a range of %llu bytes cannot be reserved", (unsigned long long)bytes) : 0;
 }

@@ -34,6 +34,7 @@ typedef _Atomic uint8_t atomic_u8;
 #define store_release(object, value) atomic_store_explicit((object), (value), memory_order_release)
 #define fetch_or_acq_rel(object, bits) atomic_fetch_or_explicit((object), (bits), memory_order_acq_rel)
 #define fetch_and_acq_rel(object, bits) atomic_fetch_and_explicit((object), (bits), memory_order_acq_rel)
+#define fetch_add_acq_rel(object, amount) atomic_fetch_add_explicit((object), (amount), memory_order_acq_rel)
 #define fetch_add_relaxed(object, amount) atomic_fetch_add_explicit((object), (amount), memory_order_relaxed)
 #define fetch_sub_relaxed(object, amount) atomic_fetch_sub_explicit((object), (amount), memory_order_relaxed)
 /* Compare and exchange; on failure *expected holds what was there. */

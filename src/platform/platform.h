@@ -106,8 +106,8 @@ int file_commit(int file, uint64_t offset, uint64_t bytes);
 int file_decommit(void *address, size_t bytes);
 
 /*
- * Maps a view of a file. address 0: anywhere; else exactly there or -EADDRINUSE, replacing nothing. The view may be
- * larger than the file: what the file gains later is visible in it.
+ * Maps a view of a file. address 0: at any multiple of 2 MiB; else exactly there or -EADDRINUSE, replacing nothing. The
+ * view may be larger than the file: what the file gains later is visible in it.
  */
 int file_map(void **ret_address, int file, uint64_t address, size_t bytes, bool read_only);
 

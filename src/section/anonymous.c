@@ -12,8 +12,11 @@ static int commit(struct section *section, uint64_t offset, uint64_t bytes)
     return memory_commit(section->base + offset, bytes);
 }
 
+/* A section by itself promises that a touch of what is not committed faults; for a heap that would be many mappings. */
 static int decommit(struct section *section, uint64_t offset, uint64_t bytes)
 {
+    if (section->span_stride == 0)
+        return memory_reserve_again(section->base + offset, bytes) == 0 ? 0 : -EOPNOTSUPP;
     return memory_decommit(section->base + offset, bytes);
 }
 

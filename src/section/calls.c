@@ -6,14 +6,16 @@
 
 static int commit(struct section *section, uint64_t offset, uint64_t bytes)
 {
-    return section->call_commit(section->call_arg, section->base + offset, bytes);
+    int error = section->call_commit(section->call_arg, section->base + offset, bytes);
+    return error > 0 ? -EINVAL : error; /* promised is 0 or a negative errno value: what else it means nobody knows */
 }
 
 static int decommit(struct section *section, uint64_t offset, uint64_t bytes)
 {
     if (section->call_decommit == NULL)
         return -EOPNOTSUPP;
-    return section->call_decommit(section->call_arg, section->base + offset, bytes);
+    int error = section->call_decommit(section->call_arg, section->base + offset, bytes);
+    return error > 0 ? -EOPNOTSUPP : error;
 }
 
 static void close_calls(struct section *section)
@@ -30,22 +32,19 @@ static const struct backing calls = {
     .starts_zero = false,
 };
 
-int section_create_calls(struct section *ret_section, void *(*reserve)(void *arg, size_t bytes),
+int section_create_calls(struct section *ret_section, void *base,
                          int (*call_commit)(void *arg, void *address, size_t bytes),
                          int (*call_decommit)(void *arg, void *address, size_t bytes),
                          void (*call_release)(void *arg, void *address, size_t bytes), void *arg,
                          const struct section_params *params)
 {
     struct section_image header;
-    if (reserve == NULL || call_commit == NULL)
-        return -EINVAL;
     int error = section_plan(&header, params);
-    if (error < 0)
+    if (error < 0) {
+        if (call_release != NULL)
+            call_release(arg, base, params->bytes_max);
         return error;
-    void *base = reserve(arg, header.bytes_max);
-    if (base == NULL)
-        return -ENOMEM;
-
+    }
     struct section section = {
         .backing = &calls,
         .file = -1,
@@ -60,7 +59,7 @@ int section_create_calls(struct section *ret_section, void *(*reserve)(void *arg
         error = section_image_init(&section, &header);
     if (error < 0) {
         close_calls(&section);
-        return error > 0 ? -EINVAL : error;
+        return error;
     }
     *ret_section = section;
     return 0;

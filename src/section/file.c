@@ -15,6 +15,19 @@ bool section_file_is_ours(const struct section *section)
            status.inode == section->inode;
 }
 
+/* The marks grow after the file: too short it is only when it was so before and after they were read. */
+bool section_file_is_whole(const struct section *section)
+{
+    struct file_status status;
+    uint64_t bytes = 0; /* before the marks were read */
+    while (file_status_get(section->file, &status) == 0 && status.bytes > bytes) {
+        bytes = status.bytes;
+        if (section_committed_end(section, bytes) <= bytes)
+            return true;
+    }
+    return false;
+}
+
 static int commit(struct section *section, uint64_t offset, uint64_t bytes)
 {
     if (!section_file_is_ours(section))

@@ -320,9 +320,9 @@ struct section_image {
     atomic_u32 settle_cursor;   /* hint: where giving back goes on */
     uint32_t reserved6;
     atomic_u64 growths;       /* hint: how often memory was committed */
-    atomic_u64 attaches;      /* hint */
+    atomic_u64 attaches;      /* how often a process became one of the section's */
     atomic_u64 damaged;       /* not 0: the line of code that found the damage; the section is refused */
-    atomic_u64 clean;         /* not 0: closed in order by the last process (disk files) */
+    atomic_u64 clean;         /* attaches + 1: closed in order by the last process (disk files), see api/names.h */
     atomic_u64 lock;          /* rare global changes: owner << 32 | a count */
     atomic_u32 units_end;     /* unit words below are committed; grows only */
     atomic_u32 unit_hint;     /* hint: no FREE unit is below */

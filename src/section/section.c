@@ -303,6 +303,12 @@ static uint64_t bits_page_of(const struct section *section, uint64_t page)
     return (section_offset(section, section->commit_bits) + page / 8) >> section->page_shift;
 }
 
+/* The number of the first page that has its bit behind a page of bits. */
+static uint64_t page_behind_bits(const struct section *section, uint64_t bits_page)
+{
+    return (((bits_page + 1) << section->page_shift) - section_offset(section, section->commit_bits)) * 8;
+}
+
 /* Like page_bit, for a page whose bit may itself lie in memory that is not committed. */
 static bool page_is_committed(const struct section *section, uint64_t page)
 {
@@ -341,9 +347,31 @@ static void mark_committed(struct section *section, uint64_t first, uint64_t end
         store_relaxed(&section->image->bytes_peak, committed);
 }
 
+/*
+ * Commits pages [first, end) of a section by itself: all of the memory before any of the marks, so that a refusal
+ * leaves none. That what is marked between them stays so is its user's promise.
+ */
+static int commit_at_once(struct section *section, uint64_t first, uint64_t end)
+{
+    while (first < end && page_bit(section, first))
+        first++;
+    while (first < end && page_bit(section, end - 1))
+        end--;
+    if (first == end)
+        return 0;
+    int error = section->backing->commit(section, first << section->page_shift, (end - first) << section->page_shift);
+    if (error < 0)
+        return error;
+    mark_committed(section, first, end);
+    fetch_add_relaxed(&section->image->growths, 1);
+    return 0;
+}
+
 /* Commits pages [first, end), whose bits lie in committed memory. */
 static int commit_pages(struct section *section, uint64_t first, uint64_t end)
 {
+    if (section->span_stride == 0)
+        return commit_at_once(section, first, end);
     for (uint64_t page = first; page < end;) {
         if (page_bit(section, page)) {
             page++;
@@ -493,6 +521,26 @@ int section_populate(struct section *section, uint64_t offset, uint64_t bytes)
     return section->backing->populate != NULL ? section->backing->populate(section, offset, bytes) : 0;
 }
 
+/* Where the run of pages from `page` on ends that are all committed, or all not; by words, for a TiB has many pages. */
+static uint64_t end_of_run(const struct section *section, uint64_t page, uint64_t pages, bool committed)
+{
+    while (page < pages) {
+        uint64_t bits_page = bits_page_of(section, page);
+        if (!page_bit(section, bits_page)) {
+            if (committed)
+                return page;
+            page = page_behind_bits(section, bits_page);
+            continue;
+        }
+        uint64_t word = load_acquire(&section->commit_bits[page / 64]);
+        uint64_t others = (committed ? ~word : word) >> page % 64;
+        if (others != 0)
+            return min_u64(page + bit_lowest(others), pages);
+        page = align_down(page, 64) + 64;
+    }
+    return pages;
+}
+
 bool section_committed(const struct section *section, uint64_t offset, uint64_t *ret_run)
 {
     uint64_t pages = section->bytes_max >> section->page_shift;
@@ -505,9 +553,7 @@ bool section_committed(const struct section *section, uint64_t offset, uint64_t 
         *ret_run = section->bytes_max - offset;
         return true;
     }
-    uint64_t end = page + 1;
-    while (end < pages && page_is_committed(section, end) == committed)
-        end++;
+    uint64_t end = end_of_run(section, page, pages, committed);
     *ret_run = min_u64(end << section->page_shift, section->bytes_max) - offset;
     return committed;
 }
@@ -523,15 +569,35 @@ uint64_t section_count_committed(const struct section *section)
         uint64_t bits_page = bits_page_of(section, page);
         if (!page_bit(section, bits_page)) {
             /* Nothing that has its bits in this page is committed: on to the first that has them in the next. */
-            uint64_t bits_end =
-                ((bits_page + 1) << section->page_shift) - section_offset(section, section->commit_bits);
-            page = max_u64(bits_end * 8, page + min_u64(bits_per_page, 64));
+            page = max_u64(page_behind_bits(section, bits_page), page + min_u64(bits_per_page, 64));
             continue;
         }
         count += bit_count(load_relaxed(&section->commit_bits[page / 64]));
         page += 64;
     }
     return count << section->page_shift;
+}
+
+uint64_t section_committed_end(const struct section *section, uint64_t bytes)
+{
+    uint64_t page = section->bytes_max >> section->page_shift;
+    while (section->commit_bits != NULL && page > 0) {
+        uint64_t bits_page = bits_page_of(section, page - 1);
+        uint64_t bits_end = (bits_page + 1) << section->page_shift;
+        if (!page_bit(section, bits_page)) { /* down to those that have their bits in the page before */
+            uint64_t begin = section_offset(section, section->commit_bits);
+            page = bits_page << section->page_shift > begin ? ((bits_page << section->page_shift) - begin) * 8 : 0;
+            continue;
+        }
+        if (bits_end > align_up(bytes, UINT64_C(1) << section->page_shift))
+            return bits_end;
+        uint64_t word =
+            load_acquire(&section->commit_bits[(page - 1) / 64]) & bits_below((uint32_t)((page - 1) % 64) + 1);
+        if (word != 0)
+            return (align_down(page - 1, 64) + bit_highest(word) + 1) << section->page_shift;
+        page = align_down(page - 1, 64);
+    }
+    return 0;
 }
 
 int section_commit_record(struct section *section, const void *record, size_t bytes, atomic_u32 *end, uint32_t index)

@@ -109,11 +109,10 @@ int section_create_lent(struct section *ret_section, void *memory, const struct 
 int section_open_lent(struct section *ret_section, void *memory, uint64_t bytes);
 
 /*
- * Creates a section over the caller's calls, which get the address to work on; reserve is called here, release at the
- * end. -EINVAL: what reserve returned is not aligned to a page.
+ * Creates a section over the caller's calls, which get the address to work on; base is what was reserved for
+ * params->bytes_max, and is released at the end, or on failure. -EINVAL: it is not aligned to a page.
  */
-int section_create_calls(struct section *ret_section, void *(*reserve)(void *arg, size_t bytes),
-                         int (*commit)(void *arg, void *address, size_t bytes),
+int section_create_calls(struct section *ret_section, void *base, int (*commit)(void *arg, void *address, size_t bytes),
                          int (*decommit)(void *arg, void *address, size_t bytes),
                          void (*release)(void *arg, void *address, size_t bytes), void *arg,
                          const struct section_params *params);
@@ -127,6 +126,12 @@ int section_create_file(struct section *ret_section, int file, const struct sect
 /* Maps the section in a file whose header the caller has read and checked. The section closes the file. */
 int section_open_file(struct section *ret_section, int file, const struct section_image *header, bool read_only);
 
+/*
+ * Whether the file reaches as far as what is marked as committed. What was cut off, or never came to the disk, would be
+ * SIGBUS where it is touched.
+ */
+bool section_file_is_whole(const struct section *section);
+
 /* Whether the section's descriptor is still its file: the application may have closed it and opened another. */
 bool section_file_is_ours(const struct section *section);
 
@@ -135,7 +140,10 @@ void section_close(struct section *section);
 
 /* ---------------------------------------------------------------- memory */
 
-/* Makes a range usable; any alignment. All or nothing. -ENOMEM: the system refuses. */
+/*
+ * Makes a range usable; any alignment. -ENOMEM: the system refuses. Then a section by itself has nothing of the range
+ * marked that was not before; in one with units a part of it may be.
+ */
 int section_commit(struct section *section, uint64_t offset, uint64_t bytes);
 
 /* Makes sure that a committed range has memory behind it now, not at its first touch. */
@@ -155,6 +163,12 @@ int section_decommit(struct section *section, uint64_t offset, uint64_t bytes);
  * the run in that same state.
  */
 bool section_committed(const struct section *section, uint64_t offset, uint64_t *ret_run);
+
+/*
+ * Finds the last committed page and returns where it ends; reads no bits that lie at or behind `bytes`, but returns
+ * where they end when they are marked as committed themselves.
+ */
+uint64_t section_committed_end(const struct section *section, uint64_t bytes);
 
 /* Counts the committed bytes from the bits. */
 uint64_t section_count_committed(const struct section *section);

@@ -341,10 +341,17 @@ int file_map(void **ret_address, int file, uint64_t address, size_t bytes, bool 
     int flags = MAP_SHARED | MAP_NORESERVE;
     if (address != 0)
         return map_at(ret_address, file, address, bytes, protection, flags);
-    void *mapped = mmap(NULL, bytes, protection, flags, file, 0);
-    if (mapped == MAP_FAILED)
-        return -errno;
-    *ret_address = mapped;
+    /* Anywhere that aligned blocks are aligned. */
+    void *place;
+    int error = memory_reserve(&place, bytes);
+    if (error < 0)
+        return error;
+    if (mmap(place, bytes, protection, flags | MAP_FIXED, file, 0) == MAP_FAILED) {
+        error = -errno;
+        munmap(place, bytes);
+        return error;
+    }
+    *ret_address = place;
     return 0;
 }
 
