@@ -92,7 +92,7 @@ typedef struct cairn_heap cairn_heap; /* this process's handle of a heap */
 #define CAIRN_EXACT_SIZES UINT64_C(0x10)    /* cairn_size returns exactly what was asked for */
 #define CAIRN_BOUND                                                                                                    \
     UINT64_C(0x20)                     /* child of a shared heap: destroyed, and its own children with it, when        \
-                                          the process that made it dies */
+                                          the process that made it dies or closes the heap */
 #define CAIRN_ANY_OWNER UINT64_C(0x40) /* open: also a file of another user, who is trusted as writers are */
 #define CAIRN_RELOCATE                                                                                                 \
     UINT64_C(0x80) /* open: where the heap's address is taken, elsewhere; there only refs are                          \
@@ -137,8 +137,8 @@ typedef struct cairn_options {
                               own (mode 0700) under /dev/shm */
     uint64_t bytes_max;   /* the most that the heap may ever take, exact to a page. A shared heap: bookkeeping included,
                              256   KiB at least; 0: 16 GiB, where the process may not have that much address space 4 or 1
-                             GiB. A private heap: it is one contiguous range of this size, bookkeeping   included, 8 KiB at
-                             least; 0: no limit. A child: bytes in its spans; 0: its parent's */
+                             GiB. A private heap: it is one contiguous range of this size, bookkeeping   included, 8 KiB
+                             at   least; 0: no limit. A child: bytes in its spans; 0: its parent's */
     uint64_t flags;       /* CAIRN_... above */
     uint32_t mode;        /* shared, when created: permission bits of the file; 0: 0600 */
     uint32_t reserved;    /* 0 */

@@ -350,6 +350,22 @@ static void link_attachment(struct attachment *attachment)
     process_attachments = attachment;
 }
 
+/* Whether a heap of the section is to live no longer than this process. */
+static bool has_bound(const struct attachment *attachment)
+{
+    const struct section *section = &attachment->section;
+    uint64_t word = load_relaxed(&section_process(section, attachment->process)->word);
+    uint32_t end = load_acquire(&section->image->heaps_end);
+    for (uint32_t number = 1; number <= end && number <= section->heaps_max; number++) {
+        const struct heap_image *heap = section_heap(section, number);
+        if (record_state_of(load_acquire(&heap->word)) == RECORD_LIVE && (heap->options & HEAP_BOUND) != 0 &&
+            record_process_of(heap->word) == attachment->process &&
+            heap->creator_generation == record_generation_of(word))
+            return true;
+    }
+    return false;
+}
+
 /* Leaves the section: its owners, its process record, its lock; process_lock is held. */
 static void leave_attachment(struct attachment *attachment)
 {
@@ -360,7 +376,9 @@ static void leave_attachment(struct attachment *attachment)
     if (attachment->process != 0) {
         struct process_image *image = section_process(&attachment->section, attachment->process);
         uint64_t generation = record_generation_of(load_relaxed(&image->word)) + 1;
-        store_release(&image->word, record_word(RECORD_FREE, 0, generation));
+        /* With what is bound to it, it leaves as one that died: whoever comes next ends that. */
+        if (!has_bound(attachment))
+            store_release(&image->word, record_word(RECORD_FREE, 0, generation));
         section_mark_clean(&attachment->section);
         liveness_give(&attachment->liveness);
     }

@@ -99,8 +99,10 @@ static int new_root(struct section *section, uint32_t heap, uint32_t owner, cons
                 return error;
         }
         uint64_t word = load_acquire(&root->word);
-        /* PENDING under the lock: left by one who died with it. */
-        if ((word >> RECORD_STATE_SHIFT) == RECORD_LIVE)
+        uint64_t before = load_acquire(&root->ref);
+        /* PENDING under the lock: left by one who died with it. A name of a child that is no more is nobody's. */
+        bool is_name = (before & ROOT_IS_HEAP) != 0;
+        if ((word >> RECORD_STATE_SHIFT) == RECORD_LIVE && !(is_name && !root_is_taken(section, before)))
             continue;
         store_release(&root->word, root_word(RECORD_PENDING, heap, owner, word + 1));
         atomic_thread_fence(memory_order_seq_cst);

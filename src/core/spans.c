@@ -482,17 +482,28 @@ static bool recount_one(struct section *section, atomic_u64 *counter, uint32_t h
     return counted == bytes || cas_acq_rel(counter, &counted, bytes);
 }
 
-void span_recount(struct section *section, uint32_t heap)
+static bool recount(struct section *section, atomic_u64 *counter, uint32_t heap)
 {
     enum { ATTEMPTS = 16 };
-    if (heap > section->heaps_max)
-        return;
-    for (uint32_t h = heap; h != 0; h = parent_of(section, h)) {
-        uint32_t attempt = 0;
-        while (!recount_one(section, &section_heap(section, h)->bytes_charged, h) && ++attempt < ATTEMPTS)
-            ;
+    for (uint32_t attempt = 0; attempt < ATTEMPTS; attempt++) {
+        if (recount_one(section, counter, heap))
+            return true;
     }
-    uint32_t attempt = 0;
-    while (!recount_one(section, &section->image->bytes_in_spans, 0) && ++attempt < ATTEMPTS)
-        ;
+    return false;
+}
+
+bool span_recount(struct section *section, uint64_t heap)
+{
+    bool done = recount(section, &section->image->bytes_in_spans, 0);
+    if (heap != RECOUNT_ALL) {
+        for (uint32_t h = heap <= section->heaps_max ? (uint32_t)heap : 0; h != 0; h = parent_of(section, h))
+            done = recount(section, &section_heap(section, h)->bytes_charged, h) && done;
+        return done;
+    }
+    uint32_t end = load_acquire(&section->image->heaps_end);
+    for (uint32_t h = 1; h <= end && h <= section->heaps_max && done; h++) {
+        if (load_relaxed(&section_heap(section, h)->bytes_charged) != 0)
+            done = recount(section, &section_heap(section, h)->bytes_charged, h);
+    }
+    return done;
 }

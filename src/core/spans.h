@@ -58,10 +58,10 @@ void span_free_tails(struct section *section, uint32_t by, uint32_t head, uint32
 bool heap_is_part_of(const struct section *section, uint32_t heap, uint32_t whole);
 
 /*
- * Counts what a heap and its parents have, after an owner was killed while the counter and the units differed. When
- * others work all the while the counters stay: too high, never too low.
+ * Counts what a heap and its parents have, or (RECOUNT_ALL) every heap, after an owner was killed while the counter and
+ * the units differed. False when others worked all the while: then the counters stay, too high, never too low.
  */
-void span_recount(struct section *section, uint32_t heap);
+bool span_recount(struct section *section, uint64_t heap);
 
 /* Gives the memory of free units in [first, end) back, when they can be taken meanwhile; returns the bytes. */
 uint64_t span_decommit(struct core_owner *owner, uint32_t first, uint32_t end);

@@ -220,19 +220,44 @@ static void free_taken(struct section *section, uint32_t dead, uint32_t end)
 
 /* ---------------------------------------------------------------- owners and processes */
 
+/*
+ * Notes what the dead one was charging, before its word for that is used, and cleared, in its name. A recoverer that is
+ * killed leaves both: the heap noted, and one that it was charging itself.
+ */
+static void note_charging(struct owner_image *image)
+{
+    uint64_t charging = load_acquire(&image->charging);
+    uint64_t noted = load_acquire(&image->recount);
+    if (charging == 0)
+        return;
+    store_release(&image->recount, noted == 0 || noted == charging ? charging : RECOUNT_ALL);
+    step();
+    store_release(&image->charging, 0);
+}
+
+/* Counts once more what could not be counted because others worked. */
+static void recount_again(struct section *section)
+{
+    uint64_t given_up = load_acquire(&section->image->recount);
+    if (given_up != 0 && span_recount(section, RECOUNT_ALL))
+        (void)cas_acq_rel(&section->image->recount, &given_up, 0);
+}
+
 void recovery_of_owner(struct section *section, uint32_t number)
 {
     struct owner_image *image = section_owner(section, number);
     uint32_t end = section_units_end(section);
-    uint32_t charging = (uint32_t)load_acquire(&image->charging);
+    note_charging(image);
     finish_hand(section, image, number);
     finish_freeing(section, number, end);
     disown_spans(section, number, end);
     free_lost_tails(section, number, end);
     free_taken(section, number, end);
-    store_release(&image->charging, 0);
-    if (charging != 0)
-        span_recount(section, charging);
+    uint64_t uncounted = load_acquire(&image->recount);
+    if (uncounted != 0 && !span_recount(section, uncounted))
+        fetch_add_relaxed(&section->image->recount, 1); /* others are at work: whoever recovers next tries again */
+    step();
+    store_release(&image->recount, 0);
 
     /* The lock of the roots: each entry's states are valid by themselves, and whoever finds a PENDING one under the
      * lock uses it anew. */
@@ -313,5 +338,6 @@ uint32_t recovery_of_dead(const struct recovery *recovery)
             recovered += recover_process(recovery, process, word);
         recovery->let_go(recovery->arg);
     }
+    recount_again(section);
     return recovered;
 }

@@ -181,7 +181,8 @@ struct owner_image {
     uint32_t reserved;
     atomic_u64 charging; /* heap whose counter and units are being changed; not 0: one may be ahead of the other */
     atomic_u64 has_news; /* hint: not 0 when some word of news is not */
-    uint64_t reserved2[4];
+    atomic_u64 recount;  /* of the dead: heap whose counter is to be made right, RECOUNT_ALL, or 0 */
+    uint64_t reserved2[3];
     atomic_u64 hand;       /* a line of its own: others read it in their drains */
     atomic_u64 hand_dest;  /* ref of the pointer to store (shared), or its address (private) */
     atomic_u64 hand_count; /* ALLOC_TO of a large block: its span's serial */
@@ -190,6 +191,8 @@ struct owner_image {
     uint64_t reserved3[4];
     atomic_u64 news[NEWS_WORDS]; /* hint: slabs of this owner that got frees from elsewhere */
 };
+
+#define RECOUNT_ALL UINT64_C(0xffffffff)
 
 #define RECORD_STATE_SHIFT 60
 #define RECORD_PROCESS_SHIFT 44
@@ -333,7 +336,8 @@ struct section_image {
     atomic_u32 heap_hint;  /* hint: no FREE heap record has a lower number */
     atomic_u32 destroys;   /* how often a heap of the section was destroyed: owners look for what is left of it */
     atomic_u64 boot_id[2]; /* of the system that last had it open: another one and no clean mark is a power loss */
-    uint64_t reserved2[15];
+    atomic_u64 recount;    /* grows when a recount was given up because others worked; back to 0 by one that was not */
+    uint64_t reserved2[14];
 };
 
 _Static_assert(sizeof(struct span_image) == 64, "a span header is one cache line");
