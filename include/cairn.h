@@ -40,8 +40,8 @@
  * The mark is only as good as the disk's word that what was synced is there. Sections by themselves are not marked.
  *
  * Misuse. A double free, a pointer that is no block, or a block of another heap ends the program with one line on
- * standard error that names the heap, the pointer and the crime, then abort(3). Nothing else in the library prints or
- * ends the process.
+ * standard error that names the heap, the pointer and the crime, then abort(3). So do writes outside of a block and to
+ * a freed one in a private heap that is checked. Nothing else in the library prints or ends the process.
  *
  * Trust. Any process that can write a shared heap can damage it. Open shared heaps only with those you trust to write;
  * let the others attach read-only.
