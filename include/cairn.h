@@ -40,8 +40,8 @@
  * The mark is only as good as the disk's word that what was synced is there. Sections by themselves are not marked.
  *
  * Misuse. A double free, a pointer that is no block, or a block of another heap ends the program with one line on
- * standard error that names the heap, the pointer and the crime, then abort(3). Nothing else in the library prints or
- * ends the process.
+ * standard error that names the heap, the pointer and the crime, then abort(3). So do writes outside of a block and to
+ * a freed one in a private heap that is checked. Nothing else in the library prints or ends the process.
  *
  * Trust. Any process that can write a shared heap can damage it. Open shared heaps only with those you trust to write;
  * let the others attach read-only.
@@ -152,12 +152,29 @@ typedef struct cairn_options {
     uint32_t group;               /* shared, when created: the file's group; 0: the process's */
     cairn_failure_fn *on_failure; /* asked before a call fails for lack of memory; of this process, this handle */
     void *on_failure_arg;
+    uint64_t checked; /* private: true or 1: stray writes are looked for. See "Checked heaps" below */
 } cairn_options;
 
 /*
  * Names. A shared heap's name is one path component: 1 to CAIRN_NAME_MAX bytes, no '/', not beginning with '.'.
  * Anything else is -EINVAL, too long is -ENAMETOOLONG. The environment variable CAIRN_DIR is ignored in set-uid
  * programs.
+ */
+
+/*
+ * Checked heaps. A checked heap also sees writes outside of its blocks and to freed ones, as misuse: "overrun",
+ * "underrun", "write after free", with the block and the offset of the byte. Bytes before and behind each block are
+ * watched; they are looked at when the block is freed, resized, or asked for its size, by cairn_walk, and when the heap
+ * is reset or closed; cairn_check reports them instead of ending the program. Freed blocks are kept for a while (256 of
+ * them, 16 MiB or an eighth of a smaller section; none after cairn_trim or when memory runs short), and each call looks
+ * at some of them. Behind a block above 32 KiB lies a page without access, and such a block loses access when it is
+ * freed, so that also reading there raises SIGSEGV; not in memory of the caller's. cairn_size is exactly what was asked
+ * for.
+ *
+ * It costs time and memory: every call takes a lock, and a block has 32 bytes more at least. Records of blocks lie
+ * outside of the heap and of its bytes_max. The environment variable CAIRN_CHECKED, when it is 1 as the process makes
+ * its first private heap, makes each private heap of the process checked, but not in set-uid programs. Shared heaps and
+ * their children are never checked: the option is -EINVAL for them, and the variable has no effect.
  */
 
 /*

@@ -2,7 +2,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "api/process.h"
+#include "api/checked.h"
 
 /* ---------------------------------------------------------------- reasons */
 
@@ -59,6 +59,8 @@ static bool make_room(struct cairn_heap *heap, size_t size, int error, bool *rec
            heap->on_failure(heap, size, cairn_last_errno(), heap->on_failure_arg) == CAIRN_RETRY;
 }
 
+static alloc_fn zeroed;
+
 /* Allocates, and before it gives up tries what can be done about it. */
 static NOINLINE void *alloc_slowly(struct cairn_heap *heap, size_t alignment, size_t size, alloc_fn *alloc,
                                    const char *call)
@@ -69,7 +71,8 @@ static NOINLINE void *alloc_slowly(struct cairn_heap *heap, size_t alignment, si
         if (bins == NULL)
             return NULL;
         int error = -ENOMEM;
-        void *block = alloc(bins, &heap->core, alignment, size, &error);
+        void *block = heap->checked != NULL ? checked_alloc(heap, bins, alignment, size, alloc == zeroed, &error)
+                                            : alloc(bins, &heap->core, alignment, size, &error);
         call_end(heap, bins);
         if (block != NULL || !make_room(heap, size, error, &recovered))
             return block;
@@ -106,7 +109,7 @@ static COLD void free_slowly(struct cairn_heap *heap, void *block)
         bins = call_begin(heap, "free");
         if (bins == NULL)
             return; /* read-only, destroyed, or no memory for a record: the reason is told */
-        crime = core_free(bins, &heap->core, block);
+        crime = heap->checked != NULL ? checked_free(heap, bins, block, "free") : core_free(bins, &heap->core, block);
         if (crime != CRIME_DESTROYED || is_destroyed(heap))
             break;
         call_end(heap, bins); /* another process tried a reset just now: begin again, and wait for it */
@@ -126,7 +129,7 @@ static bool find_live(struct cairn_heap *heap, const void *block, const char *ca
 {
     if (heap->state != HEAP_OPEN)
         crime_closed(heap, call);
-    *ret_place = core_find(&heap->core, block);
+    *ret_place = heap->checked != NULL ? checked_look(heap, block, call) : core_find(&heap->core, block);
     if (is_destroyed(heap)) {
         error_set(-ESTALE, "%s: was destroyed", heap->attachment->name);
         return false;
@@ -235,7 +238,9 @@ static bool resize_large(struct cairn_heap *heap, const struct core_place *place
 
 static void note_size(struct cairn_heap *heap, const struct core_place *place, size_t size)
 {
-    if (heap->core.exact)
+    if (heap->checked != NULL)
+        checked_note_size(heap, place->block, size);
+    else if (heap->core.exact)
         core_note_size(&heap->core, place, size);
 }
 
@@ -323,7 +328,11 @@ CAIRN_API int cairn_alloc_to(struct cairn_heap *heap, size_t size, void **dest)
             return cairn_last_errno();
         uint64_t dest_ref = 0;
         int error = dest_ref_get(heap, dest, &dest_ref);
-        void *block = error < 0 ? NULL : core_alloc_to(bins, &heap->core, size, dest, dest_ref, &error);
+        void *block = NULL;
+        if (error == 0 && heap->checked != NULL)
+            block = checked_alloc_to(heap, bins, size, dest, &error);
+        else if (error == 0)
+            block = core_alloc_to(bins, &heap->core, size, dest, dest_ref, &error);
         call_end(heap, bins);
         if (block != NULL)
             return 0;
@@ -342,7 +351,11 @@ CAIRN_API int cairn_free_from(struct cairn_heap *heap, void **dest)
     uint64_t dest_ref = 0;
     int error = dest_ref_get(heap, dest, &dest_ref);
     void *block = error < 0 ? NULL : *dest;
-    enum core_crime crime = block == NULL ? CRIME_NONE : core_free_from(bins, &heap->core, dest, dest_ref);
+    enum core_crime crime = CRIME_NONE;
+    if (block != NULL && heap->checked != NULL)
+        crime = checked_free_from(heap, bins, dest);
+    else if (block != NULL)
+        crime = core_free_from(bins, &heap->core, dest, dest_ref);
     if (crime == CRIME_DESTROYED && !is_destroyed(heap)) {
         call_end(heap, bins); /* another process tried a reset just now: begin again, and wait for it */
         return cairn_free_from(heap, dest);

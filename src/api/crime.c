@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <stdio.h>
 
-#include "api/process.h"
+#include "api/checked.h"
 
 const char *heap_label(const struct cairn_heap *heap, char *buffer, size_t bytes)
 {
@@ -26,7 +26,7 @@ void crime_report(struct cairn_heap *heap, const char *call, const void *block, 
 {
     char label[CAIRN_NAME_MAX + 40];
     char line[600];
-    struct core_place place = core_find(&heap->core, block);
+    struct core_place place = heap->checked != NULL ? checked_find(heap, block) : core_find(&heap->core, block);
     heap_label(heap, label, sizeof label);
     switch (crime) {
     case CRIME_FREED:

@@ -2,8 +2,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "api/checked.h"
 #include "api/names.h"
-#include "api/process.h"
 
 #define SHARED_BYTES_MIN (UINT64_C(256) << 10)
 #define SHARED_BYTES_LEAST (UINT64_C(1) << 30) /* of what a heap gets whose creator did not say */
@@ -21,6 +21,8 @@ int options_get(struct cairn_options *ret_options, const struct cairn_options *o
     if (size < sizeof options->size || size > sizeof *options || size % sizeof(uint64_t) != 0)
         return error_set(-EINVAL, "options of %zu bytes: no version of the structure had that size", size);
     memcpy(ret_options, options, size);
+    if (ret_options->checked > 1)
+        return error_set(-EINVAL, "checked is 0 or 1");
     uint64_t known = CAIRN_OPEN_OR_CREATE | CAIRN_READ_ONLY | CAIRN_UNSERIALIZED | CAIRN_LOCKABLE | CAIRN_EXACT_SIZES |
                      CAIRN_BOUND | CAIRN_ANY_OWNER | CAIRN_RELOCATE;
     if ((ret_options->flags & ~known) != 0 || ret_options->reserved != 0)
@@ -128,8 +130,10 @@ static int own_section(struct attachment *attachment, const struct cairn_options
         return is_of_another(options->memory, bytes)
                    ? -EINVAL
                    : section_create_lent(&attachment->section, options->memory, &params);
-    if (options->calls == NULL)
+    if (options->calls == NULL) {
+        attachment->is_anonymous = true;
         return section_create_anonymous(&attachment->section, &params);
+    }
     void *base = NULL;
     int error = reserve_by_calls(options->calls, bytes, &base);
     return error < 0
@@ -184,6 +188,8 @@ static void drop_handle(struct cairn_heap *heap)
 {
     struct attachment *attachment = heap->attachment;
     struct thread_owner *one = heap->one;
+    if (heap->checked != NULL)
+        checked_end(heap);
     handle_give(heap);
     attachment->handles--;
     if (one != NULL && attachment->is_process_section)
@@ -221,7 +227,8 @@ static int make_private(struct attachment *attachment, const struct cairn_option
         heap_give_back(&attachment->section, number);
         return -ENOMEM;
     }
-    if (!set_mode(heap, options)) {
+    bool is_checked = !attachment->is_shared && checked_is_wanted(options);
+    if (!set_mode(heap, options) || (is_checked && !checked_begin(heap))) {
         heap_give_back(&attachment->section, number);
         drop_handle(heap);
         return -ENOMEM;
@@ -301,6 +308,8 @@ static int clear_private(struct cairn_heap *heap, bool end)
     struct thread_owner *owner = heap->one != NULL ? heap->one : thread_owner_get(attachment);
     if (owner == NULL)
         return cairn_last_errno();
+    if (heap->checked != NULL && checked_clear(heap, end ? "close" : "reset") < 0)
+        return error_set(-ENOMEM, "the system refuses to give access to its pages back");
     uint32_t number = heap->core.number;
     if (end)
         roots_drop(attachment, owner->core.number, number);
@@ -830,6 +839,8 @@ CAIRN_API int cairn_heap_create(struct cairn_heap **ret_heap, const struct cairn
         return error;
     if (ret_heap == NULL || (wanted.flags & CAIRN_READ_ONLY) != 0)
         return error_set(-EINVAL, "a heap is created for writing, and into a variable");
+    if (wanted.checked != 0 && (wanted.name != NULL || (wanted.parent != NULL && wanted.parent->attachment->is_shared)))
+        return error_set(-EINVAL, "only private heaps are checked");
     if (wanted.parent != NULL && wanted.parent->state != HEAP_OPEN)
         crime_closed(wanted.parent, "create");
     if (wanted.parent != NULL && wanted.parent->attachment->is_shared) {
@@ -862,6 +873,8 @@ CAIRN_API int cairn_heap_open(struct cairn_heap **ret_heap, const char *name, co
         error = directory_get(wanted.directory, false, directory, NULL);
     if (error < 0)
         return error;
+    if (wanted.checked != 0)
+        return error_set(-EINVAL, "only private heaps are checked");
     if (ret_heap == NULL || (wanted.flags & ~(CAIRN_READ_ONLY | CAIRN_ANY_OWNER | CAIRN_RELOCATE)) != 0)
         return error_set(-EINVAL, "opening never creates, and needs a variable to store to");
     return open_checked(ret_heap, name, directory, &wanted);

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "api/process.h"
+#include "api/checked.h"
 
 static void require_open(const struct cairn_heap *heap, const char *call)
 {
@@ -54,12 +54,16 @@ static int visit_span(const struct core_span *span, void *arg)
         .blocks = span->blocks,
         .blocks_live = span->blocks_live,
     };
+    if (walk->heap->checked != NULL)
+        checked_show_span(walk->heap, &told);
     return walk->span(&told, walk->arg);
 }
 
 static int visit_block(void *block, uint64_t bytes, void *arg)
 {
     const struct walk *walk = arg;
+    if (walk->heap->checked != NULL && !checked_show(walk->heap, &block, &bytes))
+        return 0;
     return walk->block(block, bytes, walk->arg);
 }
 
@@ -96,7 +100,8 @@ CAIRN_API int cairn_check(struct cairn_heap *heap, cairn_report_fn *report, void
 {
     require_open(heap, "check");
     struct check check = {.report = report, .arg = arg};
-    return (int)core_check(heap->core.section, false, tell, &check);
+    int found = (int)core_check(heap->core.section, false, tell, &check);
+    return heap->checked != NULL ? found + checked_check(heap, report, arg) : found;
 }
 
 /* ---------------------------------------------------------------- statistics */
@@ -184,6 +189,8 @@ CAIRN_API int cairn_stats_get(struct cairn_heap *heap, cairn_stats *ret_stats)
             },
     };
     core_walk(section, heap->core.number, count_span, NULL, &counting);
+    if (heap->checked != NULL)
+        checked_count(heap, &counting.stats.blocks_live, &counting.stats.bytes_live);
     memcpy(ret_stats, &counting.stats, size);
     return 0;
 }
@@ -234,6 +241,8 @@ CAIRN_API int64_t cairn_trim(struct cairn_heap *heap)
     struct bins *bins = call_begin(heap, "trim");
     if (bins == NULL)
         return cairn_last_errno();
+    if (heap->checked != NULL)
+        checked_trim(heap, bins);
     uint64_t bytes = core_trim(bins, &heap->core);
     call_end(heap, bins);
     return (int64_t)bytes;

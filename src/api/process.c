@@ -3,6 +3,7 @@
 
 #include <errno.h>
 
+#include "api/checked.h"
 #include "api/names.h"
 
 struct mutex process_lock;
@@ -30,13 +31,26 @@ static uint32_t forking_thread;
 static void before_fork(void)
 {
     mutex_lock(&process_lock);
+    for (uint32_t index = 0; index < handles_used; index++) {
+        if (handle_at(index)->checked != NULL)
+            checked_before_fork(handle_at(index));
+    }
     pool_before_fork();
     forking_thread = thread_id();
 }
 
-static void parent_after_fork(void)
+static void tables_after_fork(void)
 {
     pool_after_fork();
+    for (uint32_t index = 0; index < handles_used; index++) {
+        if (handle_at(index)->checked != NULL)
+            checked_after_fork(handle_at(index));
+    }
+}
+
+static void parent_after_fork(void)
+{
+    tables_after_fork();
     mutex_unlock(&process_lock);
 }
 
@@ -71,7 +85,7 @@ static void locks_after_fork(void)
  */
 static void child_after_fork(void)
 {
-    pool_after_fork();
+    tables_after_fork();
     for (struct attachment *a = process_attachments; a != NULL; a = a->next) {
         a->liveness = (struct liveness){0}; /* the mapping was not inherited */
         if (a->is_shared)
@@ -134,6 +148,7 @@ int process_section(struct attachment **ret_attachment)
         return error;
     }
     attachment->is_process_section = true;
+    attachment->is_anonymous = true;
     attachment->next = process_attachments;
     process_attachments = attachment;
     private_attachment = attachment;
@@ -332,6 +347,7 @@ struct cairn_heap *handle_take(void)
     heap->mode = MODE_THREADS;
     heap->lock = (struct heap_lock){0};
     heap->one = NULL;
+    heap->checked = NULL;
     heap->read_only = heap->lockable = false;
     heap->on_failure = NULL;
     heap->name[0] = '\0';

@@ -24,6 +24,7 @@ struct attachment {
     uint32_t handles;
     bool is_shared;
     bool is_process_section; /* where private heaps live that have no section of their own */
+    bool is_anonymous;       /* private memory of the system's, not the caller's */
     bool needs_recovery;     /* forked: the owners of the parent's other threads are dead here */
     char name[CAIRN_NAME_MAX + 1];
     char directory[DIRECTORY_BYTES];
@@ -75,6 +76,7 @@ struct cairn_heap {
     uint32_t opened;          /* how often this place was used: for people */
     struct heap_lock lock;    /* MODE_LOCKED, lockable */
     struct thread_owner *one; /* MODE_LOCKED, MODE_UNSERIALIZED */
+    struct checked *checked;  /* NULL: stray writes are not looked for */
     cairn_failure_fn *on_failure;
     void *on_failure_arg;
     char name[CAIRN_NAME_MAX + 1]; /* of a child */

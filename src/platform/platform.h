@@ -32,6 +32,13 @@ void memory_advise_huge(void *address, size_t bytes);
 /* Gives the memory of a committed part back; it stays usable and reads as zero. */
 int memory_decommit(void *address, size_t bytes);
 
+/*
+ * Takes the access to a committed part away, so that a touch of it raises SIGSEGV, and gives it back; what it holds
+ * stays. -ENOMEM: the process has as many mappings as it may.
+ */
+int memory_seal(void *address, size_t bytes);
+int memory_unseal(void *address, size_t bytes);
+
 /* Ends a reservation or a view, whole. */
 void memory_release(void *address, size_t bytes);
 

@@ -95,6 +95,16 @@ int memory_decommit(void *address, size_t bytes)
     return -errno;
 }
 
+int memory_seal(void *address, size_t bytes)
+{
+    return mprotect(address, bytes, PROT_NONE) == 0 ? 0 : -errno;
+}
+
+int memory_unseal(void *address, size_t bytes)
+{
+    return mprotect(address, bytes, PROT_READ | PROT_WRITE) == 0 ? 0 : -errno;
+}
+
 void memory_release(void *address, size_t bytes)
 {
     if (address != NULL)
