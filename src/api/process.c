@@ -85,6 +85,7 @@ static void locks_after_fork(void)
  */
 static void child_after_fork(void)
 {
+    thread_is_another();
     tables_after_fork();
     for (struct attachment *a = process_attachments; a != NULL; a = a->next) {
         a->liveness = (struct liveness){0}; /* the mapping was not inherited */

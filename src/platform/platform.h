@@ -163,7 +163,8 @@ int liveness_probe(int file, uint64_t slot);
 /* ---------------------------------------------------------------- processes and threads */
 
 uint32_t process_id(void);
-uint32_t thread_id(void);
+uint32_t thread_id(void); /* asks the system once; after a fork the child says so: */
+void thread_is_another(void);
 uint32_t process_user(void);
 
 /* A set-uid or otherwise privileged start: the environment is not to be trusted. */

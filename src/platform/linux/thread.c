@@ -13,9 +13,18 @@
 #define FUTEX_WAIT_PRIVATE 128L
 #define FUTEX_WAKE_PRIVATE 129L
 
+static _Thread_local uint32_t own_id; /* 0: not asked yet */
+
 uint32_t thread_id(void)
 {
-    return (uint32_t)syscall(SYS_gettid);
+    if (own_id == 0)
+        own_id = (uint32_t)syscall(SYS_gettid);
+    return own_id;
+}
+
+void thread_is_another(void)
+{
+    own_id = 0;
 }
 
 void thread_yield(void)
