@@ -33,6 +33,7 @@ enum {
     ROOTS = 2,
     CHILDREN = 2,
     ODDITIES = 4096, /* blocks whose fate only the heap knows */
+    LATENCIES = 40,
 };
 
 enum call_kind {
@@ -111,6 +112,7 @@ struct slot {
     _Atomic uint64_t calls;
     _Atomic uint64_t begun;   /* when the call in progress began, in nanoseconds; 0: none */
     _Atomic uint64_t slowest; /* nanoseconds */
+    uint64_t latencies[LATENCIES]; /* how many calls took less than 2^i nanoseconds, and not less than half of it */
 };
 
 struct world {
@@ -119,7 +121,8 @@ struct world {
     size_t size_max; /* of a usual block */
     bool has_peers;  /* others work in the heap: not everything can be told at once */
     _Atomic uint32_t stepping; /* the tracer steps while it is not 0 */
-    _Atomic uint32_t pause;    /* actors stop between two calls */
+    _Atomic uint32_t pause, parked, stop; /* of a crew's members, between two calls */
+    struct crew *crew;
     struct slot slots[SLOTS];
     struct record records[SLOTS * BLOCKS_PER_SLOT];
     /* Of the dead, until the next count: */
@@ -135,7 +138,7 @@ struct actor {
     struct slot *slot;
     cairn_heap *heap;
     cairn_heap *children[CHILDREN];
-    bool stepped; /* a tracer is there */
+    enum { FREE_RUNNING, TRACED, TRAPPED } mode; /* how the next call runs */
 };
 
 struct world *world_new(void);
@@ -163,8 +166,11 @@ uint32_t world_count(struct world *world, cairn_heap *heap);
  * whether anything is left. Returns how many blocks were lost. */
 uint32_t world_verify(struct world *world, const char *name);
 
-/* Everything is freed and given back; what is left in the image is a leak. */
-void world_empty(struct world *world, cairn_heap *heap);
+/* Whether the heap has a record of a process, dead or alive. */
+bool heap_knows_process(cairn_heap *heap, pid_t process);
+
+/* Everything is freed, and given back if so wished; what is left in the image is a leak. */
+void world_empty(struct world *world, cairn_heap *heap, bool trim);
 
 /* ---------------------------------------------------------------- failing */
 
@@ -210,9 +216,38 @@ void image_copy(const struct image *image, int to);
 pid_t traced_start(void (*run)(void *arg), void *arg);
 /* Lets it run until it asks to be stepped again; false when it has ended well. */
 bool traced_resume(pid_t *process);
-/* One instruction; false when the call is over. */
-bool traced_step(pid_t process, const struct world *world);
+/* One instruction, or one call of the C library that does not write to the bookkeeping; false when the call is over. */
+bool traced_step(pid_t process, const struct world *world, const struct image *image);
 void traced_kill(pid_t process);
+
+/* The other way: this process asks by a byte after each store into the bookkeeping or the anchor's page, and waits. */
+void trap_install(int ask, int answer);
+void trap_begin(void *meta, size_t meta_bytes, void *anchor);
+void trap_end(void);
+
+/* ---------------------------------------------------------------- a crew */
+
+struct tally;
+
+struct crew {
+    struct world *world;
+    struct tally *tally;
+    uint32_t members;
+    pid_t processes[SLOTS]; /* 0: dead */
+    pid_t overseer;
+    int order[2], answer[2];
+};
+
+void crew_begin(struct crew *crew, uint64_t seed, uint32_t members, uint64_t bytes_max, struct tally *tally);
+void crew_start(struct crew *crew, uint32_t number);
+/* Waits until each member from `first` on has made so many calls more. */
+void crew_progress(struct crew *crew, uint32_t first, uint64_t calls);
+/* Recovers, and settles the slot of one that is dead. */
+void crew_settle(struct crew *crew, uint32_t number, pid_t dead);
+/* Stops all between two calls and counts; returns the bytes that the heap has committed. */
+uint64_t crew_count(struct crew *crew);
+/* All end; the heap is counted and emptied. */
+void crew_end(struct crew *crew);
 
 /* ---------------------------------------------------------------- results */
 
@@ -222,8 +257,11 @@ struct tally {
     _Atomic uint64_t next_seed;
     _Atomic uint64_t done; /* what the goals are counted in */
     _Atomic uint64_t trials, failed, lost;
-    _Atomic uint64_t steps, changed; /* step */
+    _Atomic uint64_t steps, stores, changed; /* step: instructions, and where only stores were stopped at, those */
     _Atomic uint64_t longest;        /* nanoseconds that somebody waited */
+    _Atomic uint64_t longest_settle; /* recovery, and what the harness asks after it */
+    _Atomic uint64_t drift;          /* of the committed bytes, in hundredths of a percent */
+    _Atomic uint64_t latencies[LATENCIES];
     _Atomic uint64_t skipped;
 };
 

@@ -16,7 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { STEPPED_CALLS = 40, DEAD_MAX = 2 };
+enum { STEPPED_CALLS = 40, DEAD_MAX = 2, TRACED_ONE_IN = 8 };
 
 /* What a trial has in hand. */
 struct trial {
@@ -112,6 +112,14 @@ static void verify(struct trial *trial)
 
 /* ---------------------------------------------------------------- stepping */
 
+struct victim {
+    struct world *world;
+    bool trapped;
+    int ask, answer;
+    uint32_t warm_up;
+    enum call_kind first, last; /* CALL_NONE: as the others */
+};
+
 static void keep_dead(struct trial *trial)
 {
     struct dead *dead = &trial->dead[trial->dead_next++ % DEAD_MAX];
@@ -149,7 +157,8 @@ static void look(struct trial *trial, uint32_t keep_one_in)
     }
 }
 
-static void step_process(struct trial *trial, void (*run)(void *arg), void *arg, uint32_t keep_one_in)
+/* With a tracer, after each instruction. */
+static void step_traced(struct trial *trial, void (*run)(void *arg), void *arg, uint32_t keep_one_in)
 {
     pid_t process = traced_start(run, arg);
     while (traced_resume(&process)) {
@@ -157,49 +166,66 @@ static void step_process(struct trial *trial, void (*run)(void *arg), void *arg,
         if (stepping)
             look(trial, 0); /* what happened between the calls */
         while (stepping) {
-            stepping = traced_step(process, trial->world);
+            stepping = traced_step(process, trial->world, &trial->image);
             atomic_fetch_add(at_step, 1);
             atomic_fetch_add(&trial->tally->steps, 1);
             look(trial, keep_one_in);
         }
     }
-    if (trial->has_image)
-        image_close(&trial->image);
-    trial->has_image = false;
+}
+
+/* Without one, after each store. */
+static void step_trapped(struct trial *trial, void (*run)(void *arg), struct victim *victim, uint32_t keep_one_in)
+{
+    int ask[2], answer[2];
+    if (pipe(ask) < 0 || pipe(answer) < 0)
+        fail("no descriptors");
+    victim->ask = ask[1];
+    victim->answer = answer[0];
+    pid_t process = process_start(run, victim);
+    close(ask[1]);
+    close(answer[0]);
+    char byte;
+    struct pollfd asked = {.fd = ask[0], .events = POLLIN};
+    while (poll(&asked, 1, 10000) == 1 && read(ask[0], &byte, 1) == 1) {
+        atomic_fetch_add(at_step, 1);
+        atomic_fetch_add(&trial->tally->stores, 1);
+        look(trial, keep_one_in);
+        if (write(answer[1], &byte, 1) != 1)
+            break;
+    }
+    close(ask[0]);
+    close(answer[1]);
+    require_end(process_end(process, 10), "the process whose stores are trapped");
 }
 
 /* ---------------------------------------------------------------- who is stepped */
-
-struct victim {
-    struct world *world;
-    uint32_t warm_up;
-    enum call_kind first, last; /* CALL_NONE: as the others */
-};
 
 static void victim_run(void *arg)
 {
     struct victim *victim = arg;
     /* Whoever opens the heap of the dead has a slot of its own: theirs says in which call they died. */
     struct actor actor = {.world = victim->world, .slot = &victim->world->slots[victim->first == CALL_OPEN ? 2 : 0]};
+    if (victim->trapped)
+        trap_install(victim->ask, victim->answer);
     if (victim->first != CALL_NONE) {
-        actor.stepped = true;
+        actor.mode = TRACED;
         actor_call(&actor, (struct call){.kind = victim->first});
         if (victim->first == CALL_OPEN)
             return; /* the world is a dead one's: it goes on only when it is settled */
         cairn_heap_close(actor.heap);
-        actor.stepped = false;
     }
     actor_begin(&actor, victim->world, 0);
     for (uint32_t i = 0; i < victim->warm_up; i++)
         actor_turn(&actor);
     for (uint32_t i = 0; i < STEPPED_CALLS; i++) {
-        actor.stepped = false;
+        actor.mode = FREE_RUNNING;
         for (uint64_t more = random_below(&actor.slot->random, 4); more > 0; more--)
             actor_turn(&actor);
-        actor.stepped = true;
+        actor.mode = victim->trapped ? TRAPPED : TRACED;
         actor_turn(&actor);
     }
-    if (victim->last == CALL_DESTROY) {
+    if (victim->last == CALL_DESTROY && !victim->trapped) {
         for (uint32_t i = 0; i < CHILDREN; i++) {
             if (actor.slot->children[i] != CHILD_NONE)
                 actor_call(&actor, (struct call){.kind = CALL_CHILD_DESTROY, .index = i});
@@ -255,7 +281,8 @@ static void step_dead(struct trial *trial, struct dead *dead)
     snprintf(trial->path, sizeof trial->path, "%s", path_of(dead->name));
     struct victim successor = {.world = dead->world, .first = CALL_OPEN};
     trial->has_image = image_open(&trial->image, trial->path);
-    step_process(trial, victim_run, &successor, 0);
+    step_traced(trial, victim_run, &successor, 0);
+    image_close(&trial->image);
     unlink(trial->path);
     world_delete(dead->world);
     trial->world = before;
@@ -281,6 +308,7 @@ uint64_t step_trial(uint64_t seed, uint64_t only_step, struct tally *tally)
     } else {
         world_begin(world, "heap", bytes_max);
     }
+    victim.trapped = victim.first == CALL_NONE && random_below(&trial.random, TRACED_ONE_IN) != 0;
     victim.last = random_below(&trial.random, 8) == 0 ? CALL_DESTROY : CALL_NONE;
 
     pid_t other = 0;
@@ -305,7 +333,11 @@ uint64_t step_trial(uint64_t seed, uint64_t only_step, struct tally *tally)
         }
     }
     trial.has_image = victim.first == CALL_NONE && image_open(&trial.image, trial.path);
-    step_process(&trial, victim_run, &victim, 300);
+    if (victim.trapped)
+        step_trapped(&trial, victim_run, &victim, 300);
+    else
+        step_traced(&trial, victim_run, &victim, 300);
+    image_close(&trial.image);
     if (other != 0)
         process_kill(other);
     close(ready[0]);

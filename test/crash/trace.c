@@ -30,6 +30,11 @@
 
 enum { PAGE = 4096 };
 
+static const struct section_image *header_of(const struct image *image)
+{
+    return (const struct section_image *)(const void *)image->view;
+}
+
 /* ---------------------------------------------------------------- processes */
 
 void *shared_memory(size_t bytes)
@@ -145,11 +150,13 @@ pid_t traced_start(void (*run)(void *arg), void *arg)
 
 static pid_t stepping; /* the thread at whose int3 we are */
 static pid_t leader;
+static bool was_in_library;
 
 bool traced_resume(pid_t *process)
 {
     if (leader != *process)
         leader = stepping = *process;
+    was_in_library = false;
     ptrace(PTRACE_CONT, stepping, NULL, NULL);
     int status;
     pid_t stopped = next_stop(leader, &status);
@@ -162,13 +169,48 @@ bool traced_resume(pid_t *process)
     return false;
 }
 
-bool traced_step(pid_t process, const struct world *world)
+static bool is_in_library(uintptr_t at)
+{
+    return at >= library_begin && at < library_end;
+}
+
+/*
+ * The C library works for cairn between two of cairn's instructions: it makes one system call, or fills memory. Unless
+ * that is what we look at, it is run in one go, up to an int3 in the place of the instruction that it returns to.
+ */
+static bool step_over_call(const struct image *image)
+{
+    struct user_regs_struct registers;
+    ptrace(PTRACE_GETREGS, stepping, NULL, &registers);
+    uintptr_t back = (uintptr_t)ptrace(PTRACE_PEEKDATA, stepping, registers.rsp, NULL);
+    uintptr_t meta = image->view != NULL ? header_of(image)->address : 0;
+    if (!is_in_library(back) || (registers.rdi >= meta && registers.rdi - meta < image->meta_bytes))
+        return false;
+    long instruction = ptrace(PTRACE_PEEKTEXT, stepping, back, NULL);
+    ptrace(PTRACE_POKETEXT, stepping, back, instruction - (instruction & 0xff) + 0xcc);
+    ptrace(PTRACE_CONT, stepping, NULL, NULL);
+    int status;
+    pid_t stopped = next_stop(leader, &status);
+    if (stopped != stepping || !WIFSTOPPED(status))
+        fail("a call of the C library did not come back");
+    ptrace(PTRACE_POKETEXT, stepping, back, instruction);
+    ptrace(PTRACE_POKEUSER, stepping, offsetof(struct user_regs_struct, rip), back);
+    return true;
+}
+
+bool traced_step(pid_t process, const struct world *world, const struct image *image)
 {
     if (leader != process)
         leader = stepping = process;
     uintptr_t at = (uintptr_t)ptrace(PTRACE_PEEKUSER, stepping, offsetof(struct user_regs_struct, rip), NULL);
-    if (at >= library_begin && at < library_end && at - library_begin < REACHED_MAX)
+    bool leaves = was_in_library && !is_in_library(at);
+    was_in_library = is_in_library(at);
+    if (was_in_library && at - library_begin < REACHED_MAX)
         atomic_store_explicit(&ledger->reached[at - library_begin], 1, memory_order_relaxed);
+    if (leaves && step_over_call(image)) {
+        was_in_library = true;
+        return true;
+    }
     ptrace(PTRACE_SINGLESTEP, stepping, NULL, NULL);
     int status;
     pid_t stopped = waitpid(stepping, &status, __WALL);
@@ -197,11 +239,6 @@ void traced_kill(pid_t process)
 }
 
 /* ---------------------------------------------------------------- the image */
-
-static const struct section_image *header_of(const struct image *image)
-{
-    return (const struct section_image *)(const void *)image->view;
-}
 
 /* Of the sizes used here, the first page of commit bits tells of all pages. */
 static bool is_committed(const struct image *image, size_t offset)

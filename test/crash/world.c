@@ -104,8 +104,7 @@ static void open_children(struct actor *actor)
 
 void actor_begin(struct actor *actor, struct world *world, uint32_t number)
 {
-    bool stepped = actor->stepped;
-    *actor = (struct actor){.world = world, .number = number, .slot = &world->slots[number], .stepped = stepped};
+    *actor = (struct actor){.world = world, .number = number, .slot = &world->slots[number]};
     if (cairn_heap_open(&actor->heap, world->name, NULL) < 0)
         fail("open: %s", cairn_last_error());
     if (actor->slot->anchor == NULL) {
@@ -254,12 +253,19 @@ void actor_turn(struct actor *actor)
 
 /* ---------------------------------------------------------------- calling */
 
+static const struct section_image *image_of(cairn_heap *heap);
+
 static void ask_for_steps(struct actor *actor, bool on)
 {
 #if defined(__x86_64__)
-    if (actor->stepped) {
+    if (actor->mode == TRACED) {
         atomic_store(&actor->world->stepping, on);
         __asm__ volatile("int3" ::: "memory");
+    } else if (actor->mode == TRAPPED && on) {
+        const struct section_image *image = image_of(actor->heap);
+        trap_begin((void *)(uintptr_t)image, image->units_offset, actor->slot->anchor); /* NOLINT */
+    } else if (actor->mode == TRAPPED) {
+        trap_end();
     }
 #endif
 }
@@ -383,6 +389,8 @@ void actor_call(struct actor *actor, struct call call)
     case CALL_TRYLOCK: result = cairn_trylock(heap, &slot->anchor->mutex); break;
     case CALL_UNLOCK: result = cairn_unlock(heap, &slot->anchor->mutex); break;
     case CALL_REOPEN:
+        if (actor->mode == TRAPPED)
+            trap_end(); /* the view goes, and comes back unprotected */
         for (uint32_t i = 0; i < CHILDREN; i++)
             cairn_heap_close(actor->children[i]);
         cairn_heap_close(actor->heap);
@@ -399,8 +407,12 @@ void actor_call(struct actor *actor, struct call call)
     case CALL_DESTROY: result = cairn_heap_destroy(actor->heap); break;
     default: break;
     }
-    ask_for_steps(actor, false);
-    raise_to(&slot->slowest, now() - atomic_load(&slot->begun));
+    if (kind != CALL_REOPEN || actor->mode != TRAPPED)
+        ask_for_steps(actor, false);
+    uint64_t took = now() - atomic_load(&slot->begun);
+    raise_to(&slot->slowest, took);
+    if (actor->mode == FREE_RUNNING)
+        slot->latencies[64 - __builtin_clzll(took | 1)]++;
     atomic_store(&slot->begun, 0);
 
     switch (kind) {
@@ -775,17 +787,55 @@ static const struct section_image *image_of(cairn_heap *heap)
 
 #define TABLE(image, type, offset) ((const type *)(const void *)((const unsigned char *)(image) + (image)->offset))
 
-/* Nothing but this process, its thread, and the heap itself may be left. */
-static void require_empty(cairn_heap *heap)
+bool heap_knows_process(cairn_heap *heap, pid_t process)
 {
     const struct section_image *image = image_of(heap);
+    for (uint32_t i = 0; i < image->processes_end; i++) {
+        const struct process_image *record = &TABLE(image, struct process_image, processes_offset)[i];
+        if (record->word >> RECORD_STATE_SHIFT != RECORD_FREE && record->process_id == (uint32_t)process)
+            return true;
+    }
+    return false;
+}
+
+static int see_used_span(const cairn_span *span, void *arg)
+{
+    (void)arg;
+    if (span->kind != CAIRN_SPAN_FREE && (span->blocks_live != 0 || span->kind == CAIRN_SPAN_BUSY ||
+                                          span->kind == CAIRN_SPAN_LARGE || span->kind == CAIRN_SPAN_OTHER))
+        fail("an empty heap has a span of kind %d at %p with %u blocks", (int)span->kind, span->address,
+             span->blocks_live);
+    return 0;
+}
+
+/* After a trim not even an empty slab is left. */
+static void require_units_free(const struct section_image *image)
+{
     for (uint32_t i = 0; i < image->units_end; i++) {
         uint64_t word = TABLE(image, atomic_u64, unit_words_offset)[i];
-        if (unit_state_of(word) != UNIT_FREE)
-            fail("unit %u of an empty heap is in state %u: %#llx", i, unit_state_of(word), (unsigned long long)word);
+        if (unit_state_of(word) == UNIT_FREE)
+            continue;
+        const struct heap_image *record = &TABLE(image, struct heap_image, heaps_offset)[unit_heap_of(word) - 1];
+        fail("unit %u of an empty heap is in state %u: %#llx; the heap %u has word %#llx, life %llu", i,
+             unit_state_of(word), (unsigned long long)word, unit_heap_of(word), (unsigned long long)record->word,
+             (unsigned long long)record->life);
     }
     if (image->bytes_in_spans != 0)
         fail("an empty heap counts %llu bytes in spans", (unsigned long long)image->bytes_in_spans);
+    for (uint32_t i = 0; i < image->heaps_end; i++) {
+        uint64_t charged = TABLE(image, struct heap_image, heaps_offset)[i].bytes_charged;
+        if (charged != 0)
+            fail("heap %u is empty and is charged %llu bytes", i + 1, (unsigned long long)charged);
+    }
+}
+
+/* Nothing but this process, its thread, and the heap itself may be left. */
+static void require_empty(cairn_heap *heap, bool trimmed)
+{
+    const struct section_image *image = image_of(heap);
+    cairn_walk(heap, see_used_span, NULL, NULL);
+    if (trimmed)
+        require_units_free(image);
     uint32_t processes = 0, owners = 0, heaps = 0, roots = 0;
     for (uint32_t i = 0; i < image->processes_end; i++)
         processes += TABLE(image, struct process_image, processes_offset)[i].word >> RECORD_STATE_SHIFT != RECORD_FREE;
@@ -794,8 +844,6 @@ static void require_empty(cairn_heap *heap)
     for (uint32_t i = 0; i < image->heaps_end; i++) {
         const struct heap_image *record = &TABLE(image, struct heap_image, heaps_offset)[i];
         heaps += record->word >> RECORD_STATE_SHIFT != RECORD_FREE;
-        if (record->bytes_charged != 0)
-            fail("heap %u is empty and is charged %llu bytes", i + 1, (unsigned long long)record->bytes_charged);
     }
     for (uint32_t i = 0; i < image->roots_end; i++) {
         const struct root_image *root = &TABLE(image, struct root_image, roots_offset)[i];
@@ -807,7 +855,7 @@ static void require_empty(cairn_heap *heap)
              roots, (unsigned long long)image->lock);
 }
 
-void world_empty(struct world *world, cairn_heap *heap)
+void world_empty(struct world *world, cairn_heap *heap, bool trim)
 {
     for (uint32_t s = 0; s < SLOTS; s++)
         empty_slot(world, s, heap);
@@ -816,10 +864,10 @@ void world_empty(struct world *world, cairn_heap *heap)
         if (atomic_exchange(&record->holder, 0) != 0)
             cairn_free(heap, record->address);
     }
-    if (cairn_trim(heap) < 0)
+    if (trim && cairn_trim(heap) < 0)
         fail("trim: %s", cairn_last_error());
     require_sound(heap, "emptied");
-    require_empty(heap);
+    require_empty(heap, trim);
 }
 
 /* A newcomer's use of what is left. */
@@ -839,31 +887,46 @@ static void use(cairn_heap *heap)
     }
 }
 
+/* The bookkeeping as it is now, in `copy`; returns whether it is as it was there. */
+static bool meta_is_as(const struct section_image *image, unsigned char *copy)
+{
+    enum { PAGE = 4096 };
+    const uint64_t *bits = TABLE(image, uint64_t, commit_offset);
+    bool same = true;
+    for (size_t page = 0; page < image->units_offset / PAGE; page++) {
+        const unsigned char *now_there = (const unsigned char *)image + page * PAGE;
+        if ((bits[page / 64] >> page % 64 & 1) == 0 || memcmp(copy + page * PAGE, now_there, PAGE) == 0)
+            continue;
+        memcpy(copy + page * PAGE, now_there, PAGE);
+        same = false;
+    }
+    return same;
+}
+
 uint32_t world_verify(struct world *world, const char *name)
 {
+    static unsigned char *copy;
+    static uint32_t turn;
+    if (copy == NULL)
+        copy = shared_memory(64 << 20);
     cairn_heap *heap;
     if (cairn_heap_open(&heap, name, NULL) < 0)
         fail("open: %s", cairn_last_error());
     require(cairn_recover(heap), "recover");
 
-    char path[400];
-    snprintf(path, sizeof path, "%s/%s", getenv("CAIRN_DIR"), name);
-    struct image image;
-    if (!image_open(&image, path))
-        fail("%s: cannot be opened", path);
-    (void)image_changed(&image, NULL);
+    const struct section_image *image = image_of(heap);
+    (void)meta_is_as(image, copy);
     if (cairn_recover(heap) != 0)
         fail("the second recovery found something to do");
-    if (image_changed(&image, NULL))
+    if (!meta_is_as(image, copy))
         fail("the second recovery changed something");
-    image_close(&image);
 
     for (uint32_t s = 0; s < SLOTS; s++)
         slot_settle(world, s, heap);
     uint32_t lost = world_count(world, heap);
     use(heap);
     lost += world_count(world, heap);
-    world_empty(world, heap);
+    world_empty(world, heap, turn++ % 4 == 0);
     cairn_heap_close(heap);
     return lost;
 }
