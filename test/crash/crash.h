@@ -80,6 +80,7 @@ struct call {
     uint32_t heap;
     uint32_t record; /* gets the new block */
     uint32_t old;    /* record of the block that goes */
+    uint64_t old_sign; /* it may have been used again since */
     size_t size;
     size_t alignment;
     void *value; /* of a root */

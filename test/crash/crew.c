@@ -59,6 +59,8 @@ static void member_run(void *arg)
     const struct member *member = arg;
     struct world *world = member->crew->world;
     struct actor actor = {0};
+    if (nice(10) < 0)
+        fail("nice");
     actor_begin(&actor, world, member->number);
     for (uint32_t turn = 0; atomic_load(&world->stop) == 0; turn++) {
         if (atomic_load(&world->pause) != 0)

@@ -35,6 +35,7 @@ static const char *library_path;
 static const char *folder = ".";
 static char run_directory[64];
 static unsigned jobs;
+static pid_t main_process;
 
 void fail(const char *format, ...)
 {
@@ -120,6 +121,22 @@ void raise_to(_Atomic uint64_t *most, uint64_t value)
 
 /* ---------------------------------------------------------------- one trial */
 
+/* Ends all that this process has started, and what those have: orphans come to a subreaper. */
+static void end_children(void)
+{
+    char line[4096];
+    snprintf(line, sizeof line, "/proc/self/task/%d/children", (int)getpid());
+    int file = open(line, O_RDONLY | O_CLOEXEC);
+    for (ssize_t bytes; file >= 0 && (bytes = pread(file, line, sizeof line - 1, 0)) > 0;) {
+        line[bytes] = '\0';
+        for (char *at = line; *at != '\0'; at++)
+            kill((pid_t)strtol(at, &at, 10), SIGKILL);
+        while (waitpid(-1, NULL, __WALL | WNOHANG) > 0)
+            ;
+    }
+    close(file);
+}
+
 static void remove_directory(const char *path, unsigned *entries)
 {
     DIR *directory = opendir(path);
@@ -127,7 +144,10 @@ static void remove_directory(const char *path, unsigned *entries)
         if (entry->d_name[0] == '.')
             continue;
         ++*entries;
-        unlinkat(dirfd(directory), entry->d_name, 0);
+        char inner[400];
+        snprintf(inner, sizeof inner, "%s/%s", path, entry->d_name);
+        if (unlink(inner) < 0 && errno == EISDIR)
+            remove_directory(inner, entries);
     }
     if (directory != NULL)
         closedir(directory);
@@ -161,8 +181,7 @@ static bool trial(struct job *job)
     fail_text[0] = '\0';
     atomic_store(at_step, 0);
     int status = process_end(process_start(run_trial, job), 600);
-    while (waitpid(-1, NULL, __WALL) > 0)
-        ; /* whoever was orphaned by a trial that failed */
+    end_children(); /* whoever was orphaned by a trial that failed */
     bool good = WIFEXITED(status) && WEXITSTATUS(status) == 0;
     remove_directory(job->directory, &left);
     if (good && left != 0) {
@@ -264,8 +283,17 @@ static void run_check(const struct check *check, bool quick)
 
 /* ---------------------------------------------------------------- the command */
 
-static void remove_run_directory(void)
+static void interrupted(int number)
 {
+    (void)number;
+    exit(130);
+}
+
+static void end_all(void)
+{
+    if (getpid() != main_process)
+        return;
+    end_children();
     unsigned entries = 0;
     remove_directory(run_directory, &entries);
 }
@@ -360,7 +388,11 @@ int main(int argc, char **argv)
         perror("crash: /dev/shm");
         return 2;
     }
-    atexit(remove_run_directory);
+    main_process = getpid();
+    prctl(PR_SET_CHILD_SUBREAPER, 1);
+    atexit(end_all);
+    signal(SIGINT, interrupted);
+    signal(SIGTERM, interrupted);
     if (again != NULL)
         return replay(again);
     unsigned failed = 0;

@@ -62,6 +62,8 @@ pid_t process_start(void (*run)(void *arg), void *arg)
     if (process != 0)
         return process;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
+    signal(SIGTERM, SIG_DFL);
+    signal(SIGINT, SIG_DFL);
     if (getppid() != parent)
         _exit(1);
     run(arg);
@@ -111,7 +113,8 @@ static pid_t next_stop(pid_t process, int *status)
         if (WIFEXITED(*status) || WIFSIGNALED(*status)) {
             if (stopped == process)
                 return stopped;
-            continue; /* a thread that has ended, or one that nobody steps */
+            require_end(*status, "a process"); /* a thread that has ended, or one that should not have */
+            continue;
         }
         int event = *status >> 16;
         if (event != 0 || WSTOPSIG(*status) == SIGSTOP) { /* a thread has begun */
@@ -231,10 +234,15 @@ void traced_kill(pid_t process)
 {
     kill(process, SIGKILL);
     int status;
-    do
-        if (waitpid(process, &status, __WALL) < 0)
-            break;
-    while (!WIFSIGNALED(status) && !WIFEXITED(status));
+    for (pid_t ended = 0; ended != process;) { /* its other threads end first, and are ours to wait for, too */
+        ended = waitpid(-1, &status, __WALL);
+        if (ended < 0)
+            fail("waitpid: %s", strerror(errno));
+        if (WIFSTOPPED(status))
+            ended = 0;
+        else if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL)
+            require_end(status, "a process");
+    }
     leader = 0;
 }
 

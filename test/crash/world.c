@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -102,9 +103,23 @@ static void open_children(struct actor *actor)
     }
 }
 
+static struct actor *me;
+
+/* The library has named a crime: tell in which call. */
+static void on_abort(int number)
+{
+    const struct call *call = &me->slot->call;
+    const struct record *old = &me->world->records[call->old];
+    signal(number, SIG_DFL);
+    fail("slot %u: misuse in %s of heap %u, block %p of %zu bytes (record %u, holder %u, heap %u)", me->number,
+         call_name(call->kind), call->heap, (void *)old->address, old->size, call->old, old->holder, old->heap);
+}
+
 void actor_begin(struct actor *actor, struct world *world, uint32_t number)
 {
     *actor = (struct actor){.world = world, .number = number, .slot = &world->slots[number]};
+    me = actor;
+    signal(SIGABRT, on_abort);
     if (cairn_heap_open(&actor->heap, world->name, NULL) < 0)
         fail("open: %s", cairn_last_error());
     if (actor->slot->anchor == NULL) {
@@ -350,6 +365,7 @@ void actor_call(struct actor *actor, struct call call)
     slot->call.heap = call.heap;
     slot->call.record = call.record;
     slot->call.old = call.old;
+    slot->call.old_sign = old->sign;
     slot->call.size = call.size;
     slot->call.alignment = call.alignment;
     slot->call.value = call.value;
@@ -591,18 +607,19 @@ void slot_settle(struct world *world, uint32_t number, cairn_heap *heap)
     uint32_t kind = atomic_load(&call->kind);
     struct record *record = &world->records[call->record], *old = &world->records[call->old];
     bool entered = atomic_load(&record->holder) == number + 1;
+    bool has_old = atomic_load(&old->holder) == number + 1 && old->sign == call->old_sign;
     if (slot->anchor == NULL)
         return;
     if (kind == CALL_ALLOC || kind == CALL_ZALLOC || kind == CALL_ALIGNED || kind == CALL_REALLOC) {
         if (!entered)
             atomic_fetch_add(&world->lost_max, 1);
-        if (kind == CALL_REALLOC && atomic_load(&old->holder) == number + 1) {
+        if (kind == CALL_REALLOC && has_old) {
             if (!entered)
                 add_maybe(world, old->address);
             atomic_store(&old->holder, 0);
         }
     }
-    if (kind == CALL_FREE && atomic_load(&old->holder) == number + 1) {
+    if (kind == CALL_FREE && has_old) {
         add_maybe(world, old->address);
         atomic_store(&old->holder, 0);
     }
