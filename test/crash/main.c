@@ -22,6 +22,7 @@
 static const struct check checks[] = {
     {"step", "distinct states", 50000, 1000000, true, step_trial},
     {"kill", "kills", 2000, 60000, false, kill_trial},
+    {"pair", "pairs of kills", 2000, 100000, true, pair_trial},
     {"storm", "kills", 10000, 1000000, false, storm_trial},
 };
 _Static_assert(COUNT(checks) <= CHECKS, "a tally for each");
