@@ -87,6 +87,7 @@ struct call {
 };
 
 const char *call_name(uint32_t kind);
+extern uint64_t calls_without; /* a bit for each kind that is not chosen */
 
 enum child_state { CHILD_NONE, CHILD_LIVE, CHILD_BOUND };
 
@@ -124,6 +125,7 @@ struct world {
     _Atomic uint32_t stepping; /* the tracer steps while it is not 0 */
     _Atomic uint32_t pause, parked, stop; /* of a crew's members, between two calls */
     struct crew *crew;
+    pid_t guest; /* a forked child that tells who it is */
     struct slot slots[SLOTS];
     struct record records[SLOTS * BLOCKS_PER_SLOT];
     /* Of the dead, until the next count: */
@@ -150,6 +152,8 @@ void world_begin(struct world *world, const char *name, uint64_t bytes_max);
 
 /* Attaches as that slot, and finds or makes its anchor. */
 void actor_begin(struct actor *actor, struct world *world, uint32_t number);
+/* After a fork: the child goes on with the parent's handle, in a slot of its own. */
+void actor_inherit(struct actor *actor, const struct actor *parent, uint32_t number);
 void actor_end(struct actor *actor);
 
 /* Chooses a call and makes it. */
@@ -167,8 +171,8 @@ uint32_t world_count(struct world *world, cairn_heap *heap);
  * whether anything is left. Returns how many blocks were lost. */
 uint32_t world_verify(struct world *world, const char *name);
 
-/* Whether the heap has a record of a process, dead or alive. */
-bool heap_knows_process(cairn_heap *heap, pid_t process);
+/* How many records of processes with that id the heap has, dead or alive. */
+uint32_t heap_records_of(cairn_heap *heap, pid_t process);
 
 /* Everything is freed, and given back if so wished; what is left in the image is a leak. */
 void world_empty(struct world *world, cairn_heap *heap, bool trim);
@@ -241,10 +245,16 @@ struct crew {
 
 void crew_begin(struct crew *crew, uint64_t seed, uint32_t members, uint64_t bytes_max, struct tally *tally);
 void crew_start(struct crew *crew, uint32_t number);
+void crew_member(struct crew *crew, uint32_t number); /* what it runs */
 /* Waits until each member from `first` on has made so many calls more. */
 void crew_progress(struct crew *crew, uint32_t first, uint64_t calls);
-/* Recovers, and settles the slot of one that is dead. */
+void crew_await(struct crew *crew, uint32_t number, uint64_t calls); /* one of them */
+/* Recovers until no record of the dead process is left, and settles its slot. */
 void crew_settle(struct crew *crew, uint32_t number, pid_t dead);
+/* The same where others live whose records have the same process id: until there is one less. */
+void crew_settle_one(struct crew *crew, uint32_t number, pid_t dead);
+/* Recovers, and requires that the heap still knows the process. */
+void crew_require_alive(struct crew *crew, pid_t process);
 /* Stops all between two calls and counts; returns the bytes that the heap has committed. */
 uint64_t crew_count(struct crew *crew);
 /* All end; the heap is counted and emptied. */
@@ -290,6 +300,9 @@ struct check {
     /* Runs a seed; only_step UINT64_MAX: all. Returns how much was done towards the goal. */
     uint64_t (*trial)(uint64_t seed, uint64_t only_step, struct tally *tally);
 };
+
+extern bool full_run;
+extern uint64_t trial_seed;
 
 /* The step at which a trial stands, for the report of a failure. */
 extern _Atomic uint64_t *at_step;

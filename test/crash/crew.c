@@ -54,14 +54,13 @@ static void park(struct world *world)
     atomic_fetch_sub(&world->parked, 1);
 }
 
-static void member_run(void *arg)
+void crew_member(struct crew *crew, uint32_t number)
 {
-    const struct member *member = arg;
-    struct world *world = member->crew->world;
+    struct world *world = crew->world;
     struct actor actor = {0};
     if (nice(10) < 0)
         fail("nice");
-    actor_begin(&actor, world, member->number);
+    actor_begin(&actor, world, number);
     for (uint32_t turn = 0; atomic_load(&world->stop) == 0; turn++) {
         if (atomic_load(&world->pause) != 0)
             park(world);
@@ -72,6 +71,12 @@ static void member_run(void *arg)
     actor_end(&actor);
 }
 
+static void member_run(void *arg)
+{
+    const struct member *member = arg;
+    crew_member(member->crew, member->number);
+}
+
 void crew_start(struct crew *crew, uint32_t number)
 {
     struct member member = {.crew = crew, .number = number};
@@ -80,16 +85,17 @@ void crew_start(struct crew *crew, uint32_t number)
 
 /* ---------------------------------------------------------------- the overseer */
 
-enum order { ORDER_SETTLE, ORDER_COUNT, ORDER_END };
+enum order { ORDER_SETTLE, ORDER_COUNT, ORDER_REQUIRE_ALIVE, ORDER_END };
 
 struct order_message {
     enum order order;
     uint32_t number;
     pid_t dead;
+    uint32_t left; /* so many records of that process id may stay */
 };
 
 /* Another may be recovering the same process: a call of cairn_recover then has nothing to do, and does not wait. */
-static void recover(cairn_heap *heap, pid_t dead)
+static void recover(cairn_heap *heap, pid_t dead, uint32_t left)
 {
     uint64_t began = now();
     do {
@@ -97,7 +103,7 @@ static void recover(cairn_heap *heap, pid_t dead)
             fail("recover: %s", cairn_last_error());
         if (now() - began > WATCHDOG_SECONDS * UINT64_C(1000000000))
             fail("process %d stays dead and is not recovered", (int)dead);
-    } while (dead != 0 && heap_knows_process(heap, dead));
+    } while (dead != 0 && heap_records_of(heap, dead) > left);
 }
 
 static void overseer_run(void *arg)
@@ -111,10 +117,12 @@ static void overseer_run(void *arg)
         fail("open: %s", cairn_last_error());
     while (read(crew->order[0], &message, sizeof message) == sizeof message) {
         uint64_t began = now();
-        recover(heap, message.dead);
+        recover(heap, message.order == ORDER_REQUIRE_ALIVE ? 0 : message.dead, message.left);
         if (message.order == ORDER_SETTLE)
             slot_settle(world, message.number, heap);
-        else
+        else if (message.order == ORDER_REQUIRE_ALIVE && heap_records_of(heap, message.dead) == 0)
+            fail("process %d lives, and was recovered as if it were dead", (int)message.dead);
+        else if (message.order != ORDER_REQUIRE_ALIVE)
             atomic_fetch_add(&crew->tally->lost, world_count(world, heap));
         if (message.order == ORDER_END)
             world_empty(world, heap, true);
@@ -128,9 +136,8 @@ static void overseer_run(void *arg)
     cairn_heap_close(heap);
 }
 
-static uint64_t give_order(struct crew *crew, enum order order, uint32_t number, pid_t dead)
+static uint64_t give_order(struct crew *crew, struct order_message message)
 {
-    struct order_message message = {.order = order, .number = number, .dead = dead};
     struct pollfd ready = {.fd = crew->answer[0], .events = POLLIN};
     uint64_t committed;
     if (write(crew->order[1], &message, sizeof message) != sizeof message)
@@ -161,29 +168,50 @@ void crew_begin(struct crew *crew, uint64_t seed, uint32_t members, uint64_t byt
     close(crew->answer[1]);
 }
 
-/* Whether each of the members from `first` on has made so many calls since *from; the watchdog is the time it has. */
-void crew_progress(struct crew *crew, uint32_t first, uint64_t calls)
+static void await(struct crew *crew, uint32_t number, uint64_t calls)
 {
-    uint64_t from[SLOTS], began = now();
-    for (uint32_t s = first; s < crew->members; s++)
-        from[s] = atomic_load(&crew->world->slots[s].calls);
-    for (uint32_t s = first; s < crew->members;) {
-        if (atomic_load(&crew->world->slots[s].calls) - from[s] >= calls) {
-            s++;
-            continue;
-        }
+    const struct slot *slot = &crew->world->slots[number];
+    uint64_t began = now();
+    while (atomic_load(&slot->calls) < calls) {
         siginfo_t ended = {0};
-        if (waitid(P_PID, (id_t)crew->processes[s], &ended, WEXITED | WNOHANG | WNOWAIT) < 0 || ended.si_pid != 0)
-            require_end(process_end(crew->processes[s], 1), "a bystander");
+        pid_t process = crew->processes[number];
+        if (process != 0 && (waitid(P_PID, (id_t)process, &ended, WEXITED | WNOHANG | WNOWAIT) < 0 || ended.si_pid != 0))
+            require_end(process_end(process, 1), "a member");
+        if (fail_text[0] != '\0')
+            fail("%s", fail_text);
         if (now() - began > WATCHDOG_SECONDS * UINT64_C(1000000000))
-            fail("member %u hangs in %s", s, call_name(atomic_load(&crew->world->slots[s].call.kind)));
+            fail("member %u hangs in %s", number, call_name(atomic_load(&slot->call.kind)));
         sched_yield();
     }
 }
 
+void crew_progress(struct crew *crew, uint32_t first, uint64_t calls)
+{
+    uint64_t wanted[SLOTS];
+    for (uint32_t s = first; s < crew->members; s++)
+        wanted[s] = atomic_load(&crew->world->slots[s].calls) + calls;
+    for (uint32_t s = first; s < crew->members; s++)
+        await(crew, s, wanted[s]);
+}
+
+void crew_await(struct crew *crew, uint32_t number, uint64_t calls)
+{
+    await(crew, number, atomic_load(&crew->world->slots[number].calls) + calls);
+}
+
 void crew_settle(struct crew *crew, uint32_t number, pid_t dead)
 {
-    (void)give_order(crew, ORDER_SETTLE, number, dead);
+    (void)give_order(crew, (struct order_message){.order = ORDER_SETTLE, .number = number, .dead = dead});
+}
+
+void crew_settle_one(struct crew *crew, uint32_t number, pid_t dead)
+{
+    (void)give_order(crew, (struct order_message){.order = ORDER_SETTLE, .number = number, .dead = dead, .left = 1});
+}
+
+void crew_require_alive(struct crew *crew, pid_t process)
+{
+    (void)give_order(crew, (struct order_message){.order = ORDER_REQUIRE_ALIVE, .dead = process});
 }
 
 uint64_t crew_count(struct crew *crew)
@@ -201,7 +229,7 @@ uint64_t crew_count(struct crew *crew)
         if (fail_text[0] != '\0')
             fail("%s", fail_text);
     }
-    uint64_t committed = give_order(crew, ORDER_COUNT, 0, 0);
+    uint64_t committed = give_order(crew, (struct order_message){.order = ORDER_COUNT});
     atomic_store(&world->pause, 0);
     word_wake(&world->pause);
     for (uint32_t parked; (parked = atomic_load(&world->parked)) > 0;)
@@ -219,7 +247,7 @@ void crew_end(struct crew *crew)
         for (uint32_t i = 0; i < LATENCIES; i++)
             atomic_fetch_add(&crew->tally->latencies[i], crew->world->slots[s].latencies[i]);
     }
-    (void)give_order(crew, ORDER_END, 0, 0);
+    (void)give_order(crew, (struct order_message){.order = ORDER_END});
     close(crew->order[1]);
     close(crew->answer[0]);
     require_end(process_end(crew->overseer, WATCHDOG_SECONDS), "the overseer");

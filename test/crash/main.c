@@ -24,12 +24,15 @@ static const struct check checks[] = {
     {"kill", "kills", 2000, 60000, false, kill_trial},
     {"pair", "pairs of kills", 2000, 100000, true, pair_trial},
     {"storm", "kills", 10000, 1000000, false, storm_trial},
+    {"life", "rounds of each kind", 200, 10000, false, life_trial},
 };
 _Static_assert(COUNT(checks) <= CHECKS, "a tally for each");
 
 struct ledger *ledger;
 uintptr_t library_begin, library_end;
 char *fail_text;
+bool full_run = true;
+uint64_t trial_seed;
 _Atomic uint64_t *at_step;
 
 static const char *library_path;
@@ -166,6 +169,7 @@ struct job {
 static void run_trial(void *arg)
 {
     struct job *job = arg;
+    trial_seed = job->seed;
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     setenv("CAIRN_DIR", job->directory, 1);
     uint64_t done = job->check->trial(job->seed, job->only_step, job->tally);
@@ -312,6 +316,27 @@ static void status_of_all(void)
     }
 }
 
+/* For test/crash/coverage: offsets in the library. */
+static void print_reached(void)
+{
+    for (size_t at = 0; at < REACHED_MAX; at++) {
+        if (atomic_load(&ledger->reached[at]) != 0)
+            printf("%zu\n", at);
+    }
+}
+
+static void leave_out(const char *name)
+{
+    for (uint32_t kind = 1; kind < CALL_KINDS; kind++) {
+        if (strcmp(call_name(kind), name) == 0) {
+            calls_without |= UINT64_C(1) << kind;
+            return;
+        }
+    }
+    fprintf(stderr, "crash: no call \"%s\"\n", name);
+    exit(2);
+}
+
 static const struct check *check_of(const char *name)
 {
     for (size_t i = 0; i < COUNT(checks); i++)
@@ -345,7 +370,7 @@ static int replay(const char *what)
 
 int main(int argc, char **argv)
 {
-    bool quick = false, status = false;
+    bool quick = false, status = false, reached = false;
     const char *again = NULL;
     const struct check *chosen[CHECKS];
     size_t count = 0;
@@ -353,13 +378,17 @@ int main(int argc, char **argv)
     jobs = (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--quick") == 0)
-            quick = true;
+            quick = true, full_run = false;
         else if (strcmp(argv[i], "--status") == 0)
             status = true;
         else if (strcmp(argv[i], "--replay") == 0 && i + 1 < argc)
             again = argv[++i];
         else if (strcmp(argv[i], "--jobs") == 0 && i + 1 < argc)
             jobs = (unsigned)strtoul(argv[++i], NULL, 10);
+        else if (strcmp(argv[i], "--reached") == 0)
+            reached = true;
+        else if (strcmp(argv[i], "--without") == 0 && i + 1 < argc)
+            leave_out(argv[++i]);
         else if (strcmp(argv[i], "--folder") == 0 && i + 1 < argc)
             folder = argv[++i];
         else if (count < CHECKS)
@@ -382,6 +411,10 @@ int main(int argc, char **argv)
     ledger_open();
     if (status) {
         status_of_all();
+        return 0;
+    }
+    if (reached) {
+        print_reached();
         return 0;
     }
     snprintf(run_directory, sizeof run_directory, "/dev/shm/cairn-crash-XXXXXX");

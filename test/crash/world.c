@@ -115,13 +115,11 @@ static void on_abort(int number)
          call_name(call->kind), call->heap, (void *)old->address, old->size, call->old, old->holder, old->heap);
 }
 
-void actor_begin(struct actor *actor, struct world *world, uint32_t number)
+static void begin(struct actor *actor, struct world *world, uint32_t number, cairn_heap *heap)
 {
-    *actor = (struct actor){.world = world, .number = number, .slot = &world->slots[number]};
+    *actor = (struct actor){.world = world, .number = number, .slot = &world->slots[number], .heap = heap};
     me = actor;
     signal(SIGABRT, on_abort);
-    if (cairn_heap_open(&actor->heap, world->name, NULL) < 0)
-        fail("open: %s", cairn_last_error());
     if (actor->slot->anchor == NULL) {
         struct anchor *anchor = cairn_zalloc(actor->heap, sizeof *anchor);
         if (anchor == NULL || cairn_root_set(actor->heap, name_of("anchor", number, 0), anchor) < 0)
@@ -129,6 +127,19 @@ void actor_begin(struct actor *actor, struct world *world, uint32_t number)
         actor->slot->anchor = anchor;
     }
     open_children(actor);
+}
+
+void actor_begin(struct actor *actor, struct world *world, uint32_t number)
+{
+    cairn_heap *heap;
+    if (cairn_heap_open(&heap, world->name, NULL) < 0)
+        fail("open: %s", cairn_last_error());
+    begin(actor, world, number, heap);
+}
+
+void actor_inherit(struct actor *actor, const struct actor *parent, uint32_t number)
+{
+    begin(actor, parent->world, number, parent->heap);
 }
 
 void actor_end(struct actor *actor)
@@ -146,6 +157,8 @@ void actor_end(struct actor *actor)
 }
 
 /* ---------------------------------------------------------------- choosing */
+
+uint64_t calls_without;
 
 const char *call_name(uint32_t kind)
 {
@@ -222,6 +235,8 @@ static bool choose(struct actor *actor, struct call *call)
         kind = CALL_FREE;
     if (held == NULL && (kind == CALL_FREE || kind == CALL_REALLOC || kind == CALL_EXPAND))
         kind = CALL_ALLOC;
+    if ((calls_without >> kind & 1) != 0)
+        return false;
     *call = (struct call){.kind = kind, .size = choose_size(actor)};
     call->record = free_record != NULL ? (uint32_t)(free_record - actor->world->records) : 0;
     call->old = held != NULL ? (uint32_t)(held - actor->world->records) : 0;
@@ -804,15 +819,15 @@ static const struct section_image *image_of(cairn_heap *heap)
 
 #define TABLE(image, type, offset) ((const type *)(const void *)((const unsigned char *)(image) + (image)->offset))
 
-bool heap_knows_process(cairn_heap *heap, pid_t process)
+uint32_t heap_records_of(cairn_heap *heap, pid_t process)
 {
+    uint32_t count = 0;
     const struct section_image *image = image_of(heap);
     for (uint32_t i = 0; i < image->processes_end; i++) {
         const struct process_image *record = &TABLE(image, struct process_image, processes_offset)[i];
-        if (record->word >> RECORD_STATE_SHIFT != RECORD_FREE && record->process_id == (uint32_t)process)
-            return true;
+        count += record->word >> RECORD_STATE_SHIFT != RECORD_FREE && record->process_id == (uint32_t)process;
     }
-    return false;
+    return count;
 }
 
 static int see_used_span(const cairn_span *span, void *arg)
