@@ -210,10 +210,11 @@ struct work {
     const struct check *check;
     struct tally *tally;
     uint64_t goal; /* of tally->done */
+    uint64_t failed; /* before this run */
     unsigned number;
 };
 
-enum { FAILURES_MAX = 20 };
+static uint64_t failures_max = 20;
 
 static void work(void *arg)
 {
@@ -233,7 +234,7 @@ static void work(void *arg)
     }
     struct job job = {.check = work->check, .tally = work->tally, .only_step = UINT64_MAX};
     snprintf(job.directory, sizeof job.directory, "%s/%u", run_directory, work->number);
-    while (atomic_load(&work->tally->done) < work->goal && atomic_load(&work->tally->failed) < FAILURES_MAX) {
+    while (atomic_load(&work->tally->done) < work->goal && atomic_load(&work->tally->failed) < work->failed + failures_max) {
         job.seed = atomic_fetch_add(&work->tally->next_seed, 1);
         (void)trial(&job);
     }
@@ -264,12 +265,11 @@ static void run_check(const struct check *check, bool quick)
     struct tally *tally = &ledger->tallies[check - checks];
     uint64_t begin = quick ? atomic_load(&tally->done) : 0;
     uint64_t goal = begin + (quick ? check->quick : check->full);
-    uint64_t started = now();
-    pid_t workers[64];
+    uint64_t started = now(), failed = atomic_load(&tally->failed);
     struct work each[64];
     for (unsigned i = 0; i < jobs; i++) {
-        each[i] = (struct work){.check = check, .tally = tally, .goal = goal, .number = i};
-        workers[i] = process_start(work, &each[i]);
+        each[i] = (struct work){.check = check, .tally = tally, .goal = goal, .number = i, .failed = failed};
+        (void)process_start(work, &each[i]);
     }
     for (unsigned running = jobs; running > 0;) {
         int status;
@@ -282,7 +282,6 @@ static void run_check(const struct check *check, bool quick)
         struct timespec second = {.tv_nsec = 500000000};
         nanosleep(&second, NULL);
     }
-    (void)workers;
     show(check, tally, begin, goal, started, true);
 }
 
@@ -385,6 +384,8 @@ int main(int argc, char **argv)
             again = argv[++i];
         else if (strcmp(argv[i], "--jobs") == 0 && i + 1 < argc)
             jobs = (unsigned)strtoul(argv[++i], NULL, 10);
+        else if (strcmp(argv[i], "--until-failure") == 0)
+            failures_max = 1;
         else if (strcmp(argv[i], "--reached") == 0)
             reached = true;
         else if (strcmp(argv[i], "--without") == 0 && i + 1 < argc)

@@ -105,7 +105,7 @@ uint64_t pair_trial(uint64_t seed, uint64_t only_step, struct tally *tally)
 {
     (void)only_step;
     (void)tally;
-    static const uint64_t sizes[] = {256 << 10, 1 << 20, 1 << 20, 4 << 20};
+    static const uint64_t sizes[] = {512 << 10, 1 << 20, 1 << 20, 4 << 20};
     struct random random = random_begin(seed);
     uint64_t lengths[2] = {3000, 3000}, done = 0;
     char path[300];

@@ -290,7 +290,7 @@ static void step_dead(struct trial *trial, struct dead *dead)
 
 uint64_t step_trial(uint64_t seed, uint64_t only_step, struct tally *tally)
 {
-    static const uint64_t sizes[] = {256 << 10, 1 << 20, 1 << 20, 1 << 20, 4 << 20, 4 << 20, 32 << 20};
+    static const uint64_t sizes[] = {512 << 10, 1 << 20, 1 << 20, 1 << 20, 4 << 20, 4 << 20, 32 << 20};
     struct trial trial = trial_begin(seed, only_step, tally);
     struct world *world = trial.world;
     uint64_t bytes_max = sizes[random_below(&trial.random, COUNT(sizes))];
@@ -309,7 +309,7 @@ uint64_t step_trial(uint64_t seed, uint64_t only_step, struct tally *tally)
         world_begin(world, "heap", bytes_max);
     }
     victim.trapped = victim.first == CALL_NONE && random_below(&trial.random, TRACED_ONE_IN) != 0;
-    victim.last = random_below(&trial.random, 8) == 0 ? CALL_DESTROY : CALL_NONE;
+    victim.last = victim.first == CALL_CREATE ? CALL_DESTROY : CALL_NONE; /* nobody else has children there */
 
     pid_t other = 0;
     int ready[2] = {-1, -1}, stay[2] = {-1, -1};
