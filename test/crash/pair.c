@@ -13,6 +13,7 @@ enum { PAIRS = 10, WARM_UP_MAX = 120, STEPS_MAX = 500 };
 
 struct pair {
     struct world *world;
+    struct tally *tally;
     uint64_t warm_up;
     bool attached; /* the recoverer is there before the victim dies, and calls cairn_recover; else it opens */
 };
@@ -46,7 +47,7 @@ static void recoverer_run(void *arg)
 static void third_run(void *arg)
 {
     const struct pair *pair = arg;
-    (void)world_verify(pair->world, pair->world->name);
+    atomic_fetch_add(&pair->tally->lost, world_verify(pair->world, pair->world->name));
 }
 
 /* Steps a process that stands before its first call, as often as is wanted, or to its end; returns how often. */
@@ -104,7 +105,6 @@ static bool run_pair(struct pair *pair, uint64_t k, uint64_t j, uint64_t *length
 uint64_t pair_trial(uint64_t seed, uint64_t only_step, struct tally *tally)
 {
     (void)only_step;
-    (void)tally;
     static const uint64_t sizes[] = {512 << 10, 1 << 20, 1 << 20, 4 << 20};
     struct random random = random_begin(seed);
     uint64_t lengths[2] = {3000, 3000}, done = 0;
@@ -112,7 +112,7 @@ uint64_t pair_trial(uint64_t seed, uint64_t only_step, struct tally *tally)
     snprintf(path, sizeof path, "%s/heap", getenv("CAIRN_DIR"));
     for (uint32_t i = 0; i < PAIRS; i++) {
         atomic_store(at_step, i);
-        struct pair pair = {.world = world_new(), .attached = random_below(&random, 2) == 0};
+        struct pair pair = {.world = world_new(), .tally = tally, .attached = random_below(&random, 2) == 0};
         pair.warm_up = random_below(&random, WARM_UP_MAX);
         pair.world->slots[0].random = random_begin(random_next(&random));
         world_begin(pair.world, "heap", sizes[random_below(&random, COUNT(sizes))]);
