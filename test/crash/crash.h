@@ -58,6 +58,7 @@ enum call_kind {
     CALL_UNLOCK,
     CALL_REOPEN, /* close of the last handle, and open again */
     CALL_THREAD, /* a thread that allocates, frees, and ends */
+    CALL_LOOK,   /* check, walk and statistics */
     CALL_KINDS,
     /* Not chosen by chance. */
     CALL_OPEN,
@@ -78,8 +79,8 @@ struct call {
     _Atomic uint32_t kind;
     uint32_t index; /* of a link, root or child */
     uint32_t heap;
-    uint32_t record; /* gets the new block */
-    uint32_t old;    /* record of the block that goes */
+    uint32_t record;   /* gets the new block */
+    uint32_t old;      /* record of the block that goes */
     uint64_t old_sign; /* it may have been used again since */
     size_t size;
     size_t alignment;
@@ -112,25 +113,25 @@ struct slot {
     bool locked;
     struct random random;
     _Atomic uint64_t calls;
-    _Atomic uint64_t begun;   /* when the call in progress began, in nanoseconds; 0: none */
-    _Atomic uint64_t slowest; /* nanoseconds */
+    _Atomic uint64_t begun;        /* when the call in progress began, in nanoseconds; 0: none */
+    _Atomic uint64_t slowest;      /* nanoseconds */
     uint64_t latencies[LATENCIES]; /* how many calls took less than 2^i nanoseconds, and not less than half of it */
 };
 
 struct world {
     char name[32];
     uint64_t bytes_max;
-    size_t size_max; /* of a usual block */
-    bool has_peers;  /* others work in the heap: not everything can be told at once */
-    _Atomic uint32_t stepping; /* the tracer steps while it is not 0 */
+    size_t size_max;                      /* of a usual block */
+    bool has_peers;                       /* others work in the heap: not everything can be told at once */
+    _Atomic uint32_t stepping;            /* the tracer steps while it is not 0 */
     _Atomic uint32_t pause, parked, stop; /* of a crew's members, between two calls */
     struct crew *crew;
     pid_t guest; /* a forked child that tells who it is */
     struct slot slots[SLOTS];
     struct record records[SLOTS * BLOCKS_PER_SLOT];
     /* Of the dead, until the next count: */
-    _Atomic uint32_t lost_max;               /* killed in a plain allocation: so many blocks may be lost */
-    _Atomic uint32_t maybe_count;            /* killed in a free: these may live or not */
+    _Atomic uint32_t lost_max;    /* killed in a plain allocation: so many blocks may be lost */
+    _Atomic uint32_t maybe_count; /* killed in a free: these may live or not */
     void *maybe[ODDITIES];
 };
 
@@ -269,9 +270,9 @@ struct tally {
     _Atomic uint64_t done; /* what the goals are counted in */
     _Atomic uint64_t trials, failed, lost;
     _Atomic uint64_t steps, stores, changed; /* step: instructions, and where only stores were stopped at, those */
-    _Atomic uint64_t longest;        /* nanoseconds that somebody waited */
-    _Atomic uint64_t longest_settle; /* recovery, and what the harness asks after it */
-    _Atomic uint64_t drift;          /* of the committed bytes, in hundredths of a percent */
+    _Atomic uint64_t longest;                /* nanoseconds that somebody waited */
+    _Atomic uint64_t longest_settle;         /* recovery, and what the harness asks after it */
+    _Atomic uint64_t drift;                  /* of the committed bytes, in hundredths of a percent */
     _Atomic uint64_t latencies[LATENCIES];
     _Atomic uint64_t skipped;
 };
@@ -282,7 +283,7 @@ struct ledger {
     struct tally tallies[CHECKS];
     _Atomic uint64_t life_done[8];
     _Atomic uint64_t life_skipped[8];
-    _Atomic uint64_t states[PLACES]; /* hashes of distinct states */
+    _Atomic uint64_t states[PLACES];      /* hashes of distinct states */
     _Atomic uint8_t reached[REACHED_MAX]; /* instructions of the library, by address */
 };
 

@@ -175,7 +175,8 @@ static void await(struct crew *crew, uint32_t number, uint64_t calls)
     while (atomic_load(&slot->calls) < calls) {
         siginfo_t ended = {0};
         pid_t process = crew->processes[number];
-        if (process != 0 && (waitid(P_PID, (id_t)process, &ended, WEXITED | WNOHANG | WNOWAIT) < 0 || ended.si_pid != 0))
+        if (process != 0 &&
+            (waitid(P_PID, (id_t)process, &ended, WEXITED | WNOHANG | WNOWAIT) < 0 || ended.si_pid != 0))
             require_end(process_end(process, 1), "a member");
         if (fail_text[0] != '\0')
             fail("%s", fail_text);

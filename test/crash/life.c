@@ -53,7 +53,8 @@ static bool stop(struct round *round)
 {
     struct crew *crew = round->crew;
     uint32_t s = (uint32_t)random_below(round->random, MEMBERS);
-    uint64_t seconds = full_run && trial_seed % LONG_STOPS_EVERY == 0 && atomic_load(at_step) == 0 ? LONG_STOP_SECONDS : 0;
+    uint64_t seconds =
+        full_run && trial_seed % LONG_STOPS_EVERY == 0 && atomic_load(at_step) == 0 ? LONG_STOP_SECONDS : 0;
     struct timespec pause = {.tv_sec = (time_t)seconds,
                              .tv_nsec = 1000000 + (long)random_below(round->random, 49000000)};
     kill(crew->processes[s], SIGSTOP);
@@ -271,9 +272,12 @@ static const struct {
     const char *needs; /* said where it is skipped */
     bool (*run)(struct round *round);
 } rounds[] = {
-    {NULL, stop},         {NULL, fork_round},
-    {NULL, exec_round},   {NULL, thread_round},
-    {"clone3 with set_tid", recycle_round}, {"a PID namespace", namespace_round},
+    {NULL, stop},
+    {NULL, fork_round},
+    {NULL, exec_round},
+    {NULL, thread_round},
+    {"clone3 with set_tid", recycle_round},
+    {"a PID namespace", namespace_round},
 };
 
 uint64_t life_trial(uint64_t seed, uint64_t only_step, struct tally *tally)

@@ -33,7 +33,7 @@ struct trial {
         struct world world;
         char name[32];
         uint32_t lost;
-    } *stage;
+    } * stage;
     pid_t verifier;
     int order[2], answer[2];
     int copy;

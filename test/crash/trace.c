@@ -267,7 +267,8 @@ bool image_open(struct image *image, const char *path)
     image->view_bytes = header.bytes_max;
     image->meta_bytes = header.units_offset;
     image->view = mmap(NULL, image->view_bytes, PROT_READ, MAP_SHARED, image->file, 0);
-    image->last = mmap(NULL, image->meta_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    image->last =
+        mmap(NULL, image->meta_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     image->page_hashes = calloc(image->meta_bytes / PAGE + 1, sizeof *image->page_hashes);
     if (image->view == MAP_FAILED || image->last == MAP_FAILED || image->page_hashes == NULL)
         fail("no memory");

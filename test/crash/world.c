@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The ledger and the calls. A slot announces a call, makes it, fills what it got, enters it in a record, and strikes the
- * call out: killed anywhere, it leaves enough to tell what the heap may hold.
+ * The ledger and the calls. A slot announces a call, makes it, fills what it got, enters it in a record, and strikes
+ * the call out: killed anywhere, it leaves enough to tell what the heap may hold.
  */
 #include "crash.h"
 
@@ -163,18 +163,30 @@ uint64_t calls_without;
 const char *call_name(uint32_t kind)
 {
     static const char *const names[] = {
-        [CALL_NONE] = "no call",           [CALL_ALLOC] = "alloc",
-        [CALL_ZALLOC] = "zalloc",          [CALL_ALIGNED] = "aligned_alloc",
-        [CALL_REALLOC] = "realloc",        [CALL_EXPAND] = "expand",
-        [CALL_FREE] = "free",              [CALL_ALLOC_TO] = "alloc_to",
-        [CALL_FREE_FROM] = "free_from",    [CALL_ROOT_SET] = "root_set",
-        [CALL_CHILD_CREATE] = "create of a child", [CALL_CHILD_RESET] = "reset of a child",
-        [CALL_CHILD_DESTROY] = "destroy of a child", [CALL_CHILD_REOPEN] = "close and open of a child",
-        [CALL_TRIM] = "trim",              [CALL_RECOVER] = "recover",
-        [CALL_LOCK] = "lock",              [CALL_TRYLOCK] = "trylock",
-        [CALL_UNLOCK] = "unlock",          [CALL_REOPEN] = "close and open",
-        [CALL_THREAD] = "the end of a thread", [CALL_KINDS] = "",
-        [CALL_OPEN] = "open",              [CALL_CREATE] = "create",
+        [CALL_NONE] = "no call",
+        [CALL_ALLOC] = "alloc",
+        [CALL_ZALLOC] = "zalloc",
+        [CALL_ALIGNED] = "aligned_alloc",
+        [CALL_REALLOC] = "realloc",
+        [CALL_EXPAND] = "expand",
+        [CALL_FREE] = "free",
+        [CALL_ALLOC_TO] = "alloc_to",
+        [CALL_FREE_FROM] = "free_from",
+        [CALL_ROOT_SET] = "root_set",
+        [CALL_CHILD_CREATE] = "create of a child",
+        [CALL_CHILD_RESET] = "reset of a child",
+        [CALL_CHILD_DESTROY] = "destroy of a child",
+        [CALL_CHILD_REOPEN] = "close and open of a child",
+        [CALL_TRIM] = "trim",
+        [CALL_RECOVER] = "recover",
+        [CALL_LOCK] = "lock",
+        [CALL_TRYLOCK] = "trylock",
+        [CALL_UNLOCK] = "unlock",
+        [CALL_REOPEN] = "close and open",
+        [CALL_THREAD] = "the end of a thread",
+        [CALL_LOOK] = "check, walk and stats_get",
+        [CALL_OPEN] = "open",
+        [CALL_CREATE] = "create",
         [CALL_DESTROY] = "destroy",
     };
     return kind < COUNT(names) ? names[kind] : "?";
@@ -218,15 +230,16 @@ static size_t choose_size(struct actor *actor)
 static bool choose(struct actor *actor, struct call *call)
 {
     static const uint8_t weights[CALL_KINDS] = {
-        [CALL_ALLOC] = 26,        [CALL_ZALLOC] = 4,       [CALL_ALIGNED] = 4,       [CALL_REALLOC] = 8,
-        [CALL_EXPAND] = 3,        [CALL_FREE] = 22,        [CALL_ALLOC_TO] = 8,      [CALL_FREE_FROM] = 7,
-        [CALL_ROOT_SET] = 3,      [CALL_CHILD_CREATE] = 3, [CALL_CHILD_RESET] = 2,   [CALL_CHILD_DESTROY] = 2,
-        [CALL_CHILD_REOPEN] = 1,  [CALL_TRIM] = 2,         [CALL_RECOVER] = 1,       [CALL_LOCK] = 1,
-        [CALL_TRYLOCK] = 1,       [CALL_UNLOCK] = 3,       [CALL_REOPEN] = 1,        [CALL_THREAD] = 1,
+        [CALL_ALLOC] = 26,       [CALL_ZALLOC] = 4,       [CALL_ALIGNED] = 4,     [CALL_REALLOC] = 8,
+        [CALL_EXPAND] = 3,       [CALL_FREE] = 22,        [CALL_ALLOC_TO] = 8,    [CALL_FREE_FROM] = 7,
+        [CALL_ROOT_SET] = 3,     [CALL_CHILD_CREATE] = 3, [CALL_CHILD_RESET] = 2, [CALL_CHILD_DESTROY] = 2,
+        [CALL_CHILD_REOPEN] = 1, [CALL_TRIM] = 2,         [CALL_RECOVER] = 1,     [CALL_LOCK] = 1,
+        [CALL_TRYLOCK] = 1,      [CALL_UNLOCK] = 3,       [CALL_REOPEN] = 1,      [CALL_THREAD] = 1,
+        [CALL_LOOK] = 1,
     };
     const struct slot *slot = actor->slot;
     struct random *random = &actor->slot->random;
-    uint64_t at = random_below(random, 103);
+    uint64_t at = random_below(random, 104);
     uint32_t kind = 0;
     while (at >= weights[kind])
         at -= weights[kind++];
@@ -266,10 +279,14 @@ static bool choose(struct actor *actor, struct call *call)
         call->value = kind == CALL_CHILD_CREATE && random_below(random, 3) == 0 ? call : NULL; /* bound */
         return (slot->children[call->index] == CHILD_NONE) == (kind == CALL_CHILD_CREATE);
     case CALL_LOCK:
-    case CALL_TRYLOCK: return !slot->locked;
-    case CALL_UNLOCK: return slot->locked;
-    case CALL_REOPEN: return !slot->locked && slot->children[0] != CHILD_BOUND && slot->children[1] != CHILD_BOUND;
-    default: return true;
+    case CALL_TRYLOCK:
+        return !slot->locked;
+    case CALL_UNLOCK:
+        return slot->locked;
+    case CALL_REOPEN:
+        return !slot->locked && slot->children[0] != CHILD_BOUND && slot->children[1] != CHILD_BOUND;
+    default:
+        return true;
     }
 }
 
@@ -353,6 +370,27 @@ static void run_thread(struct actor *actor)
     atomic_store(&actor->world->stepping, 0);
 }
 
+static int pass_span(const cairn_span *span, void *arg)
+{
+    (void)span, (void)arg;
+    return 0;
+}
+
+static int pass_block(void *block, size_t bytes, void *arg)
+{
+    (void)block, (void)bytes, (void)arg;
+    return 0;
+}
+
+static void look(cairn_heap *heap, bool has_peers)
+{
+    cairn_stats stats = {.size = sizeof stats};
+    if (cairn_check(heap, NULL, NULL) != 0 && !has_peers)
+        fail("check finds something");
+    if (cairn_walk(heap, pass_span, pass_block, NULL) != 0 || cairn_stats_get(heap, &stats) < 0)
+        fail("walk or stats_get: %s", cairn_last_error());
+}
+
 static void require(int result, const char *call)
 {
     if (result < 0)
@@ -370,7 +408,8 @@ void actor_call(struct actor *actor, struct call call)
     if (call.kind == CALL_REALLOC || call.kind == CALL_EXPAND || call.kind == CALL_FREE)
         require_holds(old);
     if (call.kind == CALL_FREE_FROM) {
-        struct record linked = {.address = slot->links[call.index].block, .size = slot->links[call.index].size,
+        struct record linked = {.address = slot->links[call.index].block,
+                                .size = slot->links[call.index].size,
                                 .sign = slot->links[call.index].sign};
         require_holds(&linked);
     }
@@ -389,14 +428,30 @@ void actor_call(struct actor *actor, struct call call)
     if (kind != CALL_THREAD)
         ask_for_steps(actor, true);
     switch (kind) {
-    case CALL_ALLOC: block = cairn_alloc(heap, call.size); break;
-    case CALL_ZALLOC: block = cairn_zalloc(heap, call.size); break;
-    case CALL_ALIGNED: block = cairn_aligned_alloc(heap, call.alignment, call.size); break;
-    case CALL_REALLOC: block = cairn_realloc(heap, old->address, call.size); break;
-    case CALL_EXPAND: (void)cairn_expand(heap, old->address, call.size); break;
-    case CALL_FREE: cairn_free(heap, old->address); break;
-    case CALL_ALLOC_TO: result = cairn_alloc_to(actor->heap, call.size, &slot->anchor->links[call.index]); break;
-    case CALL_FREE_FROM: result = cairn_free_from(actor->heap, &slot->anchor->links[call.index]); break;
+    case CALL_ALLOC:
+        block = cairn_alloc(heap, call.size);
+        break;
+    case CALL_ZALLOC:
+        block = cairn_zalloc(heap, call.size);
+        break;
+    case CALL_ALIGNED:
+        block = cairn_aligned_alloc(heap, call.alignment, call.size);
+        break;
+    case CALL_REALLOC:
+        block = cairn_realloc(heap, old->address, call.size);
+        break;
+    case CALL_EXPAND:
+        (void)cairn_expand(heap, old->address, call.size);
+        break;
+    case CALL_FREE:
+        cairn_free(heap, old->address);
+        break;
+    case CALL_ALLOC_TO:
+        result = cairn_alloc_to(actor->heap, call.size, &slot->anchor->links[call.index]);
+        break;
+    case CALL_FREE_FROM:
+        result = cairn_free_from(actor->heap, &slot->anchor->links[call.index]);
+        break;
     case CALL_ROOT_SET:
         result = cairn_root_set(actor->heap, name_of("root", actor->number, call.index), call.value);
         break;
@@ -407,18 +462,32 @@ void actor_call(struct actor *actor, struct call call)
         result = cairn_heap_create(&actor->children[call.index], &options);
         break;
     }
-    case CALL_CHILD_RESET: result = cairn_heap_reset(actor->children[call.index]); break;
-    case CALL_CHILD_DESTROY: result = cairn_heap_destroy(actor->children[call.index]); break;
+    case CALL_CHILD_RESET:
+        result = cairn_heap_reset(actor->children[call.index]);
+        break;
+    case CALL_CHILD_DESTROY:
+        result = cairn_heap_destroy(actor->children[call.index]);
+        break;
     case CALL_CHILD_REOPEN:
         cairn_heap_close(actor->children[call.index]);
         result = cairn_heap_open_child(&actor->children[call.index], actor->heap,
                                        name_of("child", actor->number, call.index));
         break;
-    case CALL_TRIM: result = (int)(cairn_trim(heap) >> 40); break;
-    case CALL_RECOVER: result = cairn_recover(heap); break;
-    case CALL_LOCK: result = cairn_lock(heap, &slot->anchor->mutex); break;
-    case CALL_TRYLOCK: result = cairn_trylock(heap, &slot->anchor->mutex); break;
-    case CALL_UNLOCK: result = cairn_unlock(heap, &slot->anchor->mutex); break;
+    case CALL_TRIM:
+        result = (int)(cairn_trim(heap) >> 40);
+        break;
+    case CALL_RECOVER:
+        result = cairn_recover(heap);
+        break;
+    case CALL_LOCK:
+        result = cairn_lock(heap, &slot->anchor->mutex);
+        break;
+    case CALL_TRYLOCK:
+        result = cairn_trylock(heap, &slot->anchor->mutex);
+        break;
+    case CALL_UNLOCK:
+        result = cairn_unlock(heap, &slot->anchor->mutex);
+        break;
     case CALL_REOPEN:
         if (actor->mode == TRAPPED)
             trap_end(); /* the view goes, and comes back unprotected */
@@ -428,15 +497,25 @@ void actor_call(struct actor *actor, struct call call)
         result = cairn_heap_open(&actor->heap, world->name, NULL);
         memset(actor->children, 0, sizeof actor->children);
         break;
-    case CALL_THREAD: run_thread(actor); break;
-    case CALL_OPEN: result = cairn_heap_open(&actor->heap, world->name, NULL); break;
+    case CALL_THREAD:
+        run_thread(actor);
+        break;
+    case CALL_LOOK:
+        look(heap, world->has_peers);
+        break;
+    case CALL_OPEN:
+        result = cairn_heap_open(&actor->heap, world->name, NULL);
+        break;
     case CALL_CREATE: {
         cairn_options options = {.name = world->name, .bytes_max = world->bytes_max};
         result = cairn_heap_create(&actor->heap, &options);
         break;
     }
-    case CALL_DESTROY: result = cairn_heap_destroy(actor->heap); break;
-    default: break;
+    case CALL_DESTROY:
+        result = cairn_heap_destroy(actor->heap);
+        break;
+    default:
+        break;
     }
     if (kind != CALL_REOPEN || actor->mode != TRAPPED)
         ask_for_steps(actor, false);
@@ -457,7 +536,9 @@ void actor_call(struct actor *actor, struct call call)
             fail("aligned_alloc: %p is not aligned to %zu", block, call.alignment);
         enter(actor, &call, block);
         break;
-    case CALL_ALLOC: enter(actor, &call, block); break;
+    case CALL_ALLOC:
+        enter(actor, &call, block);
+        break;
     case CALL_REALLOC:
         if (block != NULL && !holds(block, call.size < old->size ? call.size : old->size, old->sign))
             fail("realloc: the contents were not kept");
@@ -465,7 +546,9 @@ void actor_call(struct actor *actor, struct call call)
         if (block != NULL)
             atomic_store(&old->holder, 0);
         break;
-    case CALL_FREE: atomic_store(&old->holder, 0); break;
+    case CALL_FREE:
+        atomic_store(&old->holder, 0);
+        break;
     case CALL_ALLOC_TO: {
         if (result < 0) {
             if (result != -ENOMEM)
@@ -522,7 +605,9 @@ void actor_call(struct actor *actor, struct call call)
         require(result, "open");
         open_children(actor);
         break;
-    default: require(result, "call"); break;
+    default:
+        require(result, "call");
+        break;
     }
     atomic_store(&slot->call.kind, CALL_NONE);
     atomic_fetch_add(&slot->calls, 1);
@@ -539,15 +624,13 @@ static void add_maybe(struct world *world, void *block)
 }
 
 struct counting {
-    struct live { unsigned char *address; size_t bytes; bool known; } blocks[SLOTS * (BLOCKS_PER_SLOT + LINKS + 1) + 1000];
+    struct live {
+        unsigned char *address;
+        size_t bytes;
+        bool known;
+    } blocks[SLOTS * (BLOCKS_PER_SLOT + LINKS + 1) + 1000];
     uint32_t count;
 };
-
-static int see_span(const cairn_span *span, void *arg)
-{
-    (void)span, (void)arg;
-    return 0;
-}
 
 static int see_block(void *block, size_t bytes, void *arg)
 {
@@ -570,7 +653,7 @@ static struct counting *counting_of(cairn_heap *heap)
 {
     static struct counting counting;
     counting.count = 0;
-    cairn_walk(heap, see_span, see_block, &counting);
+    cairn_walk(heap, pass_span, see_block, &counting);
     return &counting;
 }
 
@@ -580,7 +663,8 @@ static void settle_child(struct world *world, uint32_t number, uint32_t i, uint3
     bool concerned = slot->call.index == i;
     cairn_heap *child;
     int error = cairn_heap_open_child(&child, heap, name_of("child", number, i));
-    bool bound = slot->children[i] == CHILD_BOUND || (concerned && kind == CALL_CHILD_CREATE && slot->call.value != NULL);
+    bool bound =
+        slot->children[i] == CHILD_BOUND || (concerned && kind == CALL_CHILD_CREATE && slot->call.value != NULL);
     if (error < 0 && error != -ENOENT)
         fail("child %u of slot %u: %s", i, number, cairn_last_error());
     if (bound && error == 0)
