@@ -473,6 +473,8 @@ int main(int argc, char **argv)
     atexit(end_all);
     signal(SIGINT, interrupted);
     signal(SIGTERM, interrupted);
+    signal(SIGHUP, interrupted);
+    signal(SIGPIPE, interrupted); /* whoever read our lines has seen enough */
     if (again != NULL)
         return replay(again);
     unsigned failed = 0;

@@ -64,6 +64,8 @@ pid_t process_start(void (*run)(void *arg), void *arg)
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     signal(SIGTERM, SIG_DFL);
     signal(SIGINT, SIG_DFL);
+    signal(SIGHUP, SIG_DFL);
+    signal(SIGPIPE, SIG_DFL);
     if (getppid() != parent)
         _exit(1);
     run(arg);
