@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * crash: a proof by trial that a kill at any instruction loses nothing. Public calls on the shared library as it is
+ * installed, real processes, real files; src/section/layout.h serves to look at an image, never to change one.
+ *
+ *     world     what the processes of a trial know of the heap: a ledger outside it, which survives each of them
+ *     slot      one role in a world: an actor that is killed and replaced; its records stay
+ *     call      one public call, announced in the slot before it begins and struck out after its result is entered
+ *     state     the bytes of the image between two instructions
+ *     trial     what one seed does; the same seed does it again
+ *     tally     the results of a check over all shards, in a file bound to the library's bytes
+ */
+#ifndef CAIRN_TEST_CRASH_H
+#define CAIRN_TEST_CRASH_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "cairn.h"
+#include "support/random.h"
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+/* ---------------------------------------------------------------- the world */
+
+enum {
+    SLOTS = 17,            /* 16 at work in the storm, and one that looks after them */
+    BLOCKS_PER_SLOT = 192, /* records; of each slot, for those that it allocates */
+    LINKS = 8,             /* pointers in the heap that alloc_to fills */
+    ROOTS = 2,
+    CHILDREN = 2,
+    ODDITIES = 4096, /* blocks whose fate only the heap knows */
+    LATENCIES = 40,
+};
+
+enum call_kind {
+    CALL_NONE,
+    CALL_ALLOC,
+    CALL_ZALLOC,
+    CALL_ALIGNED,
+    CALL_REALLOC,
+    CALL_EXPAND,
+    CALL_FREE,
+    CALL_ALLOC_TO,
+    CALL_FREE_FROM,
+    CALL_ROOT_SET,
+    CALL_CHILD_CREATE,
+    CALL_CHILD_RESET,
+    CALL_CHILD_DESTROY,
+    CALL_CHILD_REOPEN, /* close and open_child */
+    CALL_TRIM,
+    CALL_RECOVER,
+    CALL_LOCK,
+    CALL_TRYLOCK,
+    CALL_UNLOCK,
+    CALL_REOPEN, /* close of the last handle, and open again */
+    CALL_THREAD, /* a thread that allocates, frees, and ends */
+    CALL_LOOK,   /* check, walk and statistics */
+    CALL_KINDS,
+    /* Not chosen by chance. */
+    CALL_OPEN,
+    CALL_CREATE,
+    CALL_DESTROY,
+};
+
+/* One live block. The holder's store makes the record true, and giving the block away is one store, too. */
+struct record {
+    _Atomic uint32_t holder; /* slot + 1; 0: none */
+    uint32_t heap;           /* 0: the heap itself; i: child i - 1 of the slot */
+    unsigned char *address;
+    size_t size;
+    uint64_t sign; /* what its bytes are made of */
+};
+
+struct call {
+    _Atomic uint32_t kind;
+    uint32_t index; /* of a link, root or child */
+    uint32_t heap;
+    uint32_t record;   /* gets the new block */
+    uint32_t old;      /* record of the block that goes */
+    uint64_t old_sign; /* it may have been used again since */
+    size_t size;
+    size_t alignment;
+    void *value; /* of a root */
+};
+
+const char *call_name(uint32_t kind);
+extern uint64_t calls_without; /* a bit for each kind that is not chosen */
+
+enum child_state { CHILD_NONE, CHILD_LIVE, CHILD_BOUND };
+
+/* In the heap, at root "anchor<slot>": what alloc_to and the lock need there. */
+struct anchor {
+    cairn_mutex mutex;
+    void *links[LINKS];
+};
+
+struct link {
+    void *block; /* NULL: none */
+    size_t size;
+    uint64_t sign;
+};
+
+struct slot {
+    struct call call;
+    struct anchor *anchor;
+    struct link links[LINKS];
+    void *roots[ROOTS];
+    uint32_t children[CHILDREN]; /* enum child_state */
+    bool locked;
+    struct random random;
+    _Atomic uint64_t calls;
+    _Atomic uint64_t begun;        /* when the call in progress began, in nanoseconds; 0: none */
+    _Atomic uint64_t slowest;      /* nanoseconds */
+    uint64_t latencies[LATENCIES]; /* how many calls took less than 2^i nanoseconds, and not less than half of it */
+};
+
+struct world {
+    char name[32];
+    uint64_t bytes_max;
+    size_t size_max;                      /* of a usual block */
+    bool has_peers;                       /* others work in the heap: not everything can be told at once */
+    _Atomic uint32_t stepping;            /* the tracer steps while it is not 0 */
+    _Atomic uint32_t pause, parked, stop; /* of a crew's members, between two calls */
+    struct crew *crew;
+    pid_t guest; /* a forked child that tells who it is */
+    struct slot slots[SLOTS];
+    struct record records[SLOTS * BLOCKS_PER_SLOT];
+    /* Of the dead, until the next count: */
+    _Atomic uint32_t lost_max;    /* killed in a plain allocation: so many blocks may be lost */
+    _Atomic uint32_t maybe_count; /* killed in a free: these may live or not */
+    void *maybe[ODDITIES];
+};
+
+/* This process's handles. */
+struct actor {
+    struct world *world;
+    uint32_t number;
+    struct slot *slot;
+    cairn_heap *heap;
+    cairn_heap *children[CHILDREN];
+    enum { FREE_RUNNING, TRACED, TRAPPED } mode; /* how the next call runs */
+};
+
+struct world *world_new(void);
+void world_delete(struct world *world);
+
+/* Creates the heap, in a process of its own; sizes and names follow from the seed. */
+void world_begin(struct world *world, const char *name, uint64_t bytes_max);
+
+/* Attaches as that slot, and finds or makes its anchor. */
+void actor_begin(struct actor *actor, struct world *world, uint32_t number);
+/* After a fork: the child goes on with the parent's handle, in a slot of its own. */
+void actor_inherit(struct actor *actor, const struct actor *parent, uint32_t number);
+void actor_end(struct actor *actor);
+
+/* Chooses a call and makes it. */
+void actor_turn(struct actor *actor);
+void actor_call(struct actor *actor, struct call call);
+
+/* A dead slot's call in progress is entered as what the heap says became of it; the heap was recovered. */
+void slot_settle(struct world *world, uint32_t number, cairn_heap *heap);
+
+/* Counts the heap against all ledgers: exact, so nobody is at work. Blocks that only the dead knew are freed. Returns
+ * how many those were. Broken promises end the process by fail(). */
+uint32_t world_count(struct world *world, cairn_heap *heap);
+
+/* The heap of a world whose processes are all dead: recovers, compares, recovers again, uses it, empties it, and looks
+ * whether anything is left. Returns how many blocks were lost. */
+uint32_t world_verify(struct world *world, const char *name);
+
+/* How many records of processes with that id the heap has, dead or alive. */
+uint32_t heap_records_of(cairn_heap *heap, pid_t process);
+
+/* Everything is freed, and given back if so wished; what is left in the image is a leak. */
+void world_empty(struct world *world, cairn_heap *heap, bool trim);
+
+/* ---------------------------------------------------------------- failing */
+
+/* Ends this process: a promise is broken. The worker tells it with seed and step. */
+_Noreturn void fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* Where fail() writes to: memory that the worker shares with its processes. */
+extern char *fail_text;
+enum { FAIL_TEXT = 1000 };
+
+/* ---------------------------------------------------------------- processes */
+
+void *shared_memory(size_t bytes);
+uint64_t now(void); /* nanoseconds */
+
+/* Forks a process that dies with its parent. */
+pid_t process_start(void (*run)(void *arg), void *arg);
+/* Waits for its end; seconds bound it. Returns the status of waitpid, or -1: it hangs, and was killed. */
+int process_end(pid_t process, unsigned seconds);
+/* SIGKILL, and until it is gone. */
+void process_kill(pid_t process);
+
+/* ---------------------------------------------------------------- tracing */
+
+struct image {
+    int file;
+    const unsigned char *view;
+    size_t view_bytes;
+    unsigned char *last; /* the bookkeeping as it was */
+    size_t meta_bytes;
+    uint64_t *page_hashes; /* of its pages; 0: not committed */
+    uint64_t anchor_hash;
+    uint64_t hash; /* of all */
+};
+
+bool image_open(struct image *image, const char *path);
+void image_close(struct image *image);
+/* Whether the bookkeeping or the anchor differ from what they were at the last call; if so, image->hash is new. */
+bool image_changed(struct image *image, const struct anchor *anchor);
+void image_copy(const struct image *image, int to);
+
+/* Forks a process that is traced, and waits until it asks to be stepped. */
+pid_t traced_start(void (*run)(void *arg), void *arg);
+/* Lets it run until it asks to be stepped again; false when it has ended well. */
+bool traced_resume(pid_t *process);
+/* One instruction, or one call of the C library that does not write to the bookkeeping; false when the call is over. */
+bool traced_step(pid_t process, const struct world *world, const struct image *image);
+void traced_kill(pid_t process);
+
+/* The other way: this process asks by a byte after each store into the bookkeeping or the anchor's page, and waits. */
+void trap_install(int ask, int answer);
+void trap_begin(void *meta, size_t meta_bytes, void *anchor);
+void trap_end(void);
+
+/* ---------------------------------------------------------------- a crew */
+
+struct tally;
+
+struct crew {
+    struct world *world;
+    struct tally *tally;
+    uint32_t members;
+    pid_t processes[SLOTS]; /* 0: dead */
+    pid_t overseer;
+    int order[2], answer[2];
+};
+
+void crew_begin(struct crew *crew, uint64_t seed, uint32_t members, uint64_t bytes_max, struct tally *tally);
+void crew_start(struct crew *crew, uint32_t number);
+void crew_member(struct crew *crew, uint32_t number); /* what it runs */
+/* Waits until each member from `first` on has made so many calls more. */
+void crew_progress(struct crew *crew, uint32_t first, uint64_t calls);
+void crew_await(struct crew *crew, uint32_t number, uint64_t calls); /* one of them */
+/* Recovers until no record of the dead process is left, and settles its slot. */
+void crew_settle(struct crew *crew, uint32_t number, pid_t dead);
+/* The same where others live whose records have the same process id: until there is one less. */
+void crew_settle_one(struct crew *crew, uint32_t number, pid_t dead);
+/* Recovers, and requires that the heap still knows the process. */
+void crew_require_alive(struct crew *crew, pid_t process);
+/* Stops all between two calls and counts; returns the bytes that the heap has committed. */
+uint64_t crew_count(struct crew *crew);
+/* All end; the heap is counted and emptied. */
+void crew_end(struct crew *crew);
+
+/* ---------------------------------------------------------------- results */
+
+enum { CHECKS = 5, PLACES = 4 << 20, REACHED_MAX = 1 << 20 };
+
+struct tally {
+    _Atomic uint64_t next_seed;
+    _Atomic uint64_t done; /* what the goals are counted in */
+    _Atomic uint64_t trials, failed, lost;
+    _Atomic uint64_t steps, stores, changed; /* step: instructions, and where only stores were stopped at, those */
+    _Atomic uint64_t longest;                /* nanoseconds that somebody waited */
+    _Atomic uint64_t longest_settle;         /* recovery, and what the harness asks after it */
+    _Atomic uint64_t drift;                  /* of the committed bytes, in hundredths of a percent */
+    _Atomic uint64_t latencies[LATENCIES];
+    _Atomic uint64_t skipped;
+};
+
+/* The file in the build directory: shared by all workers, true whenever it is interrupted. */
+struct ledger {
+    uint64_t library;
+    struct tally tallies[CHECKS];
+    _Atomic uint64_t life_done[8];
+    _Atomic uint64_t life_skipped[8];
+    _Atomic uint64_t states[PLACES];      /* hashes of distinct states */
+    _Atomic uint8_t reached[REACHED_MAX]; /* instructions of the library, by address */
+};
+
+extern struct ledger *ledger;
+extern uintptr_t library_begin, library_end;
+
+bool ledger_add_state(uint64_t hash); /* whether it is new */
+void raise_to(_Atomic uint64_t *most, uint64_t value);
+
+struct check {
+    const char *name;
+    const char *what; /* is counted */
+    uint64_t quick, full;
+    bool pinned; /* one processor per worker: tracer and traced take turns */
+    /* Runs a seed; only_step UINT64_MAX: all. Returns how much was done towards the goal. */
+    uint64_t (*trial)(uint64_t seed, uint64_t only_step, struct tally *tally);
+};
+
+extern bool full_run;
+extern uint64_t trial_seed;
+
+/* The step at which a trial stands, for the report of a failure. */
+extern _Atomic uint64_t *at_step;
+
+/* Ends the trial when the child's status is not a good end. */
+void require_end(int status, const char *who);
+
+uint64_t step_trial(uint64_t seed, uint64_t only_step, struct tally *tally);
+uint64_t kill_trial(uint64_t seed, uint64_t only_step, struct tally *tally);
+uint64_t pair_trial(uint64_t seed, uint64_t only_step, struct tally *tally);
+uint64_t storm_trial(uint64_t seed, uint64_t only_step, struct tally *tally);
+uint64_t life_trial(uint64_t seed, uint64_t only_step, struct tally *tally);
+
+#endif

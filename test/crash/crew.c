@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * crew: processes that share a heap while some of them are killed, and an overseer that recovers, settles and counts.
+ */
+#include "crash.h"
+
+#include <linux/futex.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { WATCHDOG_SECONDS = 10 };
+
+static void word_wait(_Atomic uint32_t *word, uint32_t seen)
+{
+    struct timespec second = {.tv_sec = 1}; /* then the caller looks again */
+    syscall(SYS_futex, word, FUTEX_WAIT, seen, &second, NULL, 0);
+}
+
+static void word_wake(_Atomic uint32_t *word)
+{
+    syscall(SYS_futex, word, FUTEX_WAKE, INT32_MAX, NULL, NULL, 0);
+}
+
+/* ---------------------------------------------------------------- members */
+
+struct member {
+    struct crew *crew;
+    uint32_t number;
+};
+
+/* Some blocks are freed by another than who allocated them. */
+static void give(struct actor *actor)
+{
+    struct crew *crew = actor->world->crew;
+    struct record *range = &actor->world->records[actor->number * BLOCKS_PER_SLOT];
+    struct record *record = &range[random_below(&actor->slot->random, BLOCKS_PER_SLOT)];
+    uint32_t to = (uint32_t)random_below(&actor->slot->random, crew->members) + 1;
+    if (atomic_load(&record->holder) == actor->number + 1 && record->heap == 0)
+        atomic_store(&record->holder, to);
+}
+
+static void park(struct world *world)
+{
+    atomic_fetch_add(&world->parked, 1);
+    word_wake(&world->parked);
+    while (atomic_load(&world->pause) != 0)
+        word_wait(&world->pause, 1);
+    atomic_fetch_sub(&world->parked, 1);
+}
+
+void crew_member(struct crew *crew, uint32_t number)
+{
+    struct world *world = crew->world;
+    struct actor actor = {0};
+    if (nice(10) < 0)
+        fail("nice");
+    actor_begin(&actor, world, number);
+    for (uint32_t turn = 0; atomic_load(&world->stop) == 0; turn++) {
+        if (atomic_load(&world->pause) != 0)
+            park(world);
+        actor_turn(&actor);
+        if (turn % 4 == 0)
+            give(&actor);
+    }
+    actor_end(&actor);
+}
+
+static void member_run(void *arg)
+{
+    const struct member *member = arg;
+    crew_member(member->crew, member->number);
+}
+
+void crew_start(struct crew *crew, uint32_t number)
+{
+    struct member member = {.crew = crew, .number = number};
+    crew->processes[number] = process_start(member_run, &member);
+}
+
+/* ---------------------------------------------------------------- the overseer */
+
+enum order { ORDER_SETTLE, ORDER_COUNT, ORDER_REQUIRE_ALIVE, ORDER_END };
+
+struct order_message {
+    enum order order;
+    uint32_t number;
+    pid_t dead;
+    uint32_t left; /* so many records of that process id may stay */
+};
+
+/* Another may be recovering the same process: a call of cairn_recover then has nothing to do, and does not wait. */
+static void recover(cairn_heap *heap, pid_t dead, uint32_t left)
+{
+    uint64_t began = now();
+    do {
+        if (cairn_recover(heap) < 0)
+            fail("recover: %s", cairn_last_error());
+        if (now() - began > WATCHDOG_SECONDS * UINT64_C(1000000000))
+            fail("process %d stays dead and is not recovered", (int)dead);
+    } while (dead != 0 && heap_records_of(heap, dead) > left);
+}
+
+static void overseer_run(void *arg)
+{
+    struct crew *crew = arg;
+    struct world *world = crew->world;
+    struct order_message message;
+    cairn_heap *heap;
+    close(crew->order[1]);
+    if (cairn_heap_open(&heap, world->name, NULL) < 0)
+        fail("open: %s", cairn_last_error());
+    while (read(crew->order[0], &message, sizeof message) == sizeof message) {
+        uint64_t began = now();
+        recover(heap, message.order == ORDER_REQUIRE_ALIVE ? 0 : message.dead, message.left);
+        if (message.order == ORDER_SETTLE)
+            slot_settle(world, message.number, heap);
+        else if (message.order == ORDER_REQUIRE_ALIVE && heap_records_of(heap, message.dead) == 0)
+            fail("process %d lives, and was recovered as if it were dead", (int)message.dead);
+        else if (message.order != ORDER_REQUIRE_ALIVE)
+            atomic_fetch_add(&crew->tally->lost, world_count(world, heap));
+        if (message.order == ORDER_END)
+            world_empty(world, heap, true);
+        raise_to(&crew->tally->longest_settle, now() - began);
+        cairn_stats stats = {.size = sizeof stats};
+        if (cairn_stats_get(heap, &stats) < 0)
+            fail("stats_get: %s", cairn_last_error());
+        if (write(crew->answer[1], &stats.bytes_committed, sizeof stats.bytes_committed) < 0)
+            break;
+    }
+    cairn_heap_close(heap);
+}
+
+static uint64_t give_order(struct crew *crew, struct order_message message)
+{
+    struct pollfd ready = {.fd = crew->answer[0], .events = POLLIN};
+    uint64_t committed;
+    if (write(crew->order[1], &message, sizeof message) != sizeof message)
+        fail("the overseer is gone");
+    if (poll(&ready, 1, WATCHDOG_SECONDS * 1000) == 0)
+        fail("the overseer hangs");
+    if (read(crew->answer[0], &committed, sizeof committed) != sizeof committed)
+        require_end(process_end(crew->overseer, 1), "the overseer");
+    return committed;
+}
+
+/* ---------------------------------------------------------------- the whole */
+
+void crew_begin(struct crew *crew, uint64_t seed, uint32_t members, uint64_t bytes_max, struct tally *tally)
+{
+    struct random random = random_begin(seed);
+    *crew = (struct crew){.world = world_new(), .members = members, .tally = tally};
+    crew->world->has_peers = true;
+    crew->world->crew = crew;
+    for (uint32_t s = 0; s < SLOTS; s++)
+        crew->world->slots[s].random = random_begin(random_next(&random));
+    world_begin(crew->world, "heap", bytes_max);
+    crew->world->size_max = 8000;
+    if (pipe(crew->order) < 0 || pipe(crew->answer) < 0)
+        fail("no descriptors");
+    crew->overseer = process_start(overseer_run, crew);
+    close(crew->order[0]);
+    close(crew->answer[1]);
+}
+
+static void await(struct crew *crew, uint32_t number, uint64_t calls)
+{
+    const struct slot *slot = &crew->world->slots[number];
+    uint64_t began = now();
+    while (atomic_load(&slot->calls) < calls) {
+        siginfo_t ended = {0};
+        pid_t process = crew->processes[number];
+        if (process != 0 &&
+            (waitid(P_PID, (id_t)process, &ended, WEXITED | WNOHANG | WNOWAIT) < 0 || ended.si_pid != 0))
+            require_end(process_end(process, 1), "a member");
+        if (fail_text[0] != '\0')
+            fail("%s", fail_text);
+        if (now() - began > WATCHDOG_SECONDS * UINT64_C(1000000000))
+            fail("member %u hangs in %s", number, call_name(atomic_load(&slot->call.kind)));
+        sched_yield();
+    }
+}
+
+void crew_progress(struct crew *crew, uint32_t first, uint64_t calls)
+{
+    uint64_t wanted[SLOTS];
+    for (uint32_t s = first; s < crew->members; s++)
+        wanted[s] = atomic_load(&crew->world->slots[s].calls) + calls;
+    for (uint32_t s = first; s < crew->members; s++)
+        await(crew, s, wanted[s]);
+}
+
+void crew_await(struct crew *crew, uint32_t number, uint64_t calls)
+{
+    await(crew, number, atomic_load(&crew->world->slots[number].calls) + calls);
+}
+
+void crew_settle(struct crew *crew, uint32_t number, pid_t dead)
+{
+    (void)give_order(crew, (struct order_message){.order = ORDER_SETTLE, .number = number, .dead = dead});
+}
+
+void crew_settle_one(struct crew *crew, uint32_t number, pid_t dead)
+{
+    (void)give_order(crew, (struct order_message){.order = ORDER_SETTLE, .number = number, .dead = dead, .left = 1});
+}
+
+void crew_require_alive(struct crew *crew, pid_t process)
+{
+    (void)give_order(crew, (struct order_message){.order = ORDER_REQUIRE_ALIVE, .dead = process});
+}
+
+uint64_t crew_count(struct crew *crew)
+{
+    struct world *world = crew->world;
+    uint32_t living = 0;
+    for (uint32_t s = 0; s < crew->members; s++)
+        living += crew->processes[s] > 0;
+    uint64_t began = now();
+    atomic_store(&world->pause, 1);
+    for (uint32_t parked; (parked = atomic_load(&world->parked)) < living;) {
+        word_wait(&world->parked, parked);
+        if (now() - began > WATCHDOG_SECONDS * UINT64_C(1000000000))
+            fail("%u of %u members hang", living - parked, living);
+        if (fail_text[0] != '\0')
+            fail("%s", fail_text);
+    }
+    uint64_t committed = give_order(crew, (struct order_message){.order = ORDER_COUNT});
+    atomic_store(&world->pause, 0);
+    word_wake(&world->pause);
+    for (uint32_t parked; (parked = atomic_load(&world->parked)) > 0;)
+        sched_yield();
+    return committed;
+}
+
+void crew_end(struct crew *crew)
+{
+    atomic_store(&crew->world->stop, 1);
+    for (uint32_t s = 0; s < crew->members; s++) {
+        if (crew->processes[s] > 0)
+            require_end(process_end(crew->processes[s], WATCHDOG_SECONDS), "a member");
+        raise_to(&crew->tally->longest, atomic_load(&crew->world->slots[s].slowest));
+        for (uint32_t i = 0; i < LATENCIES; i++)
+            atomic_fetch_add(&crew->tally->latencies[i], crew->world->slots[s].latencies[i]);
+    }
+    (void)give_order(crew, (struct order_message){.order = ORDER_END});
+    close(crew->order[1]);
+    close(crew->answer[0]);
+    require_end(process_end(crew->overseer, WATCHDOG_SECONDS), "the overseer");
+    char path[300];
+    snprintf(path, sizeof path, "%s/%s", getenv("CAIRN_DIR"), crew->world->name);
+    unlink(path);
+    world_delete(crew->world);
+}

@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * step: a process makes its calls one instruction at a time. Whenever an instruction has changed the image, a copy of
+ * it, in which all are dead because nobody holds a lock of that file, is opened by another process, recovered, and held
+ * against the ledger.
+ */
+#include "crash.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { STEPPED_CALLS = 40, DEAD_MAX = 2, TRACED_ONE_IN = 8 };
+
+/* What a trial has in hand. */
+struct trial {
+    struct random random;
+    struct world *world;
+    struct tally *tally;
+    uint64_t only_step;
+    uint64_t distinct;
+    char path[300];
+    struct image image;
+    bool has_image;
+    /* The other process, and what it is told. */
+    struct stage {
+        struct world world;
+        char name[32];
+        uint32_t lost;
+    } * stage;
+    pid_t verifier;
+    int order[2], answer[2];
+    int copy;
+    /* States that a recovery will be stepped from: with whoever died in them. */
+    struct dead {
+        struct world *world;
+        char name[32];
+        bool full;
+    } dead[DEAD_MAX];
+    uint32_t dead_next;
+};
+
+static const char *path_of(const char *name)
+{
+    static char path[300];
+    snprintf(path, sizeof path, "%s/%s", getenv("CAIRN_DIR"), name);
+    return path;
+}
+
+/* ---------------------------------------------------------------- the other process */
+
+static void verify_for_ever(void *arg)
+{
+    struct trial *trial = arg;
+    char byte;
+    close(trial->order[1]);
+    while (read(trial->order[0], &byte, 1) == 1) {
+        trial->stage->lost = world_verify(&trial->stage->world, trial->stage->name);
+        if (write(trial->answer[1], &byte, 1) != 1)
+            return;
+    }
+}
+
+static void verifier_start(struct trial *trial)
+{
+    trial->stage = shared_memory(sizeof *trial->stage);
+    snprintf(trial->stage->name, sizeof trial->stage->name, "copy");
+    trial->copy = open(path_of("copy"), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (trial->copy < 0 || pipe(trial->order) < 0 || pipe(trial->answer) < 0)
+        fail("no descriptors");
+    trial->verifier = process_start(verify_for_ever, trial);
+    close(trial->order[0]);
+    close(trial->answer[1]);
+}
+
+static void verifier_end(struct trial *trial)
+{
+    close(trial->order[1]);
+    close(trial->answer[0]);
+    require_end(process_end(trial->verifier, 10), "the verifier");
+    close(trial->copy);
+    unlink(path_of("copy"));
+}
+
+static void verify(struct trial *trial)
+{
+    char byte = 0;
+    image_copy(&trial->image, trial->copy);
+    memcpy(&trial->stage->world, trial->world, sizeof *trial->world);
+    if (write(trial->order[1], &byte, 1) != 1)
+        fail("the verifier is gone");
+    struct pollfd ready = {.fd = trial->answer[0], .events = POLLIN};
+    if (poll(&ready, 1, 10000) == 0) {
+        kill(trial->verifier, SIGKILL);
+        fail("the verifier hangs");
+    }
+    if (read(trial->answer[0], &byte, 1) != 1) {
+        const struct call *call = &trial->world->slots[0].call;
+        char why[FAIL_TEXT];
+        snprintf(why, sizeof why, "%s", fail_text[0] != '\0' ? fail_text : "the verifier died");
+        fail_text[0] = '\0';
+        fail("in %s (%zu bytes): %s", call_name(atomic_load(&call->kind)), call->size, why);
+    }
+    atomic_fetch_add(&trial->tally->lost, trial->stage->lost);
+}
+
+/* ---------------------------------------------------------------- stepping */
+
+struct victim {
+    struct world *world;
+    bool trapped;
+    int ask, answer;
+    uint32_t warm_up;
+    enum call_kind first, last; /* CALL_NONE: as the others */
+};
+
+static void keep_dead(struct trial *trial)
+{
+    struct dead *dead = &trial->dead[trial->dead_next++ % DEAD_MAX];
+    if (dead->world == NULL)
+        dead->world = world_new();
+    memcpy(dead->world, trial->world, sizeof *dead->world);
+    snprintf(dead->name, sizeof dead->name, "dead%u", (unsigned)(dead - trial->dead));
+    snprintf(dead->world->name, sizeof dead->world->name, "%s", dead->name);
+    int file = open(path_of(dead->name), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (file < 0)
+        fail("no descriptor");
+    image_copy(&trial->image, file);
+    close(file);
+    dead->full = true;
+}
+
+/* Looks at the image after one instruction. */
+static void look(struct trial *trial, uint32_t keep_one_in)
+{
+    if (!trial->has_image)
+        trial->has_image = image_open(&trial->image, trial->path); /* being created */
+    if (!trial->has_image || !image_changed(&trial->image, trial->world->slots[0].anchor))
+        return;
+    atomic_fetch_add(&trial->tally->changed, 1);
+    struct stat status;
+    if (fstat(trial->image.file, &status) == 0 && status.st_nlink == 0)
+        return; /* destroyed: nobody can come to see it */
+    if (trial->only_step != UINT64_MAX && trial->only_step != atomic_load(at_step))
+        return;
+    verify(trial);
+    if (ledger_add_state(trial->image.hash)) {
+        trial->distinct++;
+        if (keep_one_in != 0 && random_below(&trial->random, keep_one_in) == 0)
+            keep_dead(trial);
+    }
+}
+
+/* With a tracer, after each instruction. */
+static void step_traced(struct trial *trial, void (*run)(void *arg), void *arg, uint32_t keep_one_in)
+{
+    pid_t process = traced_start(run, arg);
+    while (traced_resume(&process)) {
+        bool stepping = atomic_load(&trial->world->stepping) != 0;
+        if (stepping)
+            look(trial, 0); /* what happened between the calls */
+        while (stepping) {
+            stepping = traced_step(process, trial->world, &trial->image);
+            atomic_fetch_add(at_step, 1);
+            atomic_fetch_add(&trial->tally->steps, 1);
+            look(trial, keep_one_in);
+        }
+    }
+}
+
+/* Without one, after each store. */
+static void step_trapped(struct trial *trial, void (*run)(void *arg), struct victim *victim, uint32_t keep_one_in)
+{
+    int ask[2], answer[2];
+    if (pipe(ask) < 0 || pipe(answer) < 0)
+        fail("no descriptors");
+    victim->ask = ask[1];
+    victim->answer = answer[0];
+    pid_t process = process_start(run, victim);
+    close(ask[1]);
+    close(answer[0]);
+    char byte;
+    struct pollfd asked = {.fd = ask[0], .events = POLLIN};
+    while (poll(&asked, 1, 10000) == 1 && read(ask[0], &byte, 1) == 1) {
+        atomic_fetch_add(at_step, 1);
+        atomic_fetch_add(&trial->tally->stores, 1);
+        look(trial, keep_one_in);
+        if (write(answer[1], &byte, 1) != 1)
+            break;
+    }
+    close(ask[0]);
+    close(answer[1]);
+    require_end(process_end(process, 10), "the process whose stores are trapped");
+}
+
+/* ---------------------------------------------------------------- who is stepped */
+
+static void victim_run(void *arg)
+{
+    struct victim *victim = arg;
+    /* Whoever opens the heap of the dead has a slot of its own: theirs says in which call they died. */
+    struct actor actor = {.world = victim->world, .slot = &victim->world->slots[victim->first == CALL_OPEN ? 2 : 0]};
+    if (victim->trapped)
+        trap_install(victim->ask, victim->answer);
+    if (victim->first != CALL_NONE) {
+        actor.mode = TRACED;
+        actor_call(&actor, (struct call){.kind = victim->first});
+        if (victim->first == CALL_OPEN)
+            return; /* the world is a dead one's: it goes on only when it is settled */
+        cairn_heap_close(actor.heap);
+    }
+    actor_begin(&actor, victim->world, 0);
+    for (uint32_t i = 0; i < victim->warm_up; i++)
+        actor_turn(&actor);
+    for (uint32_t i = 0; i < STEPPED_CALLS; i++) {
+        actor.mode = FREE_RUNNING;
+        for (uint64_t more = random_below(&actor.slot->random, 4); more > 0; more--)
+            actor_turn(&actor);
+        actor.mode = victim->trapped ? TRAPPED : TRACED;
+        actor_turn(&actor);
+    }
+    if (victim->last == CALL_DESTROY && !victim->trapped) {
+        for (uint32_t i = 0; i < CHILDREN; i++) {
+            if (actor.slot->children[i] != CHILD_NONE)
+                actor_call(&actor, (struct call){.kind = CALL_CHILD_DESTROY, .index = i});
+        }
+        if (actor.slot->locked)
+            actor_call(&actor, (struct call){.kind = CALL_UNLOCK});
+        actor_call(&actor, (struct call){.kind = CALL_DESTROY});
+    }
+}
+
+enum peer_end { PEER_LIVES, PEER_DIES, PEER_LEAVES, PEER_ENDS };
+
+struct peer {
+    struct world *world;
+    uint32_t turns;
+    enum peer_end end;
+    int ready, stay;
+};
+
+/* Has slabs, and gives half of its blocks to the victim, who will free them elsewhere. */
+static void peer_run(void *arg)
+{
+    struct peer *peer = arg;
+    struct actor actor = {0};
+    char byte = 0;
+    actor_begin(&actor, peer->world, 1);
+    for (uint32_t i = 0; i < peer->turns; i++)
+        actor_turn(&actor);
+    for (uint32_t i = 0; i < COUNT(peer->world->records); i++) {
+        struct record *record = &peer->world->records[i];
+        if (atomic_load(&record->holder) == 2 && record->heap == 0 && random_below(&actor.slot->random, 2) == 0)
+            atomic_store(&record->holder, 1);
+    }
+    if (peer->end == PEER_LEAVES)
+        actor_end(&actor);
+    if (write(peer->ready, &byte, 1) != 1)
+        return;
+    if (read(peer->stay, &byte, 1) < 0)
+        return;
+}
+
+static struct trial trial_begin(uint64_t seed, uint64_t only_step, struct tally *tally)
+{
+    struct trial trial = {.random = random_begin(seed), .world = world_new(), .tally = tally, .only_step = only_step};
+    snprintf(trial.path, sizeof trial.path, "%s", path_of("heap"));
+    return trial;
+}
+
+static void step_dead(struct trial *trial, struct dead *dead)
+{
+    struct world *before = trial->world;
+    trial->world = dead->world;
+    snprintf(trial->path, sizeof trial->path, "%s", path_of(dead->name));
+    struct victim successor = {.world = dead->world, .first = CALL_OPEN};
+    trial->has_image = image_open(&trial->image, trial->path);
+    step_traced(trial, victim_run, &successor, 0);
+    image_close(&trial->image);
+    unlink(trial->path);
+    world_delete(dead->world);
+    trial->world = before;
+}
+
+uint64_t step_trial(uint64_t seed, uint64_t only_step, struct tally *tally)
+{
+    static const uint64_t sizes[] = {512 << 10, 1 << 20, 1 << 20, 1 << 20, 4 << 20, 4 << 20, 32 << 20};
+    struct trial trial = trial_begin(seed, only_step, tally);
+    struct world *world = trial.world;
+    uint64_t bytes_max = sizes[random_below(&trial.random, COUNT(sizes))];
+    for (uint32_t s = 0; s < SLOTS; s++)
+        world->slots[s].random = random_begin(random_next(&trial.random));
+    verifier_start(&trial);
+
+    struct victim victim = {.world = world, .warm_up = (uint32_t)random_below(&trial.random, 200)};
+    if (random_below(&trial.random, 8) == 0) {
+        snprintf(world->name, sizeof world->name, "heap");
+        world->bytes_max = bytes_max;
+        world->size_max = bytes_max / 64;
+        victim.first = CALL_CREATE;
+        victim.warm_up = 0;
+    } else {
+        world_begin(world, "heap", bytes_max);
+    }
+    victim.trapped = victim.first == CALL_NONE && random_below(&trial.random, TRACED_ONE_IN) != 0;
+    victim.last = victim.first == CALL_CREATE ? CALL_DESTROY : CALL_NONE; /* nobody else has children there */
+
+    pid_t other = 0;
+    int ready[2] = {-1, -1}, stay[2] = {-1, -1};
+    if (victim.first == CALL_NONE) {
+        if (pipe(ready) < 0 || pipe(stay) < 0)
+            fail("no descriptors");
+        struct peer peer = {.world = world,
+                            .turns = (uint32_t)random_below(&trial.random, 200),
+                            .end = (enum peer_end)random_below(&trial.random, PEER_ENDS),
+                            .ready = ready[1],
+                            .stay = stay[0]};
+        other = process_start(peer_run, &peer);
+        struct pollfd done = {.fd = ready[0], .events = POLLIN};
+        char byte;
+        close(ready[1]);
+        if (poll(&done, 1, 10000) != 1 || read(ready[0], &byte, 1) != 1)
+            require_end(process_end(other, 1), "the peer");
+        if (peer.end == PEER_DIES) {
+            process_kill(other);
+            other = 0;
+        }
+    }
+    trial.has_image = victim.first == CALL_NONE && image_open(&trial.image, trial.path);
+    if (victim.trapped)
+        step_trapped(&trial, victim_run, &victim, 300);
+    else
+        step_traced(&trial, victim_run, &victim, 300);
+    image_close(&trial.image);
+    if (other != 0)
+        process_kill(other);
+    close(ready[0]);
+    close(stay[0]);
+    close(stay[1]);
+    unlink(path_of("heap"));
+    for (uint32_t i = 0; i < DEAD_MAX; i++) {
+        if (trial.dead[i].full)
+            step_dead(&trial, &trial.dead[i]);
+    }
+    verifier_end(&trial);
+    world_delete(world);
+    munmap(trial.stage, sizeof *trial.stage);
+    return trial.distinct;
+}

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * storm: sixteen processes at work; every 0 to 5 ms one of them is killed wherever it is, and replaced. All blocks are
+ * full of what their ledger says, and now and then everything is counted.
+ */
+#include "crash.h"
+
+#include <signal.h>
+#include <sys/wait.h>
+#include <time.h>
+
+enum { MEMBERS = 16, KILLS = 1000, KILLS_PER_COUNT = 100, PAUSE_MAX = 5000000 };
+
+struct storm {
+    struct crew crew;
+    bool dying[MEMBERS];
+    uint32_t dying_count;
+};
+
+/* Whoever is dead by now is settled and replaced; with `all`, whoever was killed is waited for. */
+static void replace(struct storm *storm, bool all)
+{
+    int status;
+    while (storm->dying_count > 0) {
+        pid_t dead = waitpid(-1, &status, all ? 0 : WNOHANG);
+        if (dead <= 0)
+            return;
+        uint32_t s = 0;
+        while (s < MEMBERS && storm->crew.processes[s] != dead)
+            s++;
+        if (s == MEMBERS || !storm->dying[s]) {
+            require_end(status, s == MEMBERS ? "the overseer" : "a member");
+            fail("a process has ended that should not");
+        }
+        if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL)
+            require_end(status, "a member"); /* it failed before it was killed */
+        crew_settle(&storm->crew, s, dead);
+        storm->dying[s] = false;
+        storm->dying_count--;
+        crew_start(&storm->crew, s);
+    }
+}
+
+uint64_t storm_trial(uint64_t seed, uint64_t only_step, struct tally *tally)
+{
+    (void)only_step;
+    struct random random = random_begin(seed);
+    struct storm storm = {0};
+    crew_begin(&storm.crew, random_next(&random), MEMBERS, 32 << 20, tally);
+    for (uint32_t s = 0; s < MEMBERS; s++)
+        crew_start(&storm.crew, s);
+    crew_progress(&storm.crew, 0, 1); /* each has its anchor */
+    uint64_t settled = 0, committed = 0;
+    for (uint32_t kills = 1; kills <= KILLS; kills++) {
+        struct timespec pause = {.tv_nsec = (long)random_below(&random, PAUSE_MAX)};
+        nanosleep(&pause, NULL); /* what is tried, not what is waited for */
+        replace(&storm, storm.dying_count == MEMBERS);
+        uint32_t victim = (uint32_t)random_below(&random, MEMBERS);
+        while (storm.dying[victim])
+            victim = (victim + 1) % MEMBERS;
+        atomic_store(at_step, kills);
+        kill(storm.crew.processes[victim], SIGKILL);
+        storm.dying[victim] = true;
+        storm.dying_count++;
+        if (kills % KILLS_PER_COUNT != 0)
+            continue;
+        replace(&storm, true);
+        committed = crew_count(&storm.crew);
+        if (kills == KILLS / 10)
+            settled = committed;
+    }
+    raise_to(&tally->drift, committed > settled ? (committed - settled) * 10000 / settled : 0);
+    crew_end(&storm.crew);
+    return KILLS;
+}

@@ -1,0 +1,370 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Processes, stepped or not, and the image as it changes under them.
+ *
+ * Why single steps are exhaustive for a kill: SIGKILL takes a process between two instructions, and memory stays
+ * coherent. So the states that it can leave are the prefixes of its instructions; no order of stores but the
+ * program's has to be tried.
+ */
+#include "crash.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/user.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "section/layout.h"
+
+enum { PAGE = 4096 };
+
+static const struct section_image *header_of(const struct image *image)
+{
+    return (const struct section_image *)(const void *)image->view;
+}
+
+/* ---------------------------------------------------------------- processes */
+
+void *shared_memory(size_t bytes)
+{
+    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (memory == MAP_FAILED)
+        fail("no memory");
+    return memory;
+}
+
+uint64_t now(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (uint64_t)time.tv_sec * 1000000000 + (uint64_t)time.tv_nsec;
+}
+
+pid_t process_start(void (*run)(void *arg), void *arg)
+{
+    pid_t parent = getpid();
+    fflush(NULL);
+    pid_t process = fork();
+    if (process < 0)
+        fail("fork: %s", strerror(errno));
+    if (process != 0)
+        return process;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    signal(SIGTERM, SIG_DFL);
+    signal(SIGINT, SIG_DFL);
+    signal(SIGHUP, SIG_DFL);
+    signal(SIGPIPE, SIG_DFL);
+    if (getppid() != parent)
+        _exit(1);
+    run(arg);
+    _exit(0);
+}
+
+int process_end(pid_t process, unsigned seconds)
+{
+    int status = -1;
+    int handle = (int)syscall(SYS_pidfd_open, process, 0);
+    struct pollfd ready = {.fd = handle, .events = POLLIN};
+    if (handle >= 0 && poll(&ready, 1, (int)seconds * 1000) == 0)
+        kill(process, SIGKILL), waitpid(process, NULL, 0);
+    else
+        waitpid(process, &status, 0);
+    close(handle);
+    return status;
+}
+
+void process_kill(pid_t process)
+{
+    kill(process, SIGKILL);
+    waitpid(process, NULL, __WALL);
+}
+
+void require_end(int status, const char *who)
+{
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+        return;
+    if (fail_text[0] != '\0')
+        fail("%s", fail_text);
+    if (status == -1)
+        fail("%s hangs", who);
+    fail("%s ended with %s %d", who, WIFSIGNALED(status) ? "signal" : "status",
+         WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+}
+
+/* ---------------------------------------------------------------- stepping */
+
+/* Whom a tracer has in hand: one thread steps at a time; the others of its process run. */
+static pid_t next_stop(pid_t process, int *status)
+{
+    for (;;) {
+        pid_t stopped = waitpid(-1, status, __WALL);
+        if (stopped < 0)
+            fail("waitpid: %s", strerror(errno));
+        if (WIFEXITED(*status) || WIFSIGNALED(*status)) {
+            if (stopped == process)
+                return stopped;
+            require_end(*status, "a process"); /* a thread that has ended, or one that should not have */
+            continue;
+        }
+        int event = *status >> 16;
+        if (event != 0 || WSTOPSIG(*status) == SIGSTOP) { /* a thread has begun */
+            ptrace(PTRACE_CONT, stopped, NULL, NULL);
+            continue;
+        }
+        if (WSTOPSIG(*status) == SIGTRAP)
+            return stopped;
+        ptrace(PTRACE_CONT, stopped, NULL, (void *)(uintptr_t)WSTOPSIG(*status)); /* NOLINT */
+    }
+}
+
+struct traced_run {
+    void (*run)(void *arg);
+    void *arg;
+};
+
+static void run_traced(void *arg)
+{
+    struct traced_run *traced = arg;
+    ptrace(PTRACE_TRACEME, 0, NULL, NULL);
+    raise(SIGTRAP);
+    traced->run(traced->arg);
+}
+
+pid_t traced_start(void (*run)(void *arg), void *arg)
+{
+    struct traced_run traced = {.run = run, .arg = arg};
+    pid_t process = process_start(run_traced, &traced);
+    int status;
+    if (waitpid(process, &status, __WALL) != process || !WIFSTOPPED(status))
+        fail("the process to be traced did not start");
+    ptrace(PTRACE_SETOPTIONS, process, NULL, (void *)(PTRACE_O_TRACECLONE | PTRACE_O_EXITKILL)); /* NOLINT */
+    return process;
+}
+
+static pid_t stepping; /* the thread at whose int3 we are */
+static pid_t leader;
+static bool was_in_library;
+
+bool traced_resume(pid_t *process)
+{
+    if (leader != *process)
+        leader = stepping = *process;
+    was_in_library = false;
+    ptrace(PTRACE_CONT, stepping, NULL, NULL);
+    int status;
+    pid_t stopped = next_stop(leader, &status);
+    if (WIFSTOPPED(status)) {
+        stepping = stopped;
+        return true;
+    }
+    leader = 0;
+    require_end(status, "the traced process");
+    return false;
+}
+
+static bool is_in_library(uintptr_t at)
+{
+    return at >= library_begin && at < library_end;
+}
+
+/*
+ * The C library works for cairn between two of cairn's instructions: it makes one system call, or fills memory. Unless
+ * that is what we look at, it is run in one go, up to an int3 in the place of the instruction that it returns to.
+ */
+static bool step_over_call(const struct image *image)
+{
+    struct user_regs_struct registers;
+    ptrace(PTRACE_GETREGS, stepping, NULL, &registers);
+    uintptr_t back = (uintptr_t)ptrace(PTRACE_PEEKDATA, stepping, registers.rsp, NULL);
+    uintptr_t meta = image->view != NULL ? header_of(image)->address : 0;
+    if (!is_in_library(back) || (registers.rdi >= meta && registers.rdi - meta < image->meta_bytes))
+        return false;
+    long instruction = ptrace(PTRACE_PEEKTEXT, stepping, back, NULL);
+    ptrace(PTRACE_POKETEXT, stepping, back, instruction - (instruction & 0xff) + 0xcc);
+    ptrace(PTRACE_CONT, stepping, NULL, NULL);
+    int status;
+    pid_t stopped = next_stop(leader, &status);
+    if (stopped != stepping || !WIFSTOPPED(status))
+        fail("a call of the C library did not come back");
+    ptrace(PTRACE_POKETEXT, stepping, back, instruction);
+    ptrace(PTRACE_POKEUSER, stepping, offsetof(struct user_regs_struct, rip), back);
+    return true;
+}
+
+bool traced_step(pid_t process, const struct world *world, const struct image *image)
+{
+    if (leader != process)
+        leader = stepping = process;
+    uintptr_t at = (uintptr_t)ptrace(PTRACE_PEEKUSER, stepping, offsetof(struct user_regs_struct, rip), NULL);
+    bool leaves = was_in_library && !is_in_library(at);
+    was_in_library = is_in_library(at);
+    if (was_in_library && at - library_begin < REACHED_MAX)
+        atomic_store_explicit(&ledger->reached[at - library_begin], 1, memory_order_relaxed);
+    if (leaves && step_over_call(image)) {
+        was_in_library = true;
+        return true;
+    }
+    ptrace(PTRACE_SINGLESTEP, stepping, NULL, NULL);
+    int status;
+    pid_t stopped = waitpid(stepping, &status, __WALL);
+    if (stopped != stepping || !WIFSTOPPED(status)) {
+        if (stepping == leader) {
+            leader = 0;
+            require_end(status, "the stepped process");
+        }
+        stepping = leader; /* the thread has ended */
+        return false;
+    }
+    if (WSTOPSIG(status) != SIGTRAP && WSTOPSIG(status) != SIGSTOP)
+        fail("the stepped process got signal %d", WSTOPSIG(status));
+    return atomic_load(&world->stepping) != 0;
+}
+
+void traced_kill(pid_t process)
+{
+    kill(process, SIGKILL);
+    int status;
+    for (pid_t ended = 0; ended != process;) { /* its other threads end first, and are ours to wait for, too */
+        ended = waitpid(-1, &status, __WALL);
+        if (ended < 0)
+            fail("waitpid: %s", strerror(errno));
+        if (WIFSTOPPED(status))
+            ended = 0;
+        else if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL)
+            require_end(status, "a process");
+    }
+    leader = 0;
+}
+
+/* ---------------------------------------------------------------- the image */
+
+/* Of the sizes used here, the first page of commit bits tells of all pages. */
+static bool is_committed(const struct image *image, size_t offset)
+{
+    const uint64_t *bits = (const uint64_t *)(const void *)(image->view + header_of(image)->commit_offset);
+    size_t page = offset / PAGE;
+    return (bits[page / 64] >> page % 64 & 1) != 0;
+}
+
+bool image_open(struct image *image, const char *path)
+{
+    *image = (struct image){.file = open(path, O_RDONLY | O_CLOEXEC)};
+    if (image->file < 0)
+        return false;
+    struct section_image header;
+    if (pread(image->file, &header, sizeof header, 0) != sizeof header)
+        fail("%s: too short", path);
+    image->view_bytes = header.bytes_max;
+    image->meta_bytes = header.units_offset;
+    image->view = mmap(NULL, image->view_bytes, PROT_READ, MAP_SHARED, image->file, 0);
+    image->last =
+        mmap(NULL, image->meta_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    image->page_hashes = calloc(image->meta_bytes / PAGE + 1, sizeof *image->page_hashes);
+    if (image->view == MAP_FAILED || image->last == MAP_FAILED || image->page_hashes == NULL)
+        fail("no memory");
+    return true;
+}
+
+void image_close(struct image *image)
+{
+    munmap((void *)(uintptr_t)image->view, image->view_bytes); /* NOLINT(performance-no-int-to-ptr) */
+    munmap(image->last, image->meta_bytes);
+    free(image->page_hashes);
+    close(image->file);
+    *image = (struct image){0};
+}
+
+static uint64_t mix(uint64_t hash, uint64_t value)
+{
+    hash = (hash ^ value) * UINT64_C(0xff51afd7ed558ccd);
+    return hash ^ hash >> 32;
+}
+
+/* Random numbers, times and process ids make no state of their own. */
+static uint64_t hash_page(const struct image *image, size_t offset)
+{
+    const struct section_image *header = header_of(image);
+    const unsigned char *bytes = image->view + offset;
+    unsigned char page[PAGE];
+    uint64_t any = 0, hash = offset;
+    if (offset == 0) {
+        memcpy(page, bytes, PAGE);
+        struct section_image *masked = (struct section_image *)(void *)page;
+        masked->instance = masked->address = masked->created_at = masked->checksum = 0;
+        masked->attaches = 0;
+        masked->boot_id[0] = masked->boot_id[1] = 0;
+        bytes = page;
+    } else if (offset >= header->processes_offset && offset < header->heaps_offset) {
+        memcpy(page, bytes, PAGE);
+        size_t table = offset >= header->owners_offset ? header->owners_offset : header->processes_offset;
+        size_t stride = offset >= header->owners_offset ? sizeof(struct owner_image) : sizeof(struct process_image);
+        size_t field = offset >= header->owners_offset ? offsetof(struct owner_image, thread_id)
+                                                       : offsetof(struct process_image, process_id);
+        for (size_t at = table + (offset - table) / stride * stride + field; at < offset + PAGE; at += stride)
+            if (at >= offset)
+                memset(page + (at - offset), 0, 4);
+        bytes = page;
+    }
+    for (size_t i = 0; i < PAGE; i += 8) {
+        uint64_t word;
+        memcpy(&word, bytes + i, 8);
+        any |= word;
+        hash = mix(hash, word);
+    }
+    return any == 0 ? offset + 1 : hash; /* 0 is a page that is not committed */
+}
+
+bool image_changed(struct image *image, const struct anchor *anchor)
+{
+    bool changed = false;
+    for (size_t offset = 0; offset < image->meta_bytes; offset += PAGE) {
+        uint64_t *hash = &image->page_hashes[offset / PAGE], before = *hash;
+        if (!is_committed(image, offset)) { /* a page that is not committed has no contents that matter */
+            *hash = 0;
+        } else if (before == 0 || memcmp(image->view + offset, image->last + offset, PAGE) != 0) {
+            memcpy(image->last + offset, image->view + offset, PAGE);
+            *hash = hash_page(image, offset);
+        }
+        changed = changed || *hash != before;
+        image->hash ^= *hash ^ before;
+    }
+    if (anchor != NULL) {
+        size_t at = (uintptr_t)anchor - header_of(image)->address;
+        uint64_t hash = 1;
+        for (size_t i = 0; i < sizeof *anchor; i += 8) {
+            uint64_t word;
+            memcpy(&word, image->view + at + i, 8);
+            hash = mix(hash, word > header_of(image)->address ? word - header_of(image)->address : word);
+        }
+        changed = changed || hash != image->anchor_hash;
+        image->hash ^= hash ^ image->anchor_hash;
+        image->anchor_hash = hash;
+    }
+    return changed;
+}
+
+/* Only where there is data: the rest is zero, committed or not. */
+void image_copy(const struct image *image, int to)
+{
+    struct stat status;
+    fstat(image->file, &status);
+    if (ftruncate(to, 0) < 0 || ftruncate(to, status.st_size) < 0)
+        fail("ftruncate: %s", strerror(errno));
+    for (off_t at = 0, end; (at = lseek(image->file, at, SEEK_DATA)) >= 0; at = end) {
+        end = lseek(image->file, at, SEEK_HOLE);
+        if (pwrite(to, image->view + at, (size_t)(end - at), at) != end - at)
+            fail("pwrite: %s", strerror(errno));
+    }
+}
