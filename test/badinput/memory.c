@@ -117,7 +117,7 @@ static void memory_that_is_another_heaps_is_refused(void)
     cairn_heap_close(second);
     cairn_heap_close(first);
     REQUIRE_EQUAL(supply.releases, 1);
-    memset(supply.give, 0, MIB); /* as commit promises */
+    memset(supply.give, 0, MIB);                        /* as commit promises */
     REQUIRE_CALL(create_by(&supply, MIB, &first) == 0); /* and after that the memory is free for the next */
     use(first);
     cairn_heap_close(first);

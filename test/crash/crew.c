@@ -171,8 +171,12 @@ void crew_begin(struct crew *crew, uint64_t seed, uint32_t members, uint64_t byt
 static void await(struct crew *crew, uint32_t number, uint64_t calls)
 {
     const struct slot *slot = &crew->world->slots[number];
-    uint64_t began = now();
-    while (atomic_load(&slot->calls) < calls) {
+    uint64_t began = now(), made = 0;
+    for (uint64_t calls_now; (calls_now = atomic_load(&slot->calls)) < calls;) {
+        if (calls_now != made) { /* slow is no hang */
+            made = calls_now;
+            began = now();
+        }
         siginfo_t ended = {0};
         pid_t process = crew->processes[number];
         if (process != 0 &&

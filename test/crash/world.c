@@ -248,6 +248,8 @@ static bool choose(struct actor *actor, struct call *call)
         kind = CALL_FREE;
     if (held == NULL && (kind == CALL_FREE || kind == CALL_REALLOC || kind == CALL_EXPAND))
         kind = CALL_ALLOC;
+    if (free_record == NULL && kind <= CALL_REALLOC)
+        return false; /* all of its records were given to others, and it was given none: no place for a block */
     if ((calls_without >> kind & 1) != 0)
         return false;
     *call = (struct call){.kind = kind, .size = choose_size(actor)};
