@@ -249,7 +249,8 @@ void crew_start(struct crew *crew, uint32_t number);
 void crew_member(struct crew *crew, uint32_t number); /* what it runs */
 /* Waits until each member from `first` on has made so many calls more. */
 void crew_progress(struct crew *crew, uint32_t first, uint64_t calls);
-void crew_await(struct crew *crew, uint32_t number, uint64_t calls); /* one of them */
+void crew_await(struct crew *crew, uint32_t number, uint64_t calls);       /* one of them: so many more */
+void crew_await_total(struct crew *crew, uint32_t number, uint64_t calls); /* so many since it began */
 /* Recovers until no record of the dead process is left, and settles its slot. */
 void crew_settle(struct crew *crew, uint32_t number, pid_t dead);
 /* The same where others live whose records have the same process id: until there is one less. */

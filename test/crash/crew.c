@@ -168,7 +168,7 @@ void crew_begin(struct crew *crew, uint64_t seed, uint32_t members, uint64_t byt
     close(crew->answer[1]);
 }
 
-static void await(struct crew *crew, uint32_t number, uint64_t calls)
+void crew_await_total(struct crew *crew, uint32_t number, uint64_t calls)
 {
     const struct slot *slot = &crew->world->slots[number];
     uint64_t began = now(), made = 0;
@@ -196,12 +196,12 @@ void crew_progress(struct crew *crew, uint32_t first, uint64_t calls)
     for (uint32_t s = first; s < crew->members; s++)
         wanted[s] = atomic_load(&crew->world->slots[s].calls) + calls;
     for (uint32_t s = first; s < crew->members; s++)
-        await(crew, s, wanted[s]);
+        crew_await_total(crew, s, wanted[s]);
 }
 
 void crew_await(struct crew *crew, uint32_t number, uint64_t calls)
 {
-    await(crew, number, atomic_load(&crew->world->slots[number].calls) + calls);
+    crew_await_total(crew, number, atomic_load(&crew->world->slots[number].calls) + calls);
 }
 
 void crew_settle(struct crew *crew, uint32_t number, pid_t dead)

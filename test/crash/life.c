@@ -144,9 +144,10 @@ static bool exec_round(struct round *round)
     if (pipe(round->hold) < 0)
         fail("no descriptors");
     fcntl(round->hold[1], F_SETFD, FD_CLOEXEC); /* else cat would hold its own pipe open */
+    uint64_t calls_before = atomic_load(&crew->world->slots[GUESTS].calls);
     pid_t process = crew->processes[GUESTS] = process_start(exec_run, round);
     close(round->hold[0]);
-    crew_await(crew, GUESTS, CALLS);
+    crew_await_total(crew, GUESTS, calls_before + CALLS);
     crew_settle(crew, GUESTS, process);
     if (waitpid(process, NULL, WNOHANG) != 0)
         fail("what was executed has ended");
