@@ -176,6 +176,54 @@ START_TEST(a_program_may_say_retry_for_nothing)
 }
 END_TEST
 
+enum { TIMES = 100000 };
+
+static uint64_t times(enum kind kind)
+{
+    return random_rounds(UNDER_TSAN || UNDER_ASAN || kind == SHARED ? TIMES / 50 : TIMES);
+}
+
+/* A full heap goes on for ever by what the program gives up, 10^5 times; nothing is lost. */
+START_TEST(room_that_is_made_again_and_again_is_found)
+{
+    static struct full full;
+    struct answer me = {0};
+    cairn_heap *heap = me.heap = make((enum kind)_i, answer, &me);
+    size_t size = large_size(heap);
+    fill(heap, &full, size);
+    cairn_stats before = stats_of(heap);
+    uint64_t rounds = times((enum kind)_i);
+    me.asked = 0;
+    for (uint64_t i = 0; i < rounds; i++) {
+        void **oldest = &full.blocks[i % full.count];
+        me.hoard = *oldest;
+        switch (i % 4) {
+        case 0:
+            *oldest = cairn_alloc(heap, size);
+            break;
+        case 1:
+            *oldest = cairn_zalloc(heap, size);
+            break;
+        case 2:
+            *oldest = cairn_aligned_alloc(heap, 4096, size);
+            break;
+        case 3:
+            *oldest = cairn_realloc(heap, NULL, size);
+            break;
+        }
+        REQUIRE_CALL(*oldest != NULL);
+        REQUIRE(me.hoard == NULL);
+    }
+    ck_assert_uint_eq((uint64_t)me.asked, rounds);
+    cairn_stats after = stats_of(heap);
+    ck_assert_uint_eq(after.blocks_live, before.blocks_live);
+    ck_assert_uint_eq(after.bytes_live, before.bytes_live);
+    ck_assert_uint_le(after.bytes_committed, before.bytes_committed);
+    empty(heap, &full);
+    end(heap);
+}
+END_TEST
+
 START_TEST(what_is_no_lack_of_memory_is_not_asked)
 {
     struct answer me = {.retries = 1 << 30};
@@ -220,8 +268,6 @@ END_TEST
 
 /* ---------------------------------------------------------------- leaving by a jump */
 
-enum { JUMPS = 100000 };
-
 /* Out of each call that can fail, 10^5 times; nothing is lost and nothing stays locked. */
 START_TEST(a_jump_out_of_a_failing_call_loses_nothing)
 {
@@ -235,7 +281,7 @@ START_TEST(a_jump_out_of_a_failing_call_loses_nothing)
     me.jump = &jump;
     me.asked = 0;
     cairn_stats before = stats_of(heap);
-    volatile uint64_t rounds = random_rounds(UNDER_TSAN || UNDER_ASAN || _i == SHARED ? JUMPS / 50 : JUMPS);
+    volatile uint64_t rounds = times((enum kind)_i);
     volatile uint64_t jumped = 0;
     for (volatile uint64_t i = 0; i < rounds; i++) {
         if (setjmp(jump) != 0) {
@@ -374,6 +420,7 @@ int main(void)
     TCase *asking = tcase_create("asking");
     tcase_add_loop_test(asking, a_program_that_makes_room_gets_its_block, 0, KINDS);
     tcase_add_loop_test(asking, a_program_may_say_retry_for_nothing, 0, KINDS);
+    tcase_add_loop_test(asking, room_that_is_made_again_and_again_is_found, 0, KINDS);
     tcase_add_loop_test(asking, what_is_no_lack_of_memory_is_not_asked, 0, KINDS);
     tcase_add_test(asking, a_handle_has_its_own_callback);
     TCase *jumping = tcase_create("jumping");
