@@ -80,19 +80,25 @@ int memory_populate(void *address, size_t bytes)
     return 0;
 }
 
+/* These two may fail in a call that succeeds, and free(3) must leave errno alone. */
 void memory_advise_huge(void *address, size_t bytes)
 {
+    int saved_errno = errno;
     (void)madvise(address, bytes, MADV_HUGEPAGE);
+    errno = saved_errno;
 }
 
 int memory_decommit(void *address, size_t bytes)
 {
-    if (madvise(address, bytes, MADV_DONTNEED) == 0)
-        return 0;
+    int saved_errno = errno;
+    int error = 0;
+    if (madvise(address, bytes, MADV_DONTNEED) != 0)
+        error = -errno;
     /* EINVAL: the program locks its memory (mlockall), and means memory to stay, not freed memory to be kept. */
-    if (errno == EINVAL && madvise(address, bytes, MADV_DONTNEED_LOCKED) == 0)
-        return 0;
-    return -errno;
+    if (error == -EINVAL)
+        error = madvise(address, bytes, MADV_DONTNEED_LOCKED) == 0 ? 0 : -errno;
+    errno = saved_errno;
+    return error;
 }
 
 int memory_seal(void *address, size_t bytes)
