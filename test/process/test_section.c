@@ -598,7 +598,7 @@ static void sections_side_by_side_grow_and_shrink_together(void)
     unsigned char *base = range;
     require_fault(base, false);
     for (int i = 0; i < SECTIONS; i++) {
-        char name[16];
+        char name[32];
         snprintf(name, sizeof name, "column-%d", i);
         sections[i] = make(name, MIB);
     }
