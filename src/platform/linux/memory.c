@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 /* Since Linux 5.18; unknown to older C libraries. */
@@ -120,14 +119,4 @@ void memory_release(void *address, size_t bytes)
 int memory_get(void **ret_address, size_t bytes)
 {
     return map_private(ret_address, bytes, PROT_READ | PROT_WRITE, 0);
-}
-
-/* RLIMIT_AS counts whole reservations, so one that took what it may would leave the program nothing for its own malloc.
- */
-size_t memory_reservation_limit(size_t bytes)
-{
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_AS, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY)
-        return bytes;
-    return min_u64(bytes, align_down(limit.rlim_cur / 8, platform_page_size()));
 }

@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
@@ -27,11 +26,6 @@ uint32_t process_user(void)
 bool process_is_privileged(void)
 {
     return getauxval(AT_SECURE) != 0;
-}
-
-int process_on_fork(void (*before)(void), void (*parent)(void), void (*child)(void))
-{
-    return -pthread_atfork(before, parent, child);
 }
 
 /* splitmix64: from a clock and an address, when the kernel has no random bytes yet or a sandbox forbids to ask. */
