@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# run.sh PROGRAM SOURCE: passes when PROGRAM is stopped by SIGABRT and says what the first line of SOURCE expects:
+# run.sh PROGRAM SOURCE [ARGUMENT...]: passes when PROGRAM is stopped by SIGABRT and says what the first line of SOURCE expects:
 #     /* expect: EXTENDED-REGEX */
 set -euo pipefail
 program=$1
 source=$2
+shift 2
 
 expected=$(sed -n '1s|^/\* expect: \(.*[^ ]\) *\*/$|\1|p' "$source")
 if [ -z "$expected" ]; then
@@ -14,7 +15,7 @@ fi
 
 ulimit -c 0
 status=0
-said=$("$program" 2>&1 >/dev/null </dev/null) || status=$?
+said=$("$program" "$@" 2>&1 >/dev/null </dev/null) || status=$?
 printf 'stderr:\n%s\nstatus: %s\n' "$said" "$status"
 
 if [ "$status" -ne 134 ]; then # 128 + SIGABRT
