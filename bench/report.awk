@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# Writes the tables: awk -v style=terminal|page -f samples.awk -f report.awk figures FILE.json
+# Writes the tables: awk -v style=terminal|page|plain -f samples.awk -f report.awk figures FILE.json
 
 function cell(key) {
     if (!(key in median))
@@ -125,10 +125,10 @@ function print_family(name,    i, k, n, list, line) {
             line = line "|" cell(allocator[i] ":" list[k])
         add_row(line)
     }
-    if (style == "page") {
+    if (style != "terminal")
         print "### " name "\n"
+    if (style == "page")
         print "![" name "](performance-" name ".svg)\n"
-    }
     print_table()
 }
 
@@ -136,7 +136,7 @@ END {
     read_all()
     for (i = 1; i <= abouts; i++)
         if (about[i] != "programs")
-            printf "%s%s: %s\n", style == "page" ? "- " : "", about[i], about_text[about[i]]
+            printf "%s%s: %s\n", style == "terminal" ? "" : "- ", about[i], about_text[about[i]]
     print ""
     print "Each cell is the median and, in parentheses, the best sample.\n"
     print_targets()
