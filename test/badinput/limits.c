@@ -81,7 +81,7 @@ static void a_limit_of_file_size_refuses_creation(void)
 
 static void require_limited_address_space(rlim_t bytes)
 {
-    if (UNDER_TSAN || UNDER_ASAN)
+    if (UNDER_SANITIZER)
         skip("a sanitizer needs all the address space");
     set_limit(RLIMIT_AS, bytes);
 }

@@ -280,7 +280,7 @@ static uint64_t wanted_bytes_max(rlim_t limit, uint64_t bytes_max)
 
 static void a_heap_of_no_said_size_is_smaller_where_address_space_is(void)
 {
-    if (UNDER_TSAN || UNDER_ASAN)
+    if (UNDER_SANITIZER)
         skip("a sanitizer needs all the address space");
     REQUIRE_EQUAL(wanted_bytes_max(RLIM_INFINITY, 0), 16 * GIB);
     REQUIRE_EQUAL(wanted_bytes_max(20 * GIB, 0), 16 * GIB);

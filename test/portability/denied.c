@@ -102,7 +102,7 @@ static void deny(const struct denial *denials, size_t count)
 
 static void work_in(cairn_heap *heap)
 {
-    enum { BLOCKS = UNDER_TSAN || UNDER_ASAN ? 100 : 600 };
+    enum { BLOCKS = UNDER_SANITIZER ? 100 : 600 };
     unsigned char *blocks[BLOCKS];
     for (size_t i = 0; i < BLOCKS; i++) {
         size_t size = 1 + i * i * 37 % 40000;
@@ -246,7 +246,7 @@ static void without_dontneed_for_locked_memory(void)
     DENY({SYS_madvise, IS, 2, MADV_DONTNEED_LOCKED, EINVAL});
     REQUIRE(madvise(NULL, 0, MADV_DONTNEED_LOCKED) < 0 && errno == EINVAL);
     work();
-    if (UNDER_TSAN || UNDER_ASAN)
+    if (UNDER_SANITIZER)
         return; /* all of a sanitizer's memory would be locked */
     if (mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) < 0)
         skip("memory cannot be locked, which is half of this claim");

@@ -95,7 +95,7 @@ static void count_in_process(void *arg)
 
 static void one_of_four_processes_is_inside(void)
 {
-    turns = random_rounds(UNDER_TSAN || UNDER_ASAN ? 500 : 5000);
+    turns = random_rounds(UNDER_SANITIZER ? 500 : 5000);
     struct shared *shared;
     cairn_heap *heap = create(&shared);
     pid_t children[PROCESSES];
@@ -310,7 +310,7 @@ static void two_hundred_are_killed_and_nothing_is_torn(void)
     cairn_heap *heap = create(&shared);
     step = shared_memory(sizeof *step);
     struct random random = random_begin(random_seed("mutex", 21));
-    uint64_t kills = random_rounds(UNDER_TSAN || UNDER_ASAN ? 40 : 200);
+    uint64_t kills = random_rounds(UNDER_SANITIZER ? 40 : 200);
     pid_t workers[3];
     for (size_t i = 0; i < COUNT(workers); i++)
         workers[i] = start(count_until_killed, NULL);

@@ -412,7 +412,7 @@ static void a_start_that_is_not_to_be_had_leaves_nothing(void)
     set_limit(RLIMIT_FSIZE, 16 * MIB);
     REFUSED(-ENOMEM, cairn_section_create(&section, &options));
     REQUIRE_EQUAL(workspace_entries(), 0);
-    if (!UNDER_TSAN && !UNDER_ASAN) {
+    if (!UNDER_SANITIZER) {
         set_limit(RLIMIT_DATA, 16 * MIB);
         options.name = NULL;
         REFUSED(-ENOMEM, cairn_section_create(&section, &options));

@@ -477,7 +477,7 @@ int run_claims(const struct claim *claims, size_t count, unsigned seconds)
         if (child == 0) {
             die_with(parent);
             signal(SIGPIPE, SIG_DFL);
-            alarm(UNDER_TSAN || UNDER_ASAN ? seconds * 4 : seconds);
+            alarm(UNDER_SANITIZER ? seconds * 4 : seconds);
             claims[i].run();
             fflush(NULL);
             _exit(0);

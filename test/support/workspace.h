@@ -27,6 +27,7 @@
 #else
 #define UNDER_ASAN 0
 #endif
+#define UNDER_SANITIZER (UNDER_TSAN + UNDER_ASAN)
 
 #define KIB ((size_t)1 << 10)
 #define MIB ((size_t)1 << 20)

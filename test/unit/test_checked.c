@@ -779,9 +779,9 @@ END_TEST
 int main(void)
 {
     Suite *suite = suite_create("checked");
-    double patience = UNDER_TSAN || UNDER_ASAN ? 120 : 40;
+    double patience = UNDER_SANITIZER ? 120 : 40;
     TCase *crimes = suite_case(suite, "crimes", patience);
-    if (!UNDER_TSAN && !UNDER_ASAN) { /* a sanitizer has signal handlers of its own */
+    if (!UNDER_SANITIZER) { /* a sanitizer has signal handlers of its own */
         tcase_add_loop_test(crimes, the_first_byte_behind_a_block_is_watched, 0, KINDS);
         tcase_add_loop_test(crimes, the_first_byte_before_a_block_is_watched, 0, KINDS);
         tcase_add_loop_test(crimes, each_call_with_a_spoilt_block_sees_it, 0, KINDS);

@@ -287,7 +287,7 @@ static double seconds(void)
 
 START_TEST(a_hundred_thousand_heaps_live_at_once)
 {
-    uint64_t many = UNDER_TSAN || UNDER_ASAN ? 5000 : 100000;
+    uint64_t many = UNDER_SANITIZER ? 5000 : 100000;
     cairn_heap **heaps = malloc(many * sizeof *heaps);
     unsigned char **blocks = malloc(many * sizeof *blocks);
     ck_assert(heaps != NULL && blocks != NULL);
@@ -332,7 +332,7 @@ int main(void)
     tcase_add_test(tests, threads_raise_children_of_one_parent);
     tcase_add_test(tests, a_hundred_thousand_heaps_live_at_once);
     tcase_add_unchecked_fixture(tests, workspace_enter, workspace_leave);
-    tcase_set_timeout(tests, UNDER_TSAN || UNDER_ASAN ? 150 : 60);
+    tcase_set_timeout(tests, UNDER_SANITIZER ? 150 : 60);
     Suite *suite = suite_create("children");
     suite_add_tcase(suite, tests);
     return suite_run(suite);

@@ -180,7 +180,7 @@ enum { TIMES = 100000 };
 
 static uint64_t times(enum kind kind)
 {
-    return random_rounds(UNDER_TSAN || UNDER_ASAN || kind == SHARED ? TIMES / 50 : TIMES);
+    return random_rounds(UNDER_SANITIZER || kind == SHARED ? TIMES / 50 : TIMES);
 }
 
 /* A full heap goes on for ever by what the program gives up, 10^5 times; nothing is lost. */
@@ -432,7 +432,7 @@ int main(void)
     Suite *suite = suite_create("failure");
     for (size_t i = 0; i < COUNT(cases); i++) {
         tcase_add_unchecked_fixture(cases[i], workspace_enter, workspace_leave);
-        tcase_set_timeout(cases[i], UNDER_TSAN || UNDER_ASAN ? 60 : 20);
+        tcase_set_timeout(cases[i], UNDER_SANITIZER ? 60 : 20);
         suite_add_tcase(suite, cases[i]);
     }
     return suite_run(suite);

@@ -142,7 +142,7 @@ START_TEST(a_locked_heap_stands_still)
     pthread_t threads[WORKERS];
     for (int i = 0; i < WORKERS; i++)
         threads[i] = start_thread(work, &crew);
-    uint64_t locks = random_rounds(UNDER_TSAN || UNDER_ASAN ? 1000 : _i == GROWING || _i == SMALL ? 10000 : 2000);
+    uint64_t locks = random_rounds(UNDER_SANITIZER ? 1000 : _i == GROWING || _i == SMALL ? 10000 : 2000);
     uint64_t first = 0;
     while (atomic_load(&crew.at_work) < WORKERS || atomic_load(&crew.turns) < 1000)
         sched_yield(); /* a thread's first call makes it an owner, which the statistics tell */
@@ -434,7 +434,7 @@ int main(void)
     Suite *suite = suite_create("lockable");
     for (size_t i = 0; i < COUNT(cases); i++) {
         tcase_add_unchecked_fixture(cases[i], workspace_enter, workspace_leave);
-        tcase_set_timeout(cases[i], UNDER_TSAN || UNDER_ASAN ? 60 : 20);
+        tcase_set_timeout(cases[i], UNDER_SANITIZER ? 60 : 20);
         suite_add_tcase(suite, cases[i]);
     }
     return suite_run(suite);
