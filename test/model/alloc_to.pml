@@ -2,27 +2,35 @@
  *
  * alloc_to and free_from: a block and the word that points to it change together, whoever is killed and when.
  *
+ * Follows src/core/core.c (core_alloc_to, core_free_from, free_own, free_elsewhere, adopt), src/core/slab.c (slab_drain,
+ * slab_normalise, slab_make_orphan) and src/recovery/recovery.c (finish_hand, disown_spans; in this order, as recovery_of_owner
+ * has them). Blocks of slabs only; the hand is visible before the change, as claim.pml shows.
+ *
  * A slab of one word; its owner, and another thread that frees from elsewhere; two places in shared memory that point to blocks.
  * Owner and other may be killed after any store; a killed recoverer is followed by another that begins again, as often as the
  * search likes; the slab of a dead owner is adopted by the next one, who checks that what he found can be used.
  *
- *   free_bits, claim, elsewhere   the bits of the slab, as in claim.pml
+ *   live, elsewhere               the bits of the slab, as in claim.pml
+ *   claim                         the owner's own: what it allocates from; it is lost with it
  *   dest[d]                       the block that place d points to, plus one; 0 when it points to none
- *   op[p], hand[p], hand_dest[p]  the hand of process p: what it does, to which block (plus one), and the place. The place is stored
- *                                 first; op and block are one word, and a hand whose op is NOTHING is empty
+ *   op[p], hand[p], hand_dest[p]  the hand of process p: what it does, to which block (plus one), and the place. The place is
+ *                                 stored first; op and block are one word, and a hand whose op is NOTHING is empty
  *   zeroed                        the blocks whose bytes are zero, as far as alloc_to has got
- *   busy[d]                       ghost: the process, plus one, whose call works on place d, also while it is dead and not recovered
- *   live                          ghost: the blocks that were handed out
+ *   busy[d]                       ghost: the process, plus one, whose call works on place d, also while it is dead and not
+ *                                 recovered
+ *   out                           ghost: the blocks that were handed out
  *
- *   alloc_to    hand = {op, block, dest};   claim bit;   zero;   *dest = block;   hand = 0
- *   free_from   hand = {op, block, dest};   *dest = 0;   free bit (own slab: free_bits; other: elsewhere);   hand = 0
- *   recovery    asks the bits first, then *dest, for whichever op:
- *                   the block is free                     nothing to do: not begun (alloc_to) or complete (free_from)
- *                   taken, and *dest is the block         nothing to do: complete (alloc_to) or not begun (free_from)
- *                   taken, and *dest is something else    the block is freed
- *               then hand = 0. The hand of a dead owner comes before its slab, and the slab's last store makes it an orphan.
+ *   alloc_to    hand = {op, block, dest};   live bit;   zero;   *dest = block;   hand = 0
+ *   free_from   hand = {op, block, dest};   *dest = 0;   free (own slab: live without the bit; other: elsewhere with it);
+ *               hand = 0
+ *   recovery    of alloc_to    asks the bits first, then *dest: taken, and *dest is something else: the block is freed
+ *               of free_from   *dest = 0, if *dest is the block; then, unless the bits say that it is free, it is freed
+ *               always by elsewhere;   then hand = 0. The hand of a dead owner comes before its slab, and the slab's last
+ *               store makes it an orphan.
  *
- * Nobody changes a place while a call works on it, nor afterwards until the dead caller is recovered (see USED_BEFORE_RECOVERY).
+ * Nobody changes a place while a call works on it, nor afterwards until the dead caller is recovered: what cairn.h requires,
+ * and what cairn_lock sees to, which hands a dead holder's lock on after its recovery. USED_BEFORE_RECOVERY shows what it is
+ * needed for.
  *
  * Proven: no block is handed out or freed twice; when all is quiet every block is either free or pointed to from exactly one place,
  * and no place points to a free block; and a place that points to a block points to one that was zeroed.
@@ -30,9 +38,6 @@
  * Negative controls, each with the assertion it makes fail:
  *   USED_BEFORE_RECOVERY    the other unlinks and frees what the dead one linked, before recovery:
  *                           bits first, then *dest, takes that for a block never linked             block_freed_twice
- *   DEST_HANDS_BITS         the same, with a recovery that asks *dest, then all other hands, then the
- *                           bits: no cure, for the slab's owner may free what a dead one names
- *                           and hand it out again without asking any hand                           place_dangles
  *   HAND_LATE               alloc_to takes the bit before it fills its hand                         block_lost
  *   LINK_FIRST              alloc_to stores *dest before it takes the bit                           place_dangles
  *   ZERO_LAST               alloc_to links the block, then zeroes it                             place_not_zeroed
@@ -44,9 +49,6 @@
 #ifndef OPS
 #define OPS 4           /* what each owner does, and the other */
 #endif
-#ifdef DEST_HANDS_BITS
-#define USED_BEFORE_RECOVERY
-#endif
 #define BLOCKS 2
 #define PLACES 2
 #define EVERY_BLOCK ((1 << BLOCKS) - 1)
@@ -57,14 +59,14 @@
 
 mtype = { NOTHING, ALLOC_TO, FREE_FROM };
 
-byte free_bits = EVERY_BLOCK;
-byte claim, elsewhere;
+byte live, elsewhere;
+byte claim;
 byte dest[PLACES];
 mtype op[3] = NOTHING;
 byte hand[3], hand_dest[3];
 byte zeroed;
 byte busy[PLACES];
-byte live;
+byte out;
 
 bool dead[3], done[3];
 bool orphan;
@@ -104,17 +106,20 @@ inline fill_hand(me, what, block, place) {
 }
 inline clear_hand(me) { op[me] = NOTHING; hand[me] = 0; hand_dest[me] = 0 }
 
-inline commit_free(bits, block) {
-	forbid(block_freed_twice, !(live & BIT(block)));
-	bits = bits | BIT(block);
-	live = live & ~BIT(block);
+inline commit_free(block) {
+	forbid(block_freed_twice, !(out & BIT(block)));
+	forbid(place_dangles, dest[0] == block + 1 || dest[1] == block + 1);
+	out = out & ~BIT(block);
 	zeroed = zeroed & ~BIT(block)
 }
+inline free_own(block) { commit_free(block); live = live & ~BIT(block) }
+inline free_elsewhere(block) { commit_free(block); elsewhere = elsewhere | BIT(block) }
 
 inline commit_alloc(block) {
-	forbid(block_handed_out_twice, live & BIT(block));
+	forbid(block_handed_out_twice, out & BIT(block));
 	claim = claim & ~BIT(block);
-	live = live | BIT(block)
+	live = live | BIT(block);
+	out = out | BIT(block)
 }
 
 /* A place that is not busy and (linked) points to a block, or (!linked) to none. */
@@ -137,15 +142,18 @@ next_owner:
 	do
 	:: ops == OPS -> break
 
-	:: ops < OPS && claim == 0 && (free_bits | elsewhere) != 0 ->       /* refill */
+	:: atomic { ops < OPS && claim == 0 && (EVERY_BLOCK & ~live & ~elsewhere) != 0 ->      /* claim */
+		ops++;
+		claim = EVERY_BLOCK & ~live & ~elsewhere }
+
+	:: ops < OPS && claim == 0 && elsewhere != 0 ->                     /* drain */
 		ops++;
 		drained = elsewhere;
 		drained = drained & ~BIT_IN_HAND(OWNER);
 		drained = drained & ~BIT_IN_HAND(OTHER);
-		atomic { free_bits = free_bits | drained; may_die(me) }
+		drained = drained & ~BIT_IN_HAND(ADOPTER);
+		atomic { live = live & ~drained; may_die(me) }
 		atomic { elsewhere = elsewhere & ~drained; drained = 0; may_die(me) }
-		atomic { claim = free_bits; may_die(me) }
-		atomic { free_bits = 0; may_die(me) }
 
 	:: atomic { ops < OPS && claim != 0 && CAN(false) -> ops++; pick_place(me, false); lowest_of(claim, block) }
 #ifdef HAND_LATE
@@ -173,11 +181,11 @@ next_owner:
 	:: atomic { ops < OPS && CAN(true) -> ops++; pick_place(me, true); block = dest[d] - 1 }
 		fill_hand(me, FREE_FROM, block, d);
 #ifdef BIT_FIRST
-		atomic { commit_free(free_bits, block); may_die(me) }
+		atomic { free_own(block); may_die(me) }
 		atomic { dest[d] = 0; may_die(me) }
 #else
 		atomic { dest[d] = 0; may_die(me) }
-		atomic { commit_free(free_bits, block); may_die(me) }
+		atomic { free_own(block); may_die(me) }
 #endif
 		atomic { clear_hand(me); leave_places(me); block = 0; d = 0; may_die(me) }
 
@@ -188,12 +196,15 @@ killed:
 	atomic {
 		orphan ->
 		orphan = false;
+		claim = 0;
 		ops = 0; block = 0; d = 0; drained = 0;
 		if
-		:: me == OWNER -> me = ADOPTER; goto next_owner
-		:: else
+		:: me == OWNER -> me = ADOPTER
+		:: else -> goto end
 		fi
 	}
+	atomic { elsewhere = elsewhere & live; may_die(me) }
+	goto next_owner;
 end:
 	skip
 }
@@ -206,7 +217,7 @@ proctype Other() {
 	:: atomic { ops < OPS && CAN(true) -> ops++; pick_place(OTHER, true); block = dest[d] - 1 }
 		fill_hand(OTHER, FREE_FROM, block, d);
 		atomic { dest[d] = 0; may_die(OTHER) }
-		atomic { commit_free(elsewhere, block); may_die(OTHER) }
+		atomic { free_elsewhere(block); may_die(OTHER) }
 		atomic { clear_hand(OTHER); leave_places(OTHER); block = 0; d = 0; may_die(OTHER) }
 	:: done[OWNER] && done[ADOPTER] && !CAN(true) -> break
 	:: true -> break
@@ -216,47 +227,36 @@ killed:
 	skip
 }
 
-/* The block in the hand of dead process p, freed if it was taken and not linked. */
-inline recover_hand(p, bits) {
+/* The block in the hand of dead process p. */
+inline recover_hand(p) {
 	block = hand[p] - 1;
 	place = hand_dest[p];
-#ifdef DEST_HANDS_BITS
-	undo = (dest[place] != hand[p]);
-	undo = undo && (p == OWNER || hand[OWNER] != hand[p]);
-	undo = undo && (p == OTHER || hand[OTHER] != hand[p]);
-	undo = undo && (p == ADOPTER || hand[ADOPTER] != hand[p]);
-	undo = undo && !(elsewhere & BIT(block));
-	undo = undo && !((free_bits | claim) & BIT(block));
-#else
+	if
+	:: op[p] == FREE_FROM && dest[place] == hand[p] -> atomic { dest[place] = 0; recoverer_may_die() }
+	:: else
+	fi;
 	undo = !(elsewhere & BIT(block));
-	undo = undo && !((free_bits | claim) & BIT(block));
-	undo = undo && dest[place] != hand[p];
-#endif
+	undo = undo && (live & BIT(block)) != 0;
+	undo = undo && (op[p] == FREE_FROM || dest[place] != hand[p]);
 #ifdef HAND_CLEARED_FIRST
 	atomic { clear_hand(p); recoverer_may_die() }
 #endif
 	if
-	:: undo -> atomic { commit_free(bits, block); recoverer_may_die() }
+	:: undo -> atomic { if :: elsewhere & BIT(block) :: else -> free_elsewhere(block) fi; recoverer_may_die() }
 	:: else
 	fi;
 	atomic { clear_hand(p); block = 0; place = 0; undo = false; recoverer_may_die() }
 }
 
-inline recover_slab() {
-	atomic { free_bits = free_bits | claim; recoverer_may_die() }
-	atomic { claim = 0; recoverer_may_die() }
-	atomic { elsewhere = elsewhere & ~free_bits; recoverer_may_die() }
-}
-
 inline recover_owner(p) {
 #ifdef ORPHAN_FIRST
-	recover_slab();
+	elsewhere = elsewhere & live;
 	atomic { orphan = true; dead[p] = false }
-	if :: op[p] != NOTHING -> recover_hand(p, elsewhere) :: else fi;
+	if :: op[p] != NOTHING -> recover_hand(p) :: else fi;
 	atomic { done[p] = true; leave_places(p) }
 #else
-	if :: op[p] != NOTHING -> recover_hand(p, free_bits) :: else fi;
-	recover_slab();
+	if :: op[p] != NOTHING -> recover_hand(p) :: else fi;
+	atomic { elsewhere = elsewhere & live; recoverer_may_die() }
 	atomic { orphan = true; dead[p] = false; done[p] = true; leave_places(p); recoverer_may_die() }
 #endif
 }
@@ -271,13 +271,13 @@ again:
 	:: dead[OWNER] -> recover_owner(OWNER)
 	:: dead[ADOPTER] -> recover_owner(ADOPTER)
 	:: dead[OTHER] ->
-		if :: op[OTHER] != NOTHING -> recover_hand(OTHER, elsewhere) :: else fi;
+		if :: op[OTHER] != NOTHING -> recover_hand(OTHER) :: else fi;
 		atomic { dead[OTHER] = false; done[OTHER] = true; leave_places(OTHER); recoverer_may_die() }
 	:: done[OWNER] && done[OTHER] && done[ADOPTER] -> break
 	od;
 	atomic {
 		undo = false;
-		place = free_bits | claim | elsewhere;
+		place = EVERY_BLOCK & ~(live & ~elsewhere);
 		forbid(two_places_share, dest[0] != 0 && dest[0] == dest[1]);
 		forbid(place_dangles, (dest[0] != 0 && (place & BIT(dest[0] - 1))) || (dest[1] != 0 && (place & BIT(dest[1] - 1))));
 		forbid(place_not_zeroed, (dest[0] != 0 && !(zeroed & BIT(dest[0] - 1))) || (dest[1] != 0 && !(zeroed & BIT(dest[1] - 1))));

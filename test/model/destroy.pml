@@ -2,6 +2,9 @@
  *
  * Destroy of a heap in a shared section, beside a thread that frees a block of it and may be killed with its hand full.
  *
+ * Follows src/api/heap.c (destroy_child), src/core/core.c (core_free, free_elsewhere, heap_kill, heap_sweep, is_dead,
+ * sweep_span, owner_sweep, is_in_a_hand) and src/recovery/recovery.c (find_block, finish_hand for HAND_FREE).
+ *
  * The heap has one slab in one unit, with one block that the program holds. A destroyer ends the heap; the unit goes back and
  * becomes a slab of a stranger's heap, in which a block is allocated at the same place. The freer's stores leave its processor
  * late (a store buffer, which a kill or any fetch_or empties too). Freer, destroyer and recoverer may be killed after any store;
@@ -18,18 +21,25 @@
  *   free                hand = {block, heap, life};   compare life;   fetch_or;   crime check;   hand = 0
  *   destroy             life changes;   barrier in every process;   fenced;   the unit goes back unless a hand names it
  *   owner, slow path    sees `fenced`;   the unit goes back unless a hand names it
- *   recovery of a hand  compares its life with its heap's: equal: finish the free;   then hand = 0
+ *   recovery of a hand  the unit's word names the hand's heap and its life, and the heap has that life still: finish the free;
+ *                       then hand = 0
  *
  * Proven: no free meant for the heap lands in the stranger's slab, whoever was killed when; nobody looks at the slab's words once
  * the unit is the stranger's; and the unit always goes back in the end, whatever the dead had in hand.
  *
  * Negative controls, each with the assertion it makes fail:
- *   RECOVERY_FORGETS_LIFE   the recovery of a hand does not compare lives                  strangers_unit_touched
+ *   RECOVERY_FORGETS_LIFE   the recovery of a hand looks neither at the life nor the word  strangers_unit_touched
  *   HANDS_IGNORED           the unit goes back although a hand names it                    strangers_unit_touched
  *   LIFE_BEFORE_HAND        the freer compares the life before it fills its hand           strangers_unit_touched
  *   NO_BARRIER              destroy issues no barrier                                      strangers_unit_touched
  *   OWNER_TRUSTS_LIFE       the living owner acts on the changed life, before the barrier  strangers_unit_touched
  *   DEAD_NOT_RECOVERED      nobody recovers the dead freer, and the unit stays named       unit_never_goes_back
+ *
+ * One thing is not as it should be, and is searched to show it:
+ *   WORD_ALONE              the recovery of a hand compares the unit's word alone, as finish_hand does: a freer that was held
+ *                           up as the life changed is killed before it compares it; the recoverer finds the unit still the
+ *                           heap's; a destroyer that had looked at the hands before gives the unit back; and the free lands in
+ *                           the stranger's slab                                            strangers_unit_touched
  */
 
 #define HEAP 0
@@ -52,7 +62,7 @@ bool strangers_unit_touched, block_freed_twice, unit_never_goes_back, block_lost
 inline forbid(crime, condition) { crime = ((condition) != 0); assert(!crime) }
 
 /* Where one of these stands at the end of an atomic step, the process may be killed right after the store before it. */
-inline freer_may_die() { if :: skip :: empty_buffer(); freer_dead = true; goto killed fi }
+inline freer_may_die() { if :: skip :: true -> empty_buffer(); freer_dead = true; goto killed fi }
 inline destroyer_may_die() { if :: skip :: goto again fi }
 inline recoverer_may_die() { if :: skip :: goto again fi }
 
@@ -156,7 +166,10 @@ proctype Owner() {
 }
 
 proctype Recoverer() {
+	bool valid;
+
 again:
+	valid = false;
 	do
 	:: freer_dead ->
 #ifdef DEAD_NOT_RECOVERED
@@ -164,18 +177,22 @@ again:
 		goto again;
 #endif
 		if
-		:: !hand
-#ifdef RECOVERY_FORGETS_LIFE
 		:: hand ->
+#ifdef RECOVERY_FORGETS_LIFE
+			valid = true;
 #else
-		:: hand && life[hand_heap] != hand_life -> atomic { hand = false; recoverer_may_die() }
-		:: hand && life[hand_heap] == hand_life ->
+			valid = (unit == hand_heap);
+#ifndef WORD_ALONE
+			valid = valid && life[hand_heap] == hand_life;
 #endif
+#endif
+			valid = valid && !elsewhere;
 			if
-			:: elsewhere
-			:: else -> atomic { commit_free(hand_heap); recoverer_may_die() }
+			:: valid -> atomic { commit_free(hand_heap); valid = false; recoverer_may_die() }
+			:: else
 			fi;
 			atomic { hand = false; recoverer_may_die() }
+		:: else
 		fi;
 		atomic { freer_dead = false; freer_done = true }
 	:: freer_done -> break

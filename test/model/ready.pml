@@ -1,202 +1,167 @@
 /* SPDX-License-Identifier: MIT
  *
- * A slab that is put to use bit by bit: its owner extends it, is killed, is recovered, and the adopter extends it again.
+ * A slab from its first word on: made in a unit that held something else before, extended bit by bit, killed, adopted, and extended
+ * again by the adopter.
  *
- * A fresh slab has only its first block in the free bits. `ready` is the number of blocks that were ever put there. The owner
- * extends the slab when it finds no free block: it sets the free bits of the blocks from ready up to n, word by word, and then
- * stores ready = n, which commits. The owner may be killed after any store. The recoverer (itself killed and followed by another,
- * as often as the search likes) gives the claim back to the free bits, finishes the drain, clears the free bits at or beyond
- * ready, and only then makes the slab an orphan. The next owner adopts it and goes on.
+ * Follows src/core/slab.c (slab_init, slab_extend, slab_find_free, slab_make_orphan), src/core/core.c (create_slab, adopt),
+ * src/core/spans.c (span_publish) and src/recovery/recovery.c (disown_spans, free_taken). The words for frees from elsewhere
+ * are cleared as live is, just behind it: bits left there would only be drained.
  *
- *   free_bits           one set of bits for the whole slab; but every store changes the bits of one word only
- *   claim, claim_index  the word that the owner allocates from, and its number
- *   elsewhere           blocks freed by another thread, which is not killed here (claim.pml does that) and so needs no hand
- *   mail                a block on its way from the owner to that thread, plus one
- *   live                ghost: the blocks that the program holds
+ *   live                a bit for each block; what was here before may have left bits
+ *   ready               blocks from here on were never handed out: their memory may not be there
+ *   memory              blocks whose memory is committed
+ *   unit                the unit word: TAKEN (not published), SLAB, ORPHAN
+ *   late_live           the clearing of live may reach others later than the unit word, unless that store releases
+ *   out                 ghost: the blocks that the program holds
  *
- * Proven: no block is handed out while the program holds it; no block at or beyond ready is ever handed out; and when all is quiet
- * every block below ready is free or held, and none at or beyond it is free.
+ *   make      ready = 0;   live = 0;   the unit word, which publishes and releases
+ *   extend    memory of the blocks [ready, n);   ready = n (commits)
+ *   claim     ~live of the blocks below ready
+ *   recovery  of a unit that is not published: it is FREE, and made into a slab anew;   of a slab: it is an orphan, as it stands
+ *
+ * Proven: no block is handed out while the program holds it, and none whose memory is not there; when all is quiet every live block
+ * is held.
  *
  * Negative controls, each with the assertion it makes fail:
- *   READY_FIRST            ready is stored before the free bits are set                          block_lost
- *   RECOVERY_KEEPS         recovery leaves the free bits beyond ready where they are             block_not_ready_handed_out
- *   KEEPS_AND_ALLOWS       the same, with what names `ready` not asserted: the adopter extends over a block
- *                          that it has already handed out                                        block_handed_out_twice
- *   ORPHAN_FIRST           recovery makes the slab an orphan, then clears what is beyond ready    block_not_ready_handed_out
+ *   READY_FIRST         ready is stored before the memory is there              memory_not_there
+ *   READY_IGNORED       a claim takes blocks beyond ready                       memory_not_there
+ *   PUBLISHED_FIRST     the unit word is stored before ready and live are       block_lost
+ *   NOT_RELEASED        the unit word's store does not release: an adopter may
+ *                       find the bits of what was here before, and clear later  block_handed_out_twice
  */
 
 #ifndef OPS
-#define OPS 5           /* what each owner does before it is content */
+#define OPS 6
 #endif
-#ifndef OWNERS
-#define OWNERS 3        /* one after the other */
-#endif
-#ifdef KEEPS_AND_ALLOWS
-#define RECOVERY_KEEPS
-#endif
-#define BLOCKS 4        /* two words of two */
-#define WORD(k) (3 << (2 * (k)))
+#define BLOCKS 3
 #define BIT(block) (1 << (block))
 #define BELOW(n) ((1 << (n)) - 1)
+#define EVERY_BLOCK BELOW(BLOCKS)
 
-byte free_bits = BELOW(1);
-byte ready = 1;
-byte claim, claim_index;
-byte elsewhere;
-byte mail;
-byte live;
+mtype = { TAKEN, SLAB, ORPHAN };
 
-bool owner_dead, orphan, no_more_owners;
-byte owners_left = OWNERS;
+byte live = 5;          /* of what was here before */
+byte ready = 2;
+byte memory;
+mtype unit = TAKEN;
+bool late_live;
+byte out;
+
+bool owner_dead, no_more_owners;
+byte owners_left = 3;
 
 /* The names of what must never happen. */
-bool block_handed_out_twice, block_not_ready_handed_out, block_lost, block_live_and_free, block_free_but_not_ready;
+bool block_handed_out_twice, memory_not_there, block_lost, block_live_and_free;
 
 /* A bool keeps only the lowest bit of what is stored in it: hence the comparison. */
 inline forbid(crime, condition) { crime = ((condition) != 0); assert(!crime) }
+inline empty_buffer() { live = (late_live -> 0 : live); late_live = false }
 
-/* Where one of these stands at the end of an atomic step, the process may be killed right after the store before it. */
+/* Where one of these stands at the end of an atomic step, the process may be killed right after the store before it. A kill does
+ * not empty the buffer in NOT_RELEASED: there the store stands for one that this adopter sees too late. */
+#ifdef NOT_RELEASED
+#define RELEASE skip
+#else
+#define RELEASE empty_buffer()
+#endif
 inline owner_may_die() { if :: skip :: owner_dead = true; goto killed fi }
 inline recoverer_may_die() { if :: skip :: goto again fi }
-
 inline lowest_of(bits, ret_block) { ret_block = 0; do :: bits & BIT(ret_block) -> break :: else -> ret_block++ od }
-inline any_of(bits, ret_block) { ret_block = 0; do :: bits & BIT(ret_block) -> break :: bits >> (ret_block + 1) -> ret_block++ od }
 
 proctype Owner() {
-	byte ops, block, word, drained, n, held;
+	byte ops, block, claim, held, n;
 
 next_owner:
+	if
+	:: unit == TAKEN ->
+#ifdef PUBLISHED_FIRST
+		atomic { unit = SLAB; owner_may_die() }
+		atomic { ready = 0; owner_may_die() }
+		atomic { live = 0; owner_may_die() }
+#else
+		atomic { ready = 0; owner_may_die() }
+		atomic { late_live = true; owner_may_die() }
+		atomic { RELEASE; unit = SLAB; owner_may_die() }
+#endif
+	:: unit == ORPHAN -> atomic { unit = SLAB; owner_may_die() }
+	fi;
 	do
 	:: ops == OPS -> break
 
-	:: ops < OPS && claim == 0 && elsewhere != 0 ->             /* drain both words */
-		ops++;
-		word = 0;
-		do
-		:: word < 2 ->
-			drained = elsewhere & WORD(word);
-			atomic { free_bits = free_bits | drained; owner_may_die() }
-			atomic { elsewhere = elsewhere & ~drained; owner_may_die() }
-			word++
-		:: else -> break
-		od;
-		word = 0; drained = 0
+#ifdef READY_IGNORED
+	:: atomic { ops < OPS && claim == 0 && (EVERY_BLOCK & ~live) != 0 -> ops++; claim = EVERY_BLOCK & ~live }
+#else
+	:: atomic { ops < OPS && claim == 0 && (BELOW(ready) & ~live) != 0 -> ops++; claim = BELOW(ready) & ~live }
+#endif
 
-	:: atomic { ops < OPS && claim == 0 && elsewhere == 0 && free_bits != 0 ->      /* take a word that has free bits */
-		ops++;
-		if
-		:: free_bits & WORD(0) -> word = 0
-		:: free_bits & WORD(1) -> word = 1
-		fi }
-		atomic { claim_index = word; owner_may_die() }
-		atomic { claim = free_bits & WORD(word); owner_may_die() }
-		atomic { free_bits = free_bits & ~WORD(word); owner_may_die() }
-		word = 0
-
-	:: ops < OPS && claim == 0 && elsewhere == 0 && free_bits == 0 && ready < BLOCKS ->     /* extend */
+	:: ops < OPS && claim == 0 && ready < BLOCKS ->
 		ops++;
 		n = ready + 1;
 		do :: n < BLOCKS -> n++ :: break od;
 #ifdef READY_FIRST
-		atomic { block = ready; ready = n; owner_may_die() }
-		atomic { free_bits = free_bits | (BELOW(n) & ~BELOW(block) & WORD(0)); owner_may_die() }
-		atomic { free_bits = free_bits | (BELOW(n) & ~BELOW(block) & WORD(1)); owner_may_die() }
-		block = 0;
+		atomic { ready = n; owner_may_die() }
+		atomic { memory = memory | BELOW(n); owner_may_die() }
 #else
-		atomic { free_bits = free_bits | (BELOW(n) & ~BELOW(ready) & WORD(0)); owner_may_die() }
-		atomic { free_bits = free_bits | (BELOW(n) & ~BELOW(ready) & WORD(1)); owner_may_die() }
+		atomic { memory = memory | BELOW(n); owner_may_die() }
 		atomic { ready = n; owner_may_die() }
 #endif
 		n = 0
 
-	:: ops < OPS && claim == 0 && elsewhere == 0 && free_bits == 0 && ready == BLOCKS ->    /* no memory in this slab */
-		ops++
-
-	:: atomic { ops < OPS && claim != 0 ->                      /* alloc: one store */
+	:: atomic { ops < OPS && claim != 0 ->
 		ops++;
 		lowest_of(claim, block);
-		forbid(block_handed_out_twice, live & BIT(block));
-#ifndef KEEPS_AND_ALLOWS
-		forbid(block_not_ready_handed_out, block >= ready);
-#endif
 		claim = claim & ~BIT(block);
+		forbid(block_handed_out_twice, out & BIT(block));
 		live = live | BIT(block);
+		out = out | BIT(block);
 		held = held | BIT(block);
+		forbid(memory_not_there, !(memory & BIT(block)));
 		block = 0;
 		owner_may_die() }
 
-	:: atomic { ops < OPS && held != 0 ->                       /* local free: one store */
+	:: atomic { ops < OPS && held != 0 ->
 		ops++;
-		any_of(held, block);
-		free_bits = free_bits | BIT(block);
+		lowest_of(held, block);
 		live = live & ~BIT(block);
+		out = out & ~BIT(block);
 		held = held & ~BIT(block);
 		block = 0;
 		owner_may_die() }
 
-	:: atomic { ops < OPS && held != 0 && mail == 0 ->
-		ops++;
-		any_of(held, block);
-		held = held & ~BIT(block);
-		mail = block + 1;
-		block = 0 }
+	:: true -> break
 	od;
-	/* It leaves in order. */
-	free_bits = free_bits | claim;
-	claim = 0;
-	orphan = true;
+	unit = ORPHAN;
 killed:
 	atomic {
-		orphan ->
-		ops = 0; block = 0; word = 0; drained = 0; n = 0; held = 0;
+		!owner_dead ->
+		ops = 0; block = 0; claim = 0; held = 0; n = 0;
 		owners_left--;
 		if
-		:: owners_left > 0 -> orphan = false; goto next_owner
+		:: owners_left > 0 -> goto next_owner
 		:: else -> no_more_owners = true
 		fi
 	}
 }
 
-proctype Freer() {
-	do
-	:: atomic { mail != 0 ->
-		elsewhere = elsewhere | BIT(mail - 1);
-		live = live & ~BIT(mail - 1);
-		mail = 0 }
-	:: no_more_owners && mail == 0 -> break
-	od
-}
-
 proctype Recoverer() {
 again:
 	do
-	:: owner_dead ->
-#ifdef ORPHAN_FIRST
-		atomic { free_bits = free_bits | claim; recoverer_may_die() }
-		atomic { claim = 0; recoverer_may_die() }
-		atomic { elsewhere = elsewhere & ~free_bits; recoverer_may_die() }
-		atomic { owner_dead = false; orphan = true }
-		atomic { free_bits = free_bits & (BELOW(ready) | WORD(1)) }
-		atomic { free_bits = free_bits & (BELOW(ready) | WORD(0)) }
-#else
-		atomic { free_bits = free_bits | claim; recoverer_may_die() }
-		atomic { claim = 0; recoverer_may_die() }
-		atomic { elsewhere = elsewhere & ~free_bits; recoverer_may_die() }
-#ifndef RECOVERY_KEEPS
-		atomic { free_bits = free_bits & (BELOW(ready) | WORD(1)); recoverer_may_die() }
-		atomic { free_bits = free_bits & (BELOW(ready) | WORD(0)); recoverer_may_die() }
-#endif
-		atomic { owner_dead = false; orphan = true; recoverer_may_die() }
-#endif
-	:: no_more_owners && mail == 0 && !owner_dead -> break
+	:: atomic { owner_dead && unit == TAKEN -> owner_dead = false }
+	:: owner_dead && unit == SLAB ->
+		atomic { unit = ORPHAN; recoverer_may_die() }
+	:: atomic { owner_dead && unit == ORPHAN -> owner_dead = false }
+	:: no_more_owners && !owner_dead -> break
 	od;
 	atomic {
-		forbid(block_lost, BELOW(ready) & ~(live | free_bits | claim | elsewhere));
-		forbid(block_live_and_free, live & (free_bits | claim | elsewhere));
-#ifndef KEEPS_AND_ALLOWS
-		forbid(block_free_but_not_ready, (free_bits | claim | elsewhere) >> ready)
-#endif
+		if
+		:: unit == TAKEN
+		:: else ->
+			forbid(block_lost, live & ~out);
+			forbid(block_live_and_free, out & ~live)
+		fi
 	}
 }
 
-init { atomic { run Owner(); run Freer(); run Recoverer() } }
+proctype Buffer() { do :: atomic { late_live -> empty_buffer() } :: no_more_owners -> break od }
+
+init { atomic { run Owner(); run Recoverer(); run Buffer() } }

@@ -2,6 +2,11 @@
  *
  * Spans: runs of units taken, given back, lengthened and shortened in place by two owners, and swept after their death.
  *
+ * Follows src/core/spans.c (take_all, span_publish, span_free, span_free_unit, span_free_tails, span_extend, span_shorten),
+ * src/core/core.c (alloc_large, free_large, resize_in_place) and src/recovery/recovery.c (finish_freeing, disown_spans,
+ * tail_is_covered, free_lost_tails, free_taken). A slab's units are taken and freed in the same way; units that are KEPT are
+ * free to their heap, and left out.
+ *
  * Each owner may be killed after any store it makes; the recoverer too, and it is followed by another that begins again, as often
  * as the search likes. A block may be freed or resized by either owner, whoever allocated it, also while a third party still
  * sweeps what its allocator left. An unfinished resize by a dead owner leaves the block to the program, which may go on with it
@@ -13,13 +18,15 @@
  *   used[u]             ghost: unit u belongs to a block that the program holds
  *
  *   take n at h         CAS FREE -> TAKEN{me}, ascending; at the first that is not free, roll back descending
- *                       tails: TAIL{me, h};   length[h] = n;   head: LARGE{me}                          (this store commits)
- *   free                CAS LARGE -> FREEING{me} (this commits);   tails FREE;   head FREE last
+ *                       length[h] = n;   tails: TAIL{me, h};   head: LARGE{me}                          (this store commits)
+ *   free                CAS LARGE -> FREEING{me} (this commits; again, if the allocator's name went from the word);   tails
+ *                       FREE, descending; head FREE last
  *   lengthen            CAS FREE -> TAKEN{me} behind the block;   TAIL{me, h};   length[h] + 1          (this store commits)
  *   shorten             the last tail becomes TAIL{me, h}, whoever's it was;   length[h] - 1 (commits);   the tail FREE
  *   sweep of the dead   1. every FREEING{dead} head is completed: the tails within its length that name it, then the head
- *                       2. a TAIL{dead, h} is freed when h is TAKEN{dead}, or when it lies outside the length of h
- *                       3. every TAKEN{dead} is freed
+ *                       2. every LARGE{dead} loses its name
+ *                       3. a TAIL{dead, h} is freed when h is no head (LARGE, FREEING), or when it lies outside the length of h
+ *                       4. every TAKEN{dead} is freed
  *                       each by a CAS from the very word that was read
  *
  * Proven: no unit is given to two blocks; whoever frees or resizes a block finds it whole; and when all is quiet every unit is
@@ -27,13 +34,12 @@
  *
  * Negative controls, each with the assertion it makes fail:
  *   HEAD_FIRST          free gives the head back before the tails                              unit_lost
- *   TAKEN_FIRST         the sweep frees TAKEN words before it looks at tails: an old length
- *                       in the header then keeps a tail of nothing                             unit_lost
  *   TAILS_BLINDLY       the sweep frees every TAIL{dead}, also those of whole blocks           block_not_whole
  *   LENGTH_LATE         the length is written after the word became LARGE                      block_not_whole
- *   LENGTH_IGNORED      the sweep looks only for heads TAKEN by the dead                       unit_lost
+ *   LENGTH_IGNORED      the sweep asks only whether the head is one                            unit_lost
  *   HEADER_SHARED       the field of the length holds something else while a unit is
  *                       being taken (or is a slab): the sweep reads it in any state            unit_lost
+ *   NAME_IS_NEEDED      a free fails where the word is not what it was, though only the name went  valid_program_accused
  *   NOT_RENAMED         shorten leaves the tail in the name of the block's allocator           unit_lost
  */
 
@@ -47,6 +53,7 @@
 #define UNITS 3
 #endif
 #define OWNERS 2
+#define NOBODY 2        /* in the word of a block whose allocator was recovered */
 #define BIT(u) (1 << (u))
 
 mtype = { FREE, TAKEN, TAIL, LARGE, FREEING };
@@ -60,7 +67,7 @@ bool used[UNITS];
 bool owner_dead[OWNERS], owner_done[OWNERS];
 
 /* The names of what must never happen. */
-bool unit_given_twice, block_not_whole, unit_lost;
+bool unit_given_twice, block_not_whole, unit_lost, valid_program_accused;
 
 /* A bool keeps only the lowest bit of what is stored in it: hence the comparison. */
 inline forbid(crime, condition) { crime = ((condition) != 0); assert(!crime) }
@@ -91,7 +98,7 @@ inline expect_whole() {
 }
 
 proctype Owner(byte me) {
-	byte ops, head, n, i;
+	byte ops, head, n, i, seen;
 	bool failed;
 
 	ops = (me == 0 -> OPS : OPS_SECOND);
@@ -119,17 +126,17 @@ proctype Owner(byte me) {
 			:: else -> break
 			od
 		:: else ->
-			i = 1;
-			do
-			:: i < n -> atomic { store(head + i, TAIL, me, head); i++; owner_may_die() }
-			:: else -> break
-			od;
 #ifdef HEADER_SHARED
 			length[head] = UNITS + 1;
 #endif
 #ifndef LENGTH_LATE
 			atomic { length[head] = n; owner_may_die() }
 #endif
+			i = 1;
+			do
+			:: i < n -> atomic { store(head + i, TAIL, me, head); i++; owner_may_die() }
+			:: else -> break
+			od;
 			atomic {
 				store(head, LARGE, me, 0);
 				i = 0;
@@ -149,19 +156,28 @@ proctype Owner(byte me) {
 	:: atomic { ops > 0 && idle != 0 ->                               /* free */
 		ops--;
 		pick_block();
-		expect_whole();
-		n = length[head];
-		store(head, FREEING, me, 0);
-		i = 0;
-		do :: i < n -> used[head + i] = false; i++ :: else -> break od;
 		idle = idle & ~BIT(head);
-		i = 1;
-		owner_may_die() }
+		seen = unit[head].owner }
+		atomic {
+			expect_whole();
+#ifdef NAME_IS_NEEDED
+			forbid(valid_program_accused, unit[head].owner != seen);
+#else
+			forbid(valid_program_accused, unit[head].owner != seen && unit[head].owner != NOBODY);
+#endif
+			seen = 0;
+			n = length[head];
+			store(head, FREEING, me, 0);
+			i = 0;
+			do :: i < n -> used[head + i] = false; i++ :: else -> break od;
+			i = n - 1;
+			owner_may_die()
+		}
 #ifdef HEAD_FIRST
 		atomic { store(head, FREE, 0, 0); owner_may_die() }
 #endif
 		do
-		:: i < n -> atomic { store(head + i, FREE, 0, 0); i++; owner_may_die() }
+		:: i > 0 -> atomic { store(head + i, FREE, 0, 0); i--; owner_may_die() }
 		:: else -> break
 		od;
 #ifndef HEAD_FIRST
@@ -217,19 +233,32 @@ inline complete_freeing() {
 	u = 0;
 	do
 	:: u < UNITS && unit[u].state == FREEING && unit[u].owner == dead ->
-		i = 1;
+		i = length[u] - 1;
 		do
-		:: i < length[u] -> atomic {
+		:: i > 0 -> atomic {
 			if
 			:: unit[u + i].state == TAIL && unit[u + i].head == u -> store(u + i, FREE, 0, 0); recoverer_may_die()
 			:: else
 			fi;
-			i++ }
+			i-- }
 		:: else -> break
 		od;
-		atomic { store(u, FREE, 0, 0); u++; i = 0; recoverer_may_die() }
+		atomic { store(u, FREE, 0, 0); u++; recoverer_may_die() }
 	:: u < UNITS && !(unit[u].state == FREEING && unit[u].owner == dead) -> u++
 	:: u == UNITS -> break
+	od
+}
+
+inline disown() {
+	u = 0;
+	do
+	:: u < UNITS -> atomic {
+		if
+		:: unit[u].state == LARGE && unit[u].owner == dead -> unit[u].owner = NOBODY; recoverer_may_die()
+		:: else
+		fi;
+		u++ }
+	:: else -> break
 	od
 }
 
@@ -242,7 +271,10 @@ inline sweep_tails() {
 #ifdef TAILS_BLINDLY
 		remove = true;
 #else
+		remove = (unit[head].state != LARGE && unit[head].state != FREEING);
+#ifdef HEADER_SHARED
 		remove = (unit[head].state == TAKEN && unit[head].owner == dead);
+#endif
 #ifndef LENGTH_IGNORED
 		remove = remove || u - head >= length[head];
 #endif
@@ -288,13 +320,9 @@ again:
 
 sweep:
 	complete_freeing();
-#ifdef TAKEN_FIRST
-	sweep_taken();
-	sweep_tails();
-#else
+	disown();
 	sweep_tails();
 	sweep_taken();
-#endif
 	atomic { owner_dead[dead] = false; owner_done[dead] = true; goto again }
 
 quiet:
