@@ -300,8 +300,9 @@ CAIRN_API size_t cairn_size(cairn_heap *heap, const void *block);
 /*
  * Allocates, zeroes, and stores the block's address in *dest, as one step: a process that is killed anywhere in the
  * call leaves either a linked block or no block. Requires that dest lies in a live block of the same heap (or, in a
- * private heap, anywhere) and that nobody else changes it meanwhile. Errors: -ENOMEM, -EINVAL (dest is not in this
- * shared heap), -EROFS (attached read-only).
+ * private heap, anywhere) and that nobody else changes it meanwhile, which lasts, when the caller is killed, until that
+ * is recovered: a cairn_lock sees to it, its next holder gets it after that. Errors: -ENOMEM, -EINVAL (dest is not in
+ * this shared heap), -EROFS (attached read-only).
  */
 CAIRN_API int cairn_alloc_to(cairn_heap *heap, size_t size, void **dest);
 
@@ -329,7 +330,7 @@ CAIRN_API void *cairn_at(cairn_heap *heap, cairn_ref ref);
  * Names a block so that other processes find it: sets root `name` (1 to CAIRN_ROOT_NAME_MAX bytes) to the block, or
  * removes the root when block is NULL. The change is one atomic store; who reads it sees what was written before.
  * Errors: -EINVAL (the name, or a block outside the heap), -ENAMETOOLONG, -ENOSPC (CAIRN_ROOTS_MAX roots are in use),
- * -EROFS (attached read-only).
+ * -EROFS (attached read-only), -ESTALE (another process destroyed the heap), -ENOMEM (no memory for bookkeeping).
  */
 CAIRN_API int cairn_root_set(cairn_heap *heap, const char *name, void *block);
 

@@ -74,6 +74,8 @@ static NOINLINE void *alloc_slowly(struct cairn_heap *heap, size_t alignment, si
         void *block = heap->checked != NULL ? checked_alloc(heap, bins, alignment, size, alloc == zeroed, &error)
                                             : alloc(bins, &heap->core, alignment, size, &error);
         call_end(heap, bins);
+        if (block == NULL && error == -EAGAIN)
+            continue; /* another process reset the heap, or tried to: begin again, and wait for it */
         if (block != NULL || !make_room(heap, size, error, &recovered))
             return block;
     }
@@ -338,6 +340,8 @@ CAIRN_API int cairn_alloc_to(struct cairn_heap *heap, size_t size, void **dest)
             return 0;
         if (error == -EINVAL)
             return error;
+        if (error == -EAGAIN)
+            continue;
         if (!make_room(heap, size, error, &recovered))
             return cairn_last_errno();
     }

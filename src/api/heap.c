@@ -262,7 +262,7 @@ static int commit_start(struct cairn_heap *heap, const struct cairn_options *opt
     if (error == 0 && whole && load_relaxed(&section->image->bytes_committed) < options->bytes_start)
         error = section_commit(section, 0, section->units_offset);
     call_end(heap, bins);
-    return error;
+    return error == -EAGAIN ? commit_start(heap, options) : error; /* another process reset it: begin again */
 }
 
 static int create_private(struct cairn_heap **ret_heap, const struct cairn_options *options)

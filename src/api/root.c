@@ -141,6 +141,13 @@ static int check_name(const char *name)
     return 0;
 }
 
+/* Whether the heap was destroyed; to be asked under the lock, behind a store or before the first. */
+static bool is_over(const struct cairn_heap *heap)
+{
+    atomic_thread_fence(memory_order_seq_cst);
+    return load_relaxed(&heap->core.image->word) != heap->core.word_made;
+}
+
 /* ref 0 removes the root. Blocks and children share the names: neither takes one from the other. */
 static int change_root(struct cairn_heap *heap, const char *name, uint64_t ref, bool is_child)
 {
@@ -153,6 +160,10 @@ static int change_root(struct cairn_heap *heap, const char *name, uint64_t ref, 
     int error = 0;
     uint64_t before;
     lock_roots(attachment, owner->core.number);
+    if (is_over(heap)) {
+        unlock_roots(attachment);
+        return error_set(-ESTALE, "root \"%s\": the heap was destroyed", name);
+    }
     struct root_image *root = find_root(section, heap->core.number, name, &before);
     bool names_child = root != NULL && (before & ROOT_IS_HEAP) != 0;
     if (root != NULL && (is_child || names_child) && root_is_taken(section, before))
@@ -163,11 +174,20 @@ static int change_root(struct cairn_heap *heap, const char *name, uint64_t ref, 
         store_release(&root->word, root_word(RECORD_FREE, 0, 0, load_relaxed(&root->word) + 1));
     else if (ref != 0)
         error = new_root(section, heap->core.number, owner->core.number, name, ref);
+    /* Whoever destroys the heap looks for its roots when its record is gone: either that finds the new one, or this
+     * finds the record gone, and takes it back. No other heap of that number can have set one meanwhile. */
+    if (error == 0 && is_over(heap)) {
+        root = find_root(section, heap->core.number, name, &before);
+        if (root != NULL)
+            store_release(&root->word, root_word(RECORD_FREE, 0, 0, load_relaxed(&root->word) + 1));
+        error = -ESTALE;
+    }
     unlock_roots(attachment);
     if (error < 0)
         return error_set(error, "root \"%s\": %s", name,
                          error == -ENOSPC   ? "all root entries are in use"
                          : error == -EEXIST ? "a child or a root has that name"
+                         : error == -ESTALE ? "the heap was destroyed"
                                             : cairn_strerror(error));
     return 0;
 }

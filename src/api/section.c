@@ -175,12 +175,14 @@ static int map_opened(struct section_call *call, const struct section_image *hea
         file_close(call->file);
         if (view != NULL)
             pool_give(view, sizeof *view);
-        return error_set(error, "%s: cannot be mapped at %#llx: %s", call->name, (unsigned long long)header->address,
-                         cairn_strerror(error));
+        (void)error_set(error, "%s: cannot be mapped at %#llx: %s", call->name, (unsigned long long)header->address,
+                        cairn_strerror(error));
+        return error;
     }
     if (!section_file_is_whole(&view->section)) {
         end_view(view);
-        return error_set(-EUCLEAN, "%s: damaged: the file is shorter than what is committed", call->name);
+        (void)error_set(-EUCLEAN, "%s: damaged: the file is shorter than what is committed", call->name);
+        return -EUCLEAN;
     }
     view->section.commit_step_shift = 0;
     view->next = open_views;

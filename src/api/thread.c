@@ -203,7 +203,7 @@ static int check_life(struct cairn_heap *heap)
         char label[CAIRN_NAME_MAX + 40];
         return error_set(-ESTALE, "%s: was destroyed", heap_label(heap, label, sizeof label));
     }
-    if (life == 0)
+    if (life_is_stopped(life))
         return 1;
     store_relaxed(&heap->core.life_made, (uint32_t)life);
     return 0;

@@ -277,7 +277,7 @@ static int claim_word(struct bins *bins, struct bin *bin)
     uint32_t drained = slab_drain(section, bin->unit, slab);
     slab->frees_left -= drained;
     if (drained == 0) {
-        int extended = slab_extend(section, bin->unit, slab);
+        int extended = slab_extend(section, bins->owner->number, bin->unit, slab);
         if (extended <= 0)
             return extended;
         slab->word_cursor = (uint16_t)((load_relaxed(&slab->ready) - 1) / 64);
@@ -460,7 +460,8 @@ static bool adopt(struct bins *bins, uint32_t size_class, uint32_t units)
     uint32_t end = section_units_end(section);
     uint32_t counted = load_acquire(&heap->orphans);
     bool any = false;
-    for (uint32_t i = 0; i < units && i < end && load_relaxed(&heap->orphans) != 0; i++) {
+    bool is_last_resort = units >= end; /* then the count, a hint, is not believed: it can be too low */
+    for (uint32_t i = 0; i < units && i < end && (is_last_resort || load_relaxed(&heap->orphans) != 0); i++) {
         if (owner->orphan_cursor >= end)
             owner->orphan_cursor = 0;
         uint32_t unit = owner->orphan_cursor++;
@@ -475,7 +476,13 @@ static bool adopt(struct bins *bins, uint32_t size_class, uint32_t units)
         uint64_t expected = orphan_word;
         if (!cas_acq_rel(&section->unit_words[unit], &expected, bins->word))
             continue;
-        fetch_sub_relaxed(&heap->orphans, 1);
+        uint32_t others = load_relaxed(&heap->orphans);
+        while (others != 0 && !cas_acq_rel(&heap->orphans, &others, others - 1))
+            ;
+        if (span_is_late(section, bins->heap, unit_low_of(bins->word))) { /* reset meanwhile: nobody's again */
+            slab_make_orphan(section, unit, bins->word);
+            return false;
+        }
         slab_normalise(slab); /* it is ours now; its bits were brought in order before it became an orphan */
         slab_drain(section, unit, slab);
         fits = size_class < CLASS_COUNT && load_relaxed(&slab->size_class) == size_class;
@@ -486,7 +493,7 @@ static bool adopt(struct bins *bins, uint32_t size_class, uint32_t units)
         if (slab_taken(slab) != 0 || !release_slab(owner, unit, slab))
             list_slab(bins, unit, slab); /* it was taken by others in between; now it is ours like any other */
     }
-    if (!any && units >= end)
+    if (!any && is_last_resort)
         reset_orphans(section, heap, orphan_word, counted);
     return false;
 }
@@ -504,12 +511,13 @@ static void orphan_slab(struct core_owner *owner, uint32_t unit, uint64_t word)
 /* ---------------------------------------------------------------- new slabs */
 
 /* Commits what a span's header needs and its first bytes, or all of them. */
-static int commit_span(struct section *section, uint32_t unit, uint64_t header_bytes, uint64_t bytes)
+static int commit_span(struct core_owner *owner, uint32_t unit, uint64_t header_bytes, uint64_t bytes)
 {
+    struct section *section = owner->section;
     int error = section_commit(section, section_offset(section, section_span(section, unit)), header_bytes);
     if (error < 0)
         return error;
-    return section_commit(section, section_offset(section, section_unit(section, unit)), bytes);
+    return span_commit(section, owner->number, section_offset(section, section_unit(section, unit)), bytes);
 }
 
 #define HUGE_BYTES (UINT64_C(2) << 20)
@@ -529,7 +537,7 @@ static void keep_huge(struct core_owner *owner, struct core_heap *heap)
     if (span_take(owner, heap, (uint32_t)(HUGE_BYTES >> UNIT_SHIFT_MAX), HUGE_BYTES, &span) < 0)
         return;
     uint64_t offset = section_offset(section, section_unit(section, span.unit));
-    if (section_commit(section, offset, HUGE_BYTES) < 0) {
+    if (span_commit(section, owner->number, offset, HUGE_BYTES) < 0) {
         span_put_back(owner, heap, &span);
         return;
     }
@@ -548,11 +556,12 @@ static int create_slab(struct bins *bins, struct core_heap *heap, uint32_t size_
     if (error < 0)
         return error;
     /* The first block alone: slab_extend commits the rest as it is used, by pages or by what the section's step is. */
-    error = commit_span(section, span.unit, slab_header_bytes(section, &geometry), geometry.block_bytes);
+    error = commit_span(owner, span.unit, slab_header_bytes(section, &geometry), geometry.block_bytes);
     if (error == 0 && heap->exact) {
         uint64_t slack_offset = section_offset(section, section_unit(section, span.unit)) +
                                 (uint64_t)geometry.blocks * geometry.block_bytes;
-        error = section_commit(section, slack_offset, (uint64_t)geometry.blocks * slack_width(geometry.block_bytes));
+        error = span_commit(section, owner->number, slack_offset,
+                            (uint64_t)geometry.blocks * slack_width(geometry.block_bytes));
     }
     if (error < 0) {
         span_put_back(owner, heap, &span);
@@ -617,8 +626,8 @@ static int refill(struct bins *bins, struct core_heap *heap, uint32_t size_class
         claim_from_ring(bins, size_class, &refused))
         return 0;
     error = create_slab(bins, heap, size_class);
-    if (error == 0 && claim_from_ring(bins, size_class, &refused))
-        return 0;
+    if (error == -EAGAIN || (error == 0 && claim_from_ring(bins, size_class, &refused)))
+        return error;
     if (error == -ENOMEM)
         refused = error;
 
@@ -633,8 +642,8 @@ static int refill(struct bins *bins, struct core_heap *heap, uint32_t size_class
     owner_sweep(owner);
     (void)release_empty(bins);
     error = create_slab(bins, heap, size_class);
-    if (error == 0 && claim_from_ring(bins, size_class, &refused))
-        return 0;
+    if (error == -EAGAIN || (error == 0 && claim_from_ring(bins, size_class, &refused)))
+        return error;
     return refused == -ENOMEM || error == 0 ? -ENOMEM : error; /* what the system refused is the reason */
 }
 
@@ -661,7 +670,7 @@ static void *alloc_small(struct bins *bins, struct core_heap *heap, uint32_t siz
     if (bin->claim == 0) {
         int error = refill(bins, heap, size_class);
         if (error < 0)
-            bin = borrow(bins, heap, size_class, alignment, size);
+            bin = error != -EAGAIN ? borrow(bins, heap, size_class, alignment, size) : NULL;
         if (bin == NULL) {
             *ret_error = error;
             return NULL;
@@ -719,11 +728,11 @@ static void *alloc_large(struct bins *bins, struct core_heap *heap, uint64_t siz
     int error = -ENOSPC;
     if (huge && alignment < HUGE_BYTES)
         error = span_take(owner, heap, (uint32_t)large_units(section, bytes), HUGE_BYTES, &span);
-    if (error < 0) {
+    if (error < 0 && error != -EAGAIN) {
         error = span_take(owner, heap, (uint32_t)large_units(section, bytes), alignment, &span);
         huge = huge && alignment >= HUGE_BYTES;
     }
-    if (error < 0) {
+    if (error < 0 && error != -EAGAIN) {
         owner_sweep(owner);
         (void)release_empty(bins);
         adopt(bins, CLASS_COUNT, UINT32_MAX);
@@ -733,7 +742,7 @@ static void *alloc_large(struct bins *bins, struct core_heap *heap, uint64_t siz
         *ret_error = error;
         return NULL;
     }
-    error = commit_span(section, span.unit, sizeof(struct span_image), bytes);
+    error = commit_span(owner, span.unit, sizeof(struct span_image), bytes);
     if (error < 0) {
         span_put_back(owner, heap, &span);
         *ret_error = error;
@@ -834,7 +843,7 @@ static bool resize_in_place(struct bins *bins, struct core_heap *heap, const str
         return false;
     if (units_new >= units) {
         uint64_t offset = section_offset(section, section_unit(section, place->unit));
-        if (section_commit(section, offset, bytes) < 0)
+        if (span_commit(section, owner->number, offset, bytes) < 0)
             return false;
         store_relaxed(&span->large_bytes, bytes);
         store_relaxed(&span->exact_bytes, size);
@@ -869,7 +878,7 @@ void *core_alloc(struct bins *bins, struct core_heap *heap, size_t size, int *re
         return alloc_large(bins, heap, size, 1, HAND_NOTHING, &is_zero, ret_error);
     void *block = alloc_small(bins, heap, class_of(size), 1, size, ret_error);
     /* A slab of several units needs them in a row; for one block fewer may do. */
-    if (block == NULL && size > UINT64_C(1) << heap->section->unit_shift >> 2)
+    if (block == NULL && *ret_error != -EAGAIN && size > UINT64_C(1) << heap->section->unit_shift >> 2)
         block = alloc_large(bins, heap, size, 1, HAND_NOTHING, &is_zero, ret_error);
     return block;
 }
@@ -1113,8 +1122,8 @@ uint64_t core_trim(struct bins *bins, struct core_heap *heap)
 /* ================================================================ spans of heaps that were destroyed */
 
 /*
- * Whether a span belongs to a life of its heap that is over, and everybody knows: a heap that is stopped (life 0), or
- * that is being destroyed and whose barrier may not have passed (PENDING), is not dead yet.
+ * Whether a span belongs to a life of its heap that is over, and everybody knows: a heap that is stopped, or that is
+ * being destroyed and whose barrier may not have passed (PENDING), is not dead yet.
  */
 static bool is_dead(const struct section *section, uint64_t word)
 {
@@ -1123,7 +1132,8 @@ static bool is_dead(const struct section *section, uint64_t word)
         return false;
     const struct heap_image *image = section_heap(section, heap);
     uint64_t life = load_acquire(&image->life);
-    return life != 0 && life != unit_low_of(word) && record_state_of(load_acquire(&image->word)) != RECORD_PENDING;
+    return !life_is_stopped(life) && life != unit_low_of(word) &&
+           record_state_of(load_acquire(&image->word)) != RECORD_PENDING;
 }
 
 /* Frees a span of a dead heap that is this owner's or nobody's; one CAS decides between two that sweep. */
@@ -1262,7 +1272,7 @@ int heap_keep(struct core_owner *owner, struct core_heap *heap, uint64_t bytes_s
     if (error < 0)
         return error;
     uint64_t offset = section_offset(section, section_unit(section, span.unit));
-    error = section_commit(section, offset, units << section->unit_shift);
+    error = span_commit(section, owner->number, offset, units << section->unit_shift);
     if (error == 0)
         error = section_populate(section, offset, units << section->unit_shift);
     if (error < 0) {
@@ -1286,14 +1296,14 @@ void heap_view_init(struct core_heap *ret_heap, struct section *section, uint32_
     ret_heap->slab_max = (uint32_t)class_slab_max(section->unit_shift);
     ret_heap->section = section;
     ret_heap->image = image;
-    store_relaxed(&ret_heap->life_made, (uint32_t)load_relaxed(&image->life));
+    store_relaxed(&ret_heap->life_made, (uint32_t)(load_relaxed(&image->life) & UNIT_LIFE_MASK)); /* 0: stopped */
     ret_heap->word_made = load_acquire(&image->word);
     ret_heap->exact = (image->options & HEAP_EXACT_SIZES) != 0;
     ret_heap->guard = (image->options & (HEAP_EXACT_SIZES | HEAP_LOCKABLE)) != 0 ? GUARDED : 0;
     refresh(ret_heap);
 }
 
-/* 0 is a heap that is stopped. */
+/* Never 0, which is no life. */
 static uint32_t next_life(uint32_t life)
 {
     uint32_t next = (life + 1) & UNIT_LIFE_MASK;
@@ -1433,10 +1443,10 @@ bool heap_kill(struct section *section, uint32_t process, uint32_t number, uint6
         return false; /* another was faster */
     /* A reset that stopped it finds its life changed, and gives up. */
     uint64_t life = load_relaxed(&image->life);
-    while (life != 0 && !cas_acq_rel(&image->life, &life, next_life((uint32_t)life)))
-        ;
-    if (life == 0)
-        store_release(&image->life, UNIT_LIFE_MASK - 1); /* of no unit: only those before it can be */
+    uint32_t next;
+    do /* UNIT_LIFE_MASK - 1 is of no unit: only those before it can be */
+        next = life_is_stopped(life) ? UNIT_LIFE_MASK - 1 : next_life((uint32_t)life);
+    while (!cas_acq_rel(&image->life, &life, next));
     return true;
 }
 
@@ -1490,17 +1500,17 @@ void owner_sweep(struct core_owner *owner)
 /* ---------------------------------------------------------------- resetting it */
 
 /*
- *     life   L          0            0             L + 1    <- commits: every span of L is dead from here
+ *     life   L          me<<24       me<<24        L + 1    <- commits: every span of L is dead from here
  *     hand   reset,L    reset,L      reset,L       0
  *                       (barrier)    (others hold none)
  *
- * Killed while life is 0, recovery restores L from the hand.
+ * Killed while the heap is stopped in its name, recovery restores L from the hand.
  */
 bool heap_reset_begin(struct core_owner *owner, struct core_heap *heap)
 {
     uint64_t life = load_relaxed(&heap->life_made);
     set_hand(owner, HAND_RESET, 0, heap);
-    if (cas_acq_rel(&heap->image->life, &life, 0))
+    if (cas_acq_rel(&heap->image->life, &life, life_stopped_by(owner->number)))
         return true;
     clear_hand(owner);
     return false;
@@ -1511,6 +1521,7 @@ bool heap_reset_finish(struct core_owner *owner, struct core_heap *heap)
     struct section *section = owner->section;
     struct heap_image *image = heap->image;
     uint32_t life = load_relaxed(&heap->life_made);
+    uint64_t stopped = life_stopped_by(owner->number);
     uint32_t end = section_units_end(section);
     for (uint32_t unit = 0; unit < end; unit++) {
         uint64_t word = load_acquire(&section->unit_words[unit]);
@@ -1518,13 +1529,11 @@ bool heap_reset_finish(struct core_owner *owner, struct core_heap *heap)
         bool is_held = state == UNIT_SLAB || state == UNIT_LARGE || state == UNIT_TAKEN || state == UNIT_FREEING;
         uint32_t holder = unit_owner_of(word);
         if (is_held && unit_heap_of(word) == heap->number && holder != 0 && holder != owner->number) {
-            uint64_t stopped = 0;
             (void)cas_acq_rel(&image->life, &stopped, life);
             clear_hand(owner);
             return false;
         }
     }
-    uint64_t stopped = 0;
     bool done = cas_acq_rel(&image->life, &stopped, next_life(life));
     clear_hand(owner);
     if (!done)

@@ -256,7 +256,7 @@ int heap_claim(struct section *section, const struct heap_params *params, uint32
 /* Gives a record back in which nothing was allocated yet. */
 void heap_give_back(struct section *section, uint32_t number);
 
-/* Sets units of bytes_start aside for the heap, committed and populated. -ENOMEM, -ENOSPC, -EDQUOT as in core_alloc. */
+/* Sets units of bytes_start aside for the heap, committed and populated. Errors as of core_alloc. */
 int heap_keep(struct core_owner *owner, struct core_heap *heap, uint64_t bytes_start);
 
 /* Fills the view of a heap. */
@@ -308,7 +308,8 @@ void owner_sweep(struct core_owner *owner);
 
 /*
  * Each returns NULL with *ret_error: -ENOMEM the system refuses memory, -ENOSPC the section is full, -EDQUOT the heap's
- * limit. core_alloc tries everything short of recovering the dead.
+ * limit, -EAGAIN the heap was stopped or reset since the call began: begin again with bins that are current. core_alloc
+ * tries everything short of recovering the dead.
  */
 void *core_alloc(struct bins *bins, struct core_heap *heap, size_t size, int *ret_error);
 void *core_alloc_aligned(struct bins *bins, struct core_heap *heap, size_t alignment, size_t size, int *ret_error);

@@ -18,6 +18,8 @@
 
 #include <errno.h>
 
+#include "core/spans.h"
+
 void slab_init(const struct section *section, struct span_image *slab, uint32_t size_class,
                const struct slab_geometry *geometry)
 {
@@ -123,7 +125,7 @@ uint64_t slab_find_free(struct span_image *slab, uint32_t *ret_word)
     return 0;
 }
 
-int slab_extend(struct section *section, uint32_t unit, struct span_image *slab)
+int slab_extend(struct section *section, uint32_t by, uint32_t unit, struct span_image *slab)
 {
     uint32_t ready = load_relaxed(&slab->ready);
     uint32_t blocks = load_relaxed(&slab->blocks);
@@ -142,7 +144,7 @@ int slab_extend(struct section *section, uint32_t unit, struct span_image *slab)
         if (fitting < end)
             end = fitting;
     }
-    int error = section_commit(section, from, (uint64_t)(end - ready) * block_bytes);
+    int error = span_commit(section, by, from, (uint64_t)(end - ready) * block_bytes);
     if (error < 0)
         return error;
     step();

@@ -53,8 +53,9 @@ uint32_t slab_drain(const struct section *section, uint32_t unit, struct span_im
 /* Of the owner: finds a word with free blocks, and returns them, and its number; 0 when none has. */
 uint64_t slab_find_free(struct span_image *slab, uint32_t *ret_word);
 
-/* Of the owner: makes more blocks ready, a word's worth or a page's. 0: all were before; negative: no memory. */
-int slab_extend(struct section *section, uint32_t unit, struct span_image *slab);
+/* Of the owner, whose number is by: makes more blocks ready, a word's worth or a page's. 0: all were before; negative:
+ * no memory. */
+int slab_extend(struct section *section, uint32_t by, uint32_t unit, struct span_image *slab);
 
 /* Of the owner or the recoverer of a dead one: brings the bits into the state that an adopter may start from. */
 void slab_normalise(struct span_image *slab);

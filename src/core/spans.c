@@ -258,6 +258,10 @@ int span_take(struct core_owner *owner, const struct core_heap *heap, uint32_t u
     begin_charging(owner->section, owner->number, heap->number);
     int error = take_charged(owner, heap, units, alignment_bytes, ret_span);
     end_charging(owner->section, owner->number);
+    if (error == 0 && span_is_late(owner->section, heap->number, load_relaxed(&heap->life_made))) {
+        span_put_back(owner, heap, ret_span);
+        return -EAGAIN;
+    }
     return error;
 }
 
@@ -325,7 +329,7 @@ bool span_extend(struct core_owner *owner, const struct core_heap *heap, uint32_
     if (units_new > section->units_max - head || !take_behind(owner, heap, &tail))
         return false;
     uint64_t offset = section_offset(section, section_unit(section, tail.unit));
-    if (section_commit(section, offset, (uint64_t)added << section->unit_shift) < 0) {
+    if (span_commit(section, owner->number, offset, (uint64_t)added << section->unit_shift) < 0) {
         span_put_back(owner, heap, &tail);
         return false;
     }
@@ -387,6 +391,48 @@ void span_free_tails(struct section *section, uint32_t by, uint32_t head, uint32
     }
 }
 
+/*
+ *     commit     names pages;   fence;   clear bits?  memory;   bits;   no name
+ *     decommit   takes units;   set bits?   fence;   names?   memory goes;   clear bits
+ *
+ * A bit that a commit finds clear and this finds set was set in between by another: so this finds the name.
+ */
+static bool is_being_widened(const struct section *section, uint64_t offset, uint64_t bytes)
+{
+    uint64_t first = offset >> section->page_shift;
+    uint64_t end = (offset + bytes + (UINT64_C(1) << section->page_shift) - 1) >> section->page_shift;
+    atomic_thread_fence(memory_order_seq_cst);
+    uint32_t owners_end = load_acquire(&section->image->owners_end);
+    for (uint32_t number = 1; number <= owners_end && number <= section->owners_max; number++) {
+        uint64_t named = load_acquire(&section_owner(section, number)->widening);
+        if (named >> 32 < end && (named & UINT32_MAX) > first)
+            return true;
+    }
+    return false;
+}
+
+int span_commit(struct section *section, uint32_t by, uint64_t offset, uint64_t bytes)
+{
+    atomic_u64 *widening = &section_owner(section, by)->widening;
+    uint64_t first, end;
+    if (!section_widen(section, offset, bytes, &first, &end))
+        return 0;
+    store_relaxed(widening, first << 32 | end);
+    atomic_thread_fence(memory_order_seq_cst);
+    int error = section_commit_pages(section, offset, bytes, first, end);
+    store_release(widening, 0);
+    return error;
+}
+
+void span_settle_memory(struct section *section, uint32_t unit)
+{
+    uint64_t offset = section_offset(section, section_unit(section, unit));
+    uint64_t bytes = UINT64_C(1) << section->unit_shift;
+    /* Beside one who commits there all of it is made whole; only when the system refuses that, it goes. */
+    if (!is_being_widened(section, offset, bytes) || section_recommit(section, offset, bytes) < 0)
+        (void)section_decommit(section, offset, bytes);
+}
+
 uint64_t span_decommit(struct core_owner *owner, uint32_t first, uint32_t end)
 {
     struct section *section = owner->section;
@@ -412,7 +458,7 @@ uint64_t span_decommit(struct core_owner *owner, uint32_t first, uint32_t end)
         uint64_t bytes = (uint64_t)(run_end - unit) << section->unit_shift;
         uint64_t page = UINT64_C(1) << section->page_shift;
         bool whole = offset % page == 0 && bytes % page == 0 && section_range_committed(section, offset, bytes);
-        bool gone = section_decommit(section, offset, bytes) == 0 && whole;
+        bool gone = !is_being_widened(section, offset, bytes) && section_decommit(section, offset, bytes) == 0 && whole;
         for (uint32_t u = run_end; u-- > unit;)
             store_release(&section->unit_words[u], gone ? UNIT_FREE_RETURNED : UNIT_FREE_USED);
         lower_hint(section, unit);

@@ -19,6 +19,26 @@ struct span_taken {
 int span_take(struct core_owner *owner, const struct core_heap *heap, uint32_t units, uint64_t alignment_bytes,
               struct span_taken *ret_span);
 
+/*
+ * Whether a heap is not in that life any more, to be asked behind a store that names the unit for it: either this sees
+ * that the heap was stopped, or who stopped it sees the unit. (Stopped by a private heap's lock it is its holder's.)
+ */
+ALWAYS_INLINE bool span_is_late(const struct section *section, uint32_t heap, uint64_t life)
+{
+    atomic_thread_fence(memory_order_seq_cst);
+    uint64_t now = load_relaxed(&section_heap(section, heap)->life);
+    return now != life && now != life_stopped_by(0);
+}
+
+/*
+ * Commits memory of a span that is by's, widened to the section's step: also over units that are others'. by's record
+ * names those pages meanwhile, so that nobody gives the memory back between it and its mark.
+ */
+int span_commit(struct section *section, uint32_t by, uint64_t offset, uint64_t bytes);
+
+/* Makes memory and marks of a unit agree, of whose memory somebody was killed giving it back. */
+void span_settle_memory(struct section *section, uint32_t unit);
+
 /* Makes a span that is TAKEN the heap's to take again: KEPT. */
 void span_set_aside(struct core_owner *owner, const struct core_heap *heap, const struct span_taken *span);
 

@@ -121,6 +121,13 @@ static const void *pointer_to(const struct section *section, uint64_t ref)
     return (const void *)(base + ref);
 }
 
+/* Whether a heap is still in that life, or stopped in it. */
+static bool is_life_of(const struct section *section, uint32_t heap, uint64_t life)
+{
+    uint64_t now = heap != 0 && heap <= section->heaps_max ? load_acquire(&section_heap(section, heap)->life) : 0;
+    return heap != 0 && (now == life || life_is_stopped(now));
+}
+
 static void finish_hand(struct section *section, struct owner_image *image, uint32_t dead)
 {
     uint64_t hand = load_acquire(&image->hand);
@@ -131,8 +138,11 @@ static void finish_hand(struct section *section, struct owner_image *image, uint
     uint32_t heap = (uint32_t)(hand_life >> 32);
     uint64_t life = hand_life & UNIT_LIFE_MASK;
     struct hand_place place = find_block(section, ref);
-    if (place.word != 0 && (unit_heap_of(place.word) != heap || unit_low_of(place.word) != life))
-        place.word = 0; /* the heap was destroyed or reset after the hand was set: this is somebody else's block */
+    /* If the heap was destroyed or reset after the hand was set, this is somebody else's block. The unit's word alone
+     * does not tell: it may go back at any moment. But who sweeps changes the life before it looks at the hands. */
+    bool is_its = unit_heap_of(place.word) == heap && unit_low_of(place.word) == life;
+    if (place.word != 0 && !(is_its && is_life_of(section, heap, life)))
+        place.word = 0;
     void **dest = dest_of(section, load_relaxed(&image->hand_dest));
     switch ((enum hand_op)(hand >> HAND_OP_SHIFT)) {
     case HAND_FREE:
@@ -155,7 +165,7 @@ static void finish_hand(struct section *section, struct owner_image *image, uint
             free_block(section, &place, dead);
         break;
     case HAND_RESET: {
-        uint64_t stopped = 0;
+        uint64_t stopped = life_stopped_by(dead);
         if (heap != 0 && heap <= section->heaps_max)
             (void)cas_acq_rel(&section_heap(section, heap)->life, &stopped, life);
         break;
@@ -212,8 +222,7 @@ static void free_taken(struct section *section, uint32_t dead, uint32_t end)
             continue;
         /* Taken for no heap, to give its memory back: which may be gone, and still be marked. */
         if (unit_heap_of(word) == 0)
-            (void)section_decommit(section, section_offset(section, section_unit(section, unit)),
-                                   UINT64_C(1) << section->unit_shift);
+            (void)span_settle_memory(section, unit);
         span_free_unit(section, dead, unit, word);
     }
 }
@@ -258,6 +267,7 @@ void recovery_of_owner(struct section *section, uint32_t number)
         fetch_add_relaxed(&section->image->recount, 1); /* others are at work: whoever recovers next tries again */
     step();
     store_release(&image->recount, 0);
+    store_release(&image->widening, 0);
 
     /* The lock of the roots: each entry's states are valid by themselves, and whoever finds a PENDING one under the
      * lock uses it anew. */

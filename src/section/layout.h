@@ -182,7 +182,8 @@ struct owner_image {
     atomic_u64 charging; /* heap whose counter and units are being changed; not 0: one may be ahead of the other */
     atomic_u64 has_news; /* hint: not 0 when some word of news is not */
     atomic_u64 recount;  /* of the dead: heap whose counter is to be made right, RECOUNT_ALL, or 0 */
-    uint64_t reserved2[3];
+    atomic_u64 widening; /* pages that are being committed, also units of others: first << 32 | end; 0: none */
+    uint64_t reserved2[2];
     atomic_u64 hand;       /* a line of its own: others read it in their drains */
     atomic_u64 hand_dest;  /* ref of the pointer to store (shared), or its address (private) */
     atomic_u64 hand_count; /* ALLOC_TO of a large block: its span's serial */
@@ -233,8 +234,10 @@ struct process_image {
 };
 
 /*
- * Heap record. life is below 2^24 and changes whenever the heap is reset, destroyed or locked; it stands in the unit
- * words of the heap's spans and in every thread's bins, and what is stale is recognised by it.
+ * Heap record. life is below 2^24 and changes whenever the heap is reset or destroyed; it stands in the unit words of
+ * the heap's spans and in every thread's bins, and what is stale is recognised by it. While the heap is stopped life is
+ * the number of the owner that stopped it, above those 24 bits (0 for a private heap's lock): so it fits nothing, and
+ * the recovery of one that stopped it never starts a heap that another has stopped since.
  *
  * word: as in the owner record; process is the creator, whose generation lets a bound heap die with it.
  */
@@ -261,6 +264,16 @@ struct heap_image {
     uint32_t reserved3;
     uint64_t reserved4;
 };
+
+ALWAYS_INLINE uint64_t life_stopped_by(uint32_t owner)
+{
+    return (uint64_t)owner << UNIT_HEAP_SHIFT;
+}
+
+ALWAYS_INLINE bool life_is_stopped(uint64_t life)
+{
+    return (life & UNIT_LIFE_MASK) == 0;
+}
 
 enum heap_option {
     HEAP_EXACT_SIZES = 1,
@@ -373,6 +386,7 @@ ALWAYS_INLINE uint64_t image_fingerprint(void)
     hash = FINGERPRINT_MIX(hash, offsetof(struct heap_image, orphans));
     hash = FINGERPRINT_MIX(hash, UNIT_STATE_SHIFT << 16 | UNIT_OWNER_SHIFT << 8 | UNIT_HEAP_SHIFT);
     hash = FINGERPRINT_MIX(hash, NEWS_WORDS);
+    hash = FINGERPRINT_MIX(hash, offsetof(struct owner_image, widening));
     return hash;
 }
 

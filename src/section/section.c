@@ -403,25 +403,58 @@ static uint32_t commit_step_shift(const struct section *section)
     return sixteenth < 24 ? sixteenth - min_u64(sixteenth, 4) : 20;
 }
 
-/* Widens a range to the commit step, within its part of the section. */
-static void widen(const struct section *section, uint64_t *offset, uint64_t *end)
-{
-    uint32_t shift = commit_step_shift(section);
-    if (shift <= section->page_shift)
-        return;
-    uint64_t step_bytes = UINT64_C(1) << shift;
-    bool in_units = *offset >= section->units_offset;
-    uint64_t low = in_units ? section->units_offset : 0;
-    uint64_t high = in_units ? section->units_offset + section->units_bytes : section->units_offset;
-    *offset = max_u64(align_down(*offset, step_bytes), low);
-    *end = max_u64(*end, min_u64(align_up(*end, step_bytes), high));
-}
-
 /* First the pages of the bits; the bits of those lie in the first page of bits, committed at creation. */
 static int commit_with_bits(struct section *section, uint64_t first, uint64_t end)
 {
     int error = commit_pages(section, bits_page_of(section, first), bits_page_of(section, end - 1) + 1);
     return error < 0 ? error : commit_pages(section, first, end);
+}
+
+/* The pages of a range from the first on that is not committed; false when all are. */
+static bool missing_pages(const struct section *section, uint64_t offset, uint64_t bytes, uint64_t *ret_first,
+                          uint64_t *ret_end)
+{
+    uint64_t page_bytes = UINT64_C(1) << section->page_shift;
+    *ret_end = (offset + bytes + page_bytes - 1) >> section->page_shift;
+    *ret_first = first_uncommitted(section, offset >> section->page_shift, *ret_end);
+    return *ret_first != *ret_end;
+}
+
+/* Widens pages to the commit step, within their part of the section. */
+static void widen(const struct section *section, uint64_t *first, uint64_t *end)
+{
+    uint32_t shift = commit_step_shift(section);
+    if (shift <= section->page_shift)
+        return;
+    uint64_t page_bytes = UINT64_C(1) << section->page_shift;
+    uint64_t step_bytes = UINT64_C(1) << shift;
+    uint64_t from = *first << section->page_shift;
+    bool in_units = from >= section->units_offset;
+    uint64_t low = in_units ? section->units_offset : 0;
+    uint64_t high = in_units ? section->units_offset + section->units_bytes : section->units_offset;
+    from = max_u64(align_down(from, step_bytes), low);
+    uint64_t to = min_u64(align_up(*end << section->page_shift, step_bytes), high);
+    *first = from >> section->page_shift;
+    *end = max_u64(*end, (to + page_bytes - 1) >> section->page_shift);
+}
+
+bool section_widen(const struct section *section, uint64_t offset, uint64_t bytes, uint64_t *ret_first,
+                   uint64_t *ret_end)
+{
+    if (section->commit_bits == NULL || bytes == 0 || !missing_pages(section, offset, bytes, ret_first, ret_end))
+        return false;
+    widen(section, ret_first, ret_end);
+    return true;
+}
+
+int section_commit_pages(struct section *section, uint64_t offset, uint64_t bytes, uint64_t first, uint64_t end)
+{
+    int error = commit_with_bits(section, first, end);
+    uint64_t needed_first, needed_end;
+    if (error == -ENOMEM && missing_pages(section, offset, bytes, &needed_first, &needed_end) &&
+        (first != needed_first || end != needed_end))
+        error = commit_with_bits(section, needed_first, needed_end); /* near the end there may be room for that alone */
+    return error;
 }
 
 int section_commit(struct section *section, uint64_t offset, uint64_t bytes)
@@ -430,23 +463,24 @@ int section_commit(struct section *section, uint64_t offset, uint64_t bytes)
         return 0;
     if (offset > section->bytes_max || bytes > section->bytes_max - offset)
         return -EINVAL;
+    uint64_t first, end;
+    if (!missing_pages(section, offset, bytes, &first, &end))
+        return 0;
+    if (offset < section->units_offset)
+        widen(section, &first, &end);
+    return section_commit_pages(section, offset, bytes, first, end);
+}
+
+int section_recommit(struct section *section, uint64_t offset, uint64_t bytes)
+{
     uint64_t page_bytes = UINT64_C(1) << section->page_shift;
     uint64_t first = offset >> section->page_shift;
     uint64_t end = (offset + bytes + page_bytes - 1) >> section->page_shift;
-
-    /* The common case: all of it is there. */
-    uint64_t page = first_uncommitted(section, first, end);
-    if (page == end)
-        return 0;
-
-    uint64_t from = page << section->page_shift;
-    uint64_t to = end << section->page_shift;
-    widen(section, &from, &to);
-    uint64_t wide_first = from >> section->page_shift;
-    uint64_t wide_end = (to + page_bytes - 1) >> section->page_shift;
-    int error = commit_with_bits(section, wide_first, wide_end);
-    if (error == -ENOMEM && (wide_first != page || wide_end != end))
-        error = commit_with_bits(section, page, end); /* near the end there is room for what is needed alone */
+    int error = commit_pages(section, bits_page_of(section, first), bits_page_of(section, end - 1) + 1);
+    if (error == 0)
+        error = section->backing->commit(section, first << section->page_shift, (end - first) << section->page_shift);
+    if (error == 0)
+        mark_committed(section, first, end);
     return error;
 }
 

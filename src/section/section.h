@@ -141,10 +141,21 @@ void section_close(struct section *section);
 /* ---------------------------------------------------------------- memory */
 
 /*
- * Makes a range usable; any alignment. -ENOMEM: the system refuses. Then a section by itself has nothing of the range
- * marked that was not before; in one with units a part of it may be.
+ * Makes a range usable; any alignment; widened in the bookkeeping alone. -ENOMEM: the system refuses. Then a section by
+ * itself has nothing of the range marked that was not before; in one with units a part of it may be.
  */
 int section_commit(struct section *section, uint64_t offset, uint64_t bytes);
+
+/*
+ * The same in two halves, for a range in the units: the pages that its commit is widened to, false when it is committed
+ * already; then their commit. In between the caller sees to it that nobody gives them back, see span_commit.
+ */
+bool section_widen(const struct section *section, uint64_t offset, uint64_t bytes, uint64_t *ret_first,
+                   uint64_t *ret_end);
+int section_commit_pages(struct section *section, uint64_t offset, uint64_t bytes, uint64_t first, uint64_t end);
+
+/* Asks the system once more for the memory of a range, which may be marked and not be there, and marks it. */
+int section_recommit(struct section *section, uint64_t offset, uint64_t bytes);
 
 /* Makes sure that a committed range has memory behind it now, not at its first touch. */
 int section_populate(struct section *section, uint64_t offset, uint64_t bytes);

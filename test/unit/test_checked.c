@@ -135,7 +135,7 @@ static void require_crime(crime_fn *commit_crime, enum kind kind, long argument,
     snprintf(tail, sizeof tail, "found by %s\n", found_by);
     size_t length = strlen(seen.said);
     if (!WIFSIGNALED(seen.status) || WTERMSIG(seen.status) != SIGABRT ||
-        strncmp(seen.said, "cairn: private heap", 19) || strstr(seen.said, crime) == NULL ||
+        strncmp(seen.said, "cairn: private heap", 19) != 0 || strstr(seen.said, crime) == NULL ||
         strstr(seen.said, place) == NULL || length < strlen(tail) ||
         strcmp(seen.said + length - strlen(tail), tail) != 0)
         ck_abort_msg("%s at %ld, found by %s: status %#x, said: %s", word, argument, found_by, (unsigned)seen.status,

@@ -54,7 +54,7 @@ static void end(void)
 
 static void extend_all(void)
 {
-    while (slab_extend(&scene.lent.section, scene.unit, scene.slab) > 0)
+    while (slab_extend(&scene.lent.section, 1, scene.unit, scene.slab) > 0)
         ;
     ck_assert_uint_eq(load_relaxed(&scene.slab->ready), load_relaxed(&scene.slab->blocks));
 }
@@ -135,7 +135,7 @@ START_TEST(extending_makes_every_block_ready_once)
 {
     begin(shapes[_i].unit_shift, shapes[_i].size);
     uint32_t ready = 0;
-    while (slab_extend(&scene.lent.section, scene.unit, scene.slab) > 0) {
+    while (slab_extend(&scene.lent.section, 1, scene.unit, scene.slab) > 0) {
         ck_assert_uint_gt(load_relaxed(&scene.slab->ready), ready);
         ready = load_relaxed(&scene.slab->ready);
         ck_assert_uint_eq(slab_live(scene.slab), 0);
@@ -143,7 +143,7 @@ START_TEST(extending_makes_every_block_ready_once)
         ck_assert_uint_eq(findings(&scene.lent.section), 0);
     }
     ck_assert_uint_eq(ready, load_relaxed(&scene.slab->blocks));
-    ck_assert_int_eq(slab_extend(&scene.lent.section, scene.unit, scene.slab), 0);
+    ck_assert_int_eq(slab_extend(&scene.lent.section, 1, scene.unit, scene.slab), 0);
     end();
 }
 END_TEST
@@ -160,13 +160,13 @@ START_TEST(extending_commits_page_by_page)
     make_slab(&section, &heap, shapes[_i].size);
     uint32_t block_bytes = load_relaxed(&scene.slab->block_bytes);
     uint64_t before = section_count_committed(&section);
-    ck_assert_int_gt(slab_extend(&section, scene.unit, scene.slab), 0);
+    ck_assert_int_gt(slab_extend(&section, 1, scene.unit, scene.slab), 0);
     ck_assert_uint_le(section_count_committed(&section) - before, align_up(block_bytes, 4096) + 4096);
     do {
         unsigned char *first = section_unit(&section, scene.unit);
         memset(first, 0xcc, (size_t)load_relaxed(&scene.slab->ready) * block_bytes);
         ck_assert_uint_eq(findings(&section), 0);
-    } while (slab_extend(&section, scene.unit, scene.slab) > 0);
+    } while (slab_extend(&section, 1, scene.unit, scene.slab) > 0);
     ck_assert_uint_eq(load_relaxed(&scene.slab->ready), load_relaxed(&scene.slab->blocks));
     ck_assert_uint_eq(slab_taken(scene.slab), 0);
     actor_die(&scene.owner);
@@ -337,7 +337,7 @@ static void tear(enum torn torn)
 {
     struct span_image *slab = scene.slab;
     for (uint32_t i = 0; i < 2; i++)
-        ck_assert_int_gt(slab_extend(&scene.lent.section, scene.unit, slab), 0);
+        ck_assert_int_gt(slab_extend(&scene.lent.section, 1, scene.unit, slab), 0);
     slab->word_cursor = 1;
     ck_assert(claim());
     for (uint32_t i = 0; i < 6; i++)
@@ -394,7 +394,7 @@ START_TEST(a_torn_slab_is_brought_in_order_and_no_block_is_lost_or_doubled)
                 count++;
             }
         }
-    } while (slab_extend(&scene.lent.section, scene.unit, scene.slab) > 0);
+    } while (slab_extend(&scene.lent.section, 1, scene.unit, scene.slab) > 0);
     ck_assert_uint_eq(count, 1024 - 16);
     end();
 }
