@@ -189,7 +189,7 @@ START_TEST(room_that_is_made_again_and_again_is_found)
     static struct full full;
     struct answer me = {0};
     cairn_heap *heap = me.heap = make((enum kind)_i, answer, &me);
-    size_t size = large_size(heap);
+    size_t size = 256 * KIB;
     fill(heap, &full, size);
     cairn_stats before = stats_of(heap);
     uint64_t rounds = times((enum kind)_i);
