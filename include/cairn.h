@@ -540,6 +540,20 @@ CAIRN_API int64_t cairn_trim(cairn_heap *heap);
  */
 CAIRN_API int cairn_recover(cairn_heap *heap);
 
+/*
+ * Frees blocks that the dead had allocated and that nothing leads to: those which a killed process had got from
+ * cairn_alloc and not linked yet. Recovers the dead, and then offers every live block that no living thread holds the
+ * slab of to keep(block, bytes, arg), bytes being its usable size; what keep refuses is freed. keep may use the heap,
+ * but not free what it was not offered. It must say true for all that is still in use, also for what a thread allocated
+ * that has ended; a block that another frees meanwhile is freed twice. What is kept belongs to the calling thread from
+ * then on, and is not offered again while that lives; nor are blocks whose slab another thread has taken over meanwhile
+ * to allocate from, so it is called first, by who succeeds the dead. keep must return: it may not leave by longjmp.
+ * Returns how many blocks were freed. Errors: -EINVAL (no keep), -EROFS, -ESTALE, -ENOMEM (no memory for bookkeeping).
+ * Death: some are freed, and the next call goes on.
+ */
+typedef bool cairn_keep_fn(void *block, size_t bytes, void *arg);
+CAIRN_API int cairn_reap(cairn_heap *heap, cairn_keep_fn *keep, void *arg);
+
 /* ---------------------------------------------------------------- errors */
 
 /* Returns what the calling thread's last failed call had to say, in one sentence; "" when none has failed. The text is

@@ -447,6 +447,27 @@ static void reset_orphans(struct section *section, struct heap_image *heap, uint
     }
 }
 
+/* Makes an orphan this owner's; false when another was faster, or the heap was reset meanwhile. */
+static bool take_orphan(struct bins *bins, uint32_t unit)
+{
+    struct section *section = bins->owner->section;
+    struct heap_image *heap = section_heap(section, bins->heap);
+    uint64_t expected = unit_word(UNIT_ORPHAN, 0, bins->heap, unit_low_of(bins->word));
+    if (!cas_acq_rel(&section->unit_words[unit], &expected, bins->word))
+        return false;
+    uint32_t counted = load_relaxed(&heap->orphans);
+    while (counted != 0 && !cas_acq_rel(&heap->orphans, &counted, counted - 1))
+        ;
+    if (span_is_late(section, bins->heap, unit_low_of(bins->word))) {
+        slab_make_orphan(section, unit, bins->word);
+        return false;
+    }
+    struct span_image *slab = section_span(section, unit);
+    slab_normalise(slab); /* it is ours now; its bits were brought in order before it became an orphan */
+    slab_drain(section, unit, slab);
+    return true;
+}
+
 /*
  * Adopts an orphan of the heap: one of the class with free blocks, to use; or any that is empty, to free its units.
  * Looks at no more than `units` unit words. True when the bin has a slab to claim from now.
@@ -460,6 +481,8 @@ static bool adopt(struct bins *bins, uint32_t size_class, uint32_t units)
     uint32_t end = section_units_end(section);
     uint32_t counted = load_acquire(&heap->orphans);
     bool any = false;
+    if (owner->is_reaping)
+        return false;                   /* they are to be offered first */
     bool is_last_resort = units >= end; /* then the count, a hint, is not believed: it can be too low */
     for (uint32_t i = 0; i < units && i < end && (is_last_resort || load_relaxed(&heap->orphans) != 0); i++) {
         if (owner->orphan_cursor >= end)
@@ -473,18 +496,8 @@ static bool adopt(struct bins *bins, uint32_t size_class, uint32_t units)
         bool useful = fits && slab_live(slab) < load_relaxed(&slab->blocks);
         if (!useful && !slab_looks_empty(slab))
             continue;
-        uint64_t expected = orphan_word;
-        if (!cas_acq_rel(&section->unit_words[unit], &expected, bins->word))
+        if (!take_orphan(bins, unit))
             continue;
-        uint32_t others = load_relaxed(&heap->orphans);
-        while (others != 0 && !cas_acq_rel(&heap->orphans, &others, others - 1))
-            ;
-        if (span_is_late(section, bins->heap, unit_low_of(bins->word))) { /* reset meanwhile: nobody's again */
-            slab_make_orphan(section, unit, bins->word);
-            return false;
-        }
-        slab_normalise(slab); /* it is ours now; its bits were brought in order before it became an orphan */
-        slab_drain(section, unit, slab);
         fits = size_class < CLASS_COUNT && load_relaxed(&slab->size_class) == size_class;
         if (fits) {
             use_slab(&bins->bin[size_class], unit, slab);
@@ -495,6 +508,41 @@ static bool adopt(struct bins *bins, uint32_t size_class, uint32_t units)
     }
     if (!any && is_last_resort)
         reset_orphans(section, heap, orphan_word, counted);
+    return false;
+}
+
+bool core_reap_next(struct bins *bins, uint32_t *unit, struct core_reaped *ret_reaped)
+{
+    struct core_owner *owner = bins->owner;
+    struct section *section = owner->section;
+    uint32_t life = unit_low_of(bins->word);
+    uint64_t orphan_word = unit_word(UNIT_ORPHAN, 0, bins->heap, life);
+    uint64_t large_word = unit_word(UNIT_LARGE, 0, bins->heap, life);
+    uint32_t end = section_units_end(section);
+    while (*unit < end) {
+        uint32_t at = (*unit)++;
+        owner->is_reaping = true;
+        uint64_t word = load_acquire(&section->unit_words[at]);
+        struct span_image *span = section_span(section, at);
+        *ret_reaped = (struct core_reaped){.first = section_unit(section, at)};
+        if (word == orphan_word && take_orphan(bins, at)) {
+            ret_reaped->block_bytes = load_relaxed(&span->block_bytes);
+            ret_reaped->words = slab_words_ready(span);
+            for (uint32_t k = 0; k < ret_reaped->words; k++)
+                ret_reaped->live[k] = slab_live_word(span, k);
+            if (slab_taken(span) != 0 || !release_slab(owner, at, span))
+                list_slab(bins, at, span);
+            return true;
+        }
+        uint64_t mine = unit_word(UNIT_LARGE, owner->number, bins->heap, life);
+        if (word == large_word && cas_acq_rel(&section->unit_words[at], &word, mine)) {
+            ret_reaped->block_bytes = load_relaxed(&span->large_bytes);
+            ret_reaped->words = 1;
+            ret_reaped->live[0] = 1;
+            return true;
+        }
+    }
+    owner->is_reaping = false;
     return false;
 }
 

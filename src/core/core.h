@@ -82,6 +82,7 @@ struct core_owner {
     uint32_t process;
     uint32_t scan_cursor; /* where the rotating look for frees without news goes on */
     uint32_t orphan_cursor;
+    bool is_reaping;        /* between two of core_reap_next: adopts no orphan that was not offered yet */
     atomic_u32 busy;        /* in a call on a lockable heap */
     uint32_t destroys_seen; /* of the image's count: another value means that this owner may hold what is dead */
     struct bins **buckets;  /* bins by the heap's number; a power of two of them, NULL until there are bins */
@@ -341,6 +342,20 @@ void core_note_size(const struct core_heap *heap, const struct core_place *place
 
 /* Changes a large block's size in place; false when there is no room behind it. */
 bool core_resize_large(struct bins *bins, struct core_heap *heap, const struct core_place *place, size_t size);
+
+/* The live blocks of a span that had no owner. */
+struct core_reaped {
+    unsigned char *first;
+    uint64_t block_bytes;
+    uint32_t words;
+    uint64_t live[SPAN_WORDS_MAX];
+};
+
+/*
+ * Makes the next span of the heap that has no owner this owner's, from *unit on, which moves behind it, and tells which
+ * of its blocks are live; false when there is none.
+ */
+bool core_reap_next(struct bins *bins, uint32_t *unit, struct core_reaped *ret_reaped);
 
 /* Gives memory that holds no block back; returns the bytes. */
 uint64_t core_trim(struct bins *bins, struct core_heap *heap);
