@@ -362,7 +362,8 @@ START_TEST(a_tebibyte_reserved_costs_no_page_tables)
     uint64_t before = status_bytes("VmPTE:");
     cairn_heap *heap;
     if (cairn_heap_create(&heap, &options) < 0) {
-        ck_assert_int_eq(cairn_last_errno(), -ENOMEM);
+        int error = cairn_last_errno(); /* a sanitizer leaves no such range in the window of shared heaps */
+        ck_assert(error == -ENOMEM || (UNDER_SANITIZER && error == -EADDRINUSE));
         printf("1 TiB is refused here: %s\n", cairn_last_error());
         return;
     }
