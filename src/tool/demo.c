@@ -53,6 +53,11 @@ struct demo {
     char trouble[512];    /* why the demo cannot go on; "": it can */
 
     /* what was measured */
+    unsigned kills;
+    uint64_t next_kill_names, kill_ns, random; /* kill_ns 0: there are not so many names yet */
+    uint64_t *recovery_ns;                     /* of each kill */
+    unsigned corruptions, hangs;
+    uint64_t reaped;
     cairn_stats first, last;
     char heap_file[PATH_MAX];
     uint64_t pss_sum;
@@ -150,6 +155,76 @@ static bool everybody_has_left(const struct demo *demo)
     return true;
 }
 
+/* ---------------------------------------------------------------- killing */
+
+#define HANG_NS (UINT64_C(10) * 1000000000)
+#define KILL_LATER_NS 5000000
+
+static uint64_t names_now(const struct demo *demo)
+{
+    const struct index *index = cairn_root_get(demo->heap, DEMO_ROOT);
+
+    return index ? atomic_load_explicit(&index->names, memory_order_relaxed) : 0;
+}
+
+/* The next kill comes a few names on, and more of them the more there are: so that a small directory has its kills,
+ * too, and a large one has them all over. */
+static void plan_kill(struct demo *demo, uint64_t names)
+{
+    demo->random = demo->random * UINT64_C(6364136223846793005) + 1442695040888963407;
+    demo->next_kill_names = names + 1 + (demo->random >> 33) % (10 + names / 6);
+    demo->kill_ns = 0;
+}
+
+static void count_finding(const char *finding, void *arg)
+{
+    unsigned *count = arg;
+
+    (void)finding;
+    (*count)++;
+}
+
+/* Recovers what the killed one left; the time of the call that did it is kept. */
+static bool recover(struct demo *demo)
+{
+    uint64_t since_ns = demo_now_ns(), began_ns, took_ns;
+    unsigned findings = 0;
+    int recovered;
+
+    do {
+        began_ns = demo_now_ns();
+        recovered = cairn_recover(demo->heap);
+        took_ns = demo_now_ns() - began_ns;
+        if (recovered < 0)
+            return fail(demo, "%s", cairn_last_error());
+    } while (recovered == 0 && demo_now_ns() - since_ns < HANG_NS);
+    demo->hangs += recovered == 0 || took_ns >= HANG_NS;
+    demo->recovery_ns[demo->kills++] = took_ns;
+    cairn_check(demo->heap, count_finding, &findings);
+    demo->corruptions += findings != 0;
+    return true;
+}
+
+/* Kills the indexer when it has come far enough, and has another go on. */
+static bool kill_when_due(struct demo *demo)
+{
+    uint64_t names = names_now(demo);
+
+    if (demo->kills == demo->args->kills || names < demo->next_kill_names)
+        return true;
+    if (demo->kill_ns == 0) /* names are counted when a directory is linked: then soon, in the middle of another */
+        demo->kill_ns = demo_now_ns() + demo->random % KILL_LATER_NS;
+    if (demo_now_ns() < demo->kill_ns)
+        return true;
+    demo->reaped += demo->indexer->report.reaped;
+    crew_kill(demo->indexer);
+    if (!recover(demo))
+        return false;
+    plan_kill(demo, names);
+    return crew_replace(demo->indexer, demo->args, demo->heap_name, demo->directory) ||
+           fail(demo, "the indexer cannot be started again: %s", strerror(errno));
+}
+
 /* Listens and draws until it is so. Returns false when it cannot become so any more: then trouble says why. */
 static bool await(struct demo *demo, bool (*is_so)(const struct demo *), const char *now)
 {
@@ -168,7 +243,9 @@ static bool await(struct demo *demo, bool (*is_so)(const struct demo *), const c
             return true;
         if (is_so != index_is_complete && demo_now_ns() - began_ns > ACT_MAX_NS)
             return fail(demo, "%s: this takes too long", now);
-        crew_listen(&demo->crew, 50);
+        if (is_so == index_is_complete && !kill_when_due(demo))
+            return false;
+        crew_listen(&demo->crew, is_so == index_is_complete && demo->kills < demo->args->kills ? 1 : 50);
         screen_draw(&demo->screen, false);
     }
 }
@@ -221,6 +298,8 @@ static bool index_and_search(struct demo *demo)
     demo->screen.indexer = demo->indexer = start(demo, "indexer", 0, -1);
     if (!demo->indexer)
         return false;
+    demo->random = demo_now_ns();
+    plan_kill(demo, 0);
     crew_order(demo->readers[0], ORDER_WRITE); /* carried out as soon as there is something to damage */
     if (!await(demo, index_is_complete, "indexing, while the readers search"))
         return false;
@@ -355,6 +434,8 @@ static int count_files(struct demo *demo)
 static void clean_up(struct demo *demo, bool keep_heap)
 {
     crew_end(&demo->crew);
+    free(demo->recovery_ns);
+    demo->recovery_ns = NULL;
     if (demo->heap) {
         cairn_heap_close(demo->heap);
         if (!keep_heap) {
@@ -500,6 +581,36 @@ static void print_names(struct demo *demo)
                text_count(demo->indexer->report.unreadable).text, demo->indexer->report.unreadable == 1 ? "y" : "ies");
 }
 
+static int by_time(const void *left, const void *right)
+{
+    uint64_t a = *(const uint64_t *)left, b = *(const uint64_t *)right;
+
+    return a < b ? -1 : a > b;
+}
+
+static void print_kills(struct demo *demo)
+{
+    unsigned count = demo->kills;
+    uint64_t leaked = demo->indexer->report.lost_bytes;
+    bool held = demo->hangs == 0 && demo->corruptions == 0 && leaked == 0;
+
+    if (demo->args->kills == 0)
+        return;
+    if (count == 0) {
+        row(demo, false, "kills", "none: there was nothing to index any more when the first was due");
+        return;
+    }
+    qsort(demo->recovery_ns, count, sizeof *demo->recovery_ns, by_time);
+    row(demo, held, "kills",
+        "%u by SIGKILL while it indexed: hangs %u, corruptions %u, blocks reaped %s, bytes leaked %s; recovery median "
+        "%s, at most %s",
+        count, demo->hangs, demo->corruptions, text_count(demo->reaped + demo->indexer->report.reaped).text,
+        text_count(leaked).text, text_nanoseconds(demo->recovery_ns[count / 2]).text,
+        text_nanoseconds(demo->recovery_ns[count - 1]).text);
+    if (count < demo->args->kills)
+        printf("     %u of %u kills: then the index was complete\n", count, demo->args->kills);
+}
+
 static void print_table(struct demo *demo)
 {
     uint64_t copy = demo->copier->report.private_bytes, copies = copy * demo->args->readers;
@@ -511,6 +622,7 @@ static void print_table(struct demo *demo)
         text_count(demo->last.growths - demo->first.growths).text,
         text_plural(demo->last.growths - demo->first.growths), text_bytes(demo->last.bytes_max).text);
     print_readers(demo);
+    print_kills(demo);
     row(demo, !worth_comparing || demo->pss_sum < copies, "memory",
         "sum of PSS in %u processes %s; one private copy %s, times %u reader%s %s", demo->pss_processes,
         text_bytes(demo->pss_sum).text, text_bytes(copy).text, demo->args->readers, text_plural(demo->args->readers),
@@ -527,8 +639,11 @@ static enum outcome perform(struct demo *demo)
 
     snprintf(demo->heap_name, sizeof demo->heap_name, "demo-%ld", (long)getpid());
     demo->heap_list_fd = demo->walk_list_fd = -1;
-    played = make_heap(demo) && index_and_search(demo) && weigh_heap(demo) && compare_names(demo) && weigh_copy(demo) &&
-             dismiss(demo);
+    demo->recovery_ns = calloc(demo->args->kills + 1, sizeof *demo->recovery_ns);
+    if (!demo->recovery_ns)
+        fail(demo, "no memory");
+    played = demo->recovery_ns && make_heap(demo) && index_and_search(demo) && weigh_heap(demo) &&
+             compare_names(demo) && weigh_copy(demo) && dismiss(demo);
     if (demo->heap && demo->screen.heap)
         screen_end(&demo->screen);
     if (played && !names_are_equal(demo) && demo->changed > 0)

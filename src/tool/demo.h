@@ -69,7 +69,7 @@ size_t tree_path(const struct node *node, char *path, size_t room);
 #define DEMO_RESETS_KEPT 2048
 
 enum demo_order {
-    ORDER_INDEX = 'i',   /* indexer: given with its start */
+    ORDER_INDEX = 'i',   /* indexer: given with its start; one that succeeds another goes on where that was killed */
     ORDER_CHANGED = 'c', /* indexer: count the directories that have changed since */
     ORDER_WRITE = 'w',   /* reader: try to write into the heap */
     ORDER_LIST = 'l',    /* reader: write the sorted names; walker: given with its start */
@@ -93,6 +93,7 @@ struct report {
 
     uint64_t names, folders, unreadable; /* indexer; walker: names */
     uint64_t folders_changed;            /* indexer */
+    uint64_t reaped, lost_bytes;         /* indexer that succeeds a killed one */
     uint64_t private_bytes;              /* copier */
 
     uint64_t pointers, queries, temporaries, resets, read_errors; /* reader */
@@ -156,6 +157,10 @@ struct crew {
 /* Starts `cairn demo-ROLE`. list_fd is -1 for none. Returns NULL with errno. */
 struct member *crew_start(struct crew *crew, const struct tool_args *args, const char *role, unsigned number,
                           const char *heap_name, const char *directory, int list_fd);
+
+/* Ends a member by SIGKILL and waits for its end; then another is started in its place. false: with errno. */
+void crew_kill(struct member *member);
+bool crew_replace(struct member *member, const struct tool_args *args, const char *heap_name, const char *directory);
 
 void crew_order(struct member *member, enum demo_order order);
 

@@ -66,19 +66,14 @@ static int spawn(pid_t *ret_pid, const char *const *arguments, int control_fd, i
     return error;
 }
 
-struct member *crew_start(struct crew *crew, const struct tool_args *args, const char *role, unsigned number,
-                          const char *heap_name, const char *directory, int list_fd)
+static bool start_member(struct member *ret_member, const struct tool_args *args, const char *role, unsigned number,
+                         const char *heap_name, const char *directory, int list_fd)
 {
-    struct member *member = &crew->members[crew->count];
     char command[32];
     const char *arguments[8] = {"cairn", command};
     unsigned count = 2;
     int fds[2], error;
 
-    if (crew->count == CREW_MAX) {
-        errno = EAGAIN;
-        return NULL;
-    }
     snprintf(command, sizeof command, "demo-%s", role);
     if (args->dir) {
         arguments[count++] = "--dir";
@@ -89,15 +84,30 @@ struct member *crew_start(struct crew *crew, const struct tool_args *args, const
     arguments[count++] = directory;
 
     if (make_sockets(fds) < 0)
-        return NULL;
-    *member = (struct member){.role = role, .number = number, .control = fds[0]};
-    error = spawn(&member->pid, arguments, fds[1], list_fd);
+        return false;
+    *ret_member = (struct member){.role = role, .number = number, .control = fds[0]};
+    error = spawn(&ret_member->pid, arguments, fds[1], list_fd);
     close(fds[1]);
     if (error) {
         close(fds[0]);
+        ret_member->gone = true;
         errno = error;
+        return false;
+    }
+    return true;
+}
+
+struct member *crew_start(struct crew *crew, const struct tool_args *args, const char *role, unsigned number,
+                          const char *heap_name, const char *directory, int list_fd)
+{
+    struct member *member = &crew->members[crew->count];
+
+    if (crew->count == CREW_MAX) {
+        errno = EAGAIN;
         return NULL;
     }
+    if (!start_member(member, args, role, number, heap_name, directory, list_fd))
+        return NULL;
     crew->count++;
     return member;
 }
@@ -119,6 +129,17 @@ static void reap(struct member *member)
         ;
     close(member->control);
     member->gone = true;
+}
+
+void crew_kill(struct member *member)
+{
+    kill(member->pid, SIGKILL);
+    reap(member);
+}
+
+bool crew_replace(struct member *member, const struct tool_args *args, const char *heap_name, const char *directory)
+{
+    return start_member(member, args, member->role, member->number, heap_name, directory, -1);
 }
 
 /* Takes in one report. A packet that is too short is none: it counts as the end of the member. */

@@ -182,10 +182,124 @@ static int read_folder(struct indexer *indexer, struct node *folder_node)
     return 0;
 }
 
-static int build(struct indexer *indexer)
+/* The node that follows in a walk over the whole tree; NULL at its end. */
+static struct node *next_node(struct node *node)
+{
+    struct node *first = node->folder ? atomic_load_explicit(&node->folder->first, memory_order_relaxed) : NULL;
+
+    if (first)
+        return first;
+    while (node && !node->next)
+        node = node->parent;
+    return node ? node->next : NULL;
+}
+
+/* ---------------------------------------------------------------- going on where another was killed */
+
+/* Every block that the tree leads to. */
+struct reachable {
+    cairn_heap *heap;
+    const void **blocks;
+    size_t count, room;
+    uint64_t bytes;
+};
+
+static bool reach(struct reachable *reachable, const void *block)
+{
+    if (reachable->count == reachable->room) {
+        size_t room = reachable->room ? 2 * reachable->room : 4096;
+        const void **blocks = realloc(reachable->blocks, room * sizeof *blocks);
+
+        if (!blocks)
+            return false;
+        reachable->blocks = blocks;
+        reachable->room = room;
+    }
+    reachable->bytes += cairn_size(reachable->heap, block);
+    reachable->blocks[reachable->count++] = block;
+    return true;
+}
+
+static int by_address(const void *left, const void *right)
+{
+    uintptr_t a = *(const uintptr_t *)left, b = *(const uintptr_t *)right;
+
+    return a < b ? -1 : a > b;
+}
+
+static bool reach_all(struct reachable *reachable, const struct index *index)
+{
+    if (!reach(reachable, index))
+        return false;
+    for (struct node *node = index->root; node; node = next_node(node))
+        if (!reach(reachable, node) || (node->folder && !reach(reachable, node->folder)))
+            return false;
+    qsort(reachable->blocks, reachable->count, sizeof *reachable->blocks, by_address);
+    return true;
+}
+
+static bool is_reachable(void *block, size_t bytes, void *arg)
+{
+    const struct reachable *reachable = arg;
+
+    (void)bytes;
+    return reachable->count > 0 &&
+           bsearch(&block, reachable->blocks, reachable->count, sizeof *reachable->blocks, by_address);
+}
+
+/* What is live in the heap, and nothing leads to. */
+static uint64_t lost_bytes(const struct reachable *reachable)
+{
+    cairn_stats stats = {.size = sizeof stats};
+
+    return cairn_stats_get(reachable->heap, &stats) < 0 || stats.bytes_live < reachable->bytes
+               ? UINT64_MAX
+               : stats.bytes_live - reachable->bytes;
+}
+
+/*
+ * Frees what the one before had allocated and not linked, and finds what is still to be read: a directory without
+ * children may have been read, and then it is read once more.
+ */
+static int take_over(struct indexer *indexer)
 {
     cairn_heap *heap = indexer->player.heap;
-    int r = 0;
+    struct report *report = &indexer->player.report;
+    struct reachable reachable = {.heap = heap};
+    int reaped;
+
+    indexer->index = cairn_root_get(heap, DEMO_ROOT);
+    if (indexer->index && !reach_all(&reachable, indexer->index)) {
+        free(reachable.blocks);
+        return player_fail(&indexer->player, "no memory for a list of blocks");
+    }
+    reaped = cairn_reap(heap, is_reachable, &reachable);
+    report->lost_bytes = lost_bytes(&reachable);
+    free(reachable.blocks);
+    if (reaped < 0)
+        return player_fail(&indexer->player, "%s", cairn_last_error());
+    report->reaped = (uint64_t)reaped;
+    player_report(&indexer->player, REPORT_PROGRESS, 0);
+    if (!indexer->index)
+        return 0;
+
+    for (struct node *node = indexer->index->root; node; node = next_node(node)) {
+        bool is_read = node->folder && atomic_load_explicit(&node->folder->first, memory_order_relaxed);
+
+        report->names += node->parent != NULL;
+        report->folders += is_read;
+        if (node->folder && !is_read && !push(&indexer->pending, node))
+            return player_fail(&indexer->player, "no memory for the list of directories to read");
+    }
+    atomic_store_explicit(&indexer->index->names, report->names, memory_order_relaxed);
+    return 0;
+}
+
+/* ---------------------------------------------------------------- the whole */
+
+static int begin(struct indexer *indexer)
+{
+    cairn_heap *heap = indexer->player.heap;
 
     indexer->index = cairn_zalloc(heap, sizeof *indexer->index);
     if (!indexer->index)
@@ -197,23 +311,31 @@ static int build(struct indexer *indexer)
     /* From here on the readers see the tree, and see it grow. */
     if (!push(&indexer->pending, indexer->index->root))
         return player_fail(&indexer->player, "no memory for the list of directories to read");
+    return 0;
+}
+
+/* Weighs what is live against what the whole tree leads to. */
+static int weigh_what_is_lost(struct indexer *indexer)
+{
+    struct reachable reachable = {.heap = indexer->player.heap};
+    bool reached = reach_all(&reachable, indexer->index);
+
+    indexer->player.report.lost_bytes = lost_bytes(&reachable);
+    free(reachable.blocks);
+    return reached ? 0 : player_fail(&indexer->player, "no memory for a list of blocks");
+}
+
+static int build(struct indexer *indexer)
+{
+    int r = take_over(indexer);
+
+    if (r == 0 && !indexer->index)
+        r = begin(indexer);
     while (r == 0 && indexer->pending.count > 0)
         r = read_folder(indexer, indexer->pending.nodes[--indexer->pending.count]);
     if (r == 0)
         atomic_store_explicit(&indexer->index->complete, 1, memory_order_release);
-    return r;
-}
-
-/* The node that follows in a walk over the whole tree; NULL at its end. */
-static struct node *next_node(struct node *node)
-{
-    struct node *first = node->folder ? atomic_load_explicit(&node->folder->first, memory_order_relaxed) : NULL;
-
-    if (first)
-        return first;
-    while (node && !node->next)
-        node = node->parent;
-    return node ? node->next : NULL;
+    return r == 0 ? weigh_what_is_lost(indexer) : r;
 }
 
 /* Asks each directory again when it was changed. One that has gone, or can no longer be read, counts as well. */

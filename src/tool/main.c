@@ -16,11 +16,13 @@ enum {
     TAKES_SVG = 1 << 2,
     TAKES_READERS = 1 << 3,
     TAKES_KEEP = 1 << 4,
-    TAKES_HELP = 1 << 5 /* every command does */
+    TAKES_KILLS = 1 << 5,
+    TAKES_HELP = 1 << 6 /* every command does */
 };
 
 #define READERS_DEFAULT 4
 #define READERS_MAX 64
+#define KILLS_MAX 1000
 
 struct command {
     const char *name;
@@ -38,7 +40,7 @@ static const struct command commands[] = {
     {"check", "NAME", "check every structure of a heap", command_check, TAKES_DIR | TAKES_JSON, 1, 1},
     {"rm", "NAME...", "remove the names of heaps", command_rm, TAKES_DIR, 1, INT_MAX},
     {"demo", "[DIRECTORY]", "index a directory for several processes, and measure", command_demo,
-     TAKES_DIR | TAKES_READERS | TAKES_KEEP, 0, 1},
+     TAKES_DIR | TAKES_READERS | TAKES_KILLS | TAKES_KEEP, 0, 1},
     {"demo-indexer", "NAME DIRECTORY", NULL, command_demo_indexer, TAKES_DIR, 2, 2},
     {"demo-reader", "NAME DIRECTORY", NULL, command_demo_reader, TAKES_DIR, 2, 2},
     {"demo-copier", "NAME DIRECTORY", NULL, command_demo_copier, TAKES_DIR, 2, 2},
@@ -61,6 +63,9 @@ static const struct {
     {TAKES_READERS,
      {"readers", required_argument, NULL, 'r'},
      "  -r, --readers=N   how many processes search (default 4)"},
+    {TAKES_KILLS,
+     {"kills", required_argument, NULL, 'K'},
+     "  -K, --kills=N     how often the process that indexes is killed (default 0)"},
     {TAKES_KEEP, {"keep", no_argument, NULL, 'k'}, "  -k, --keep        leave the heap, to look at it afterwards"},
     {TAKES_HELP, {"help", no_argument, NULL, 'h'}, "  -h, --help        print this text"},
 };
@@ -115,14 +120,14 @@ static int usage(const struct command *command, const char *format, ...)
     return TOOL_USAGE;
 }
 
-static bool parse_readers(const char *text, unsigned *ret_readers)
+static bool parse_number(const char *text, unsigned least, unsigned most, unsigned *ret_number)
 {
     char *end;
-    unsigned long readers = strtoul(text, &end, 10);
+    unsigned long number = strtoul(text, &end, 10);
 
-    if (*text < '0' || *text > '9' || *end || readers < 1 || readers > READERS_MAX)
+    if (*text < '0' || *text > '9' || *end || number < least || number > most)
         return false;
-    *ret_readers = (unsigned)readers;
+    *ret_number = (unsigned)number;
     return true;
 }
 
@@ -160,8 +165,12 @@ static int parse(const struct command *command, int argc, char **argv, struct to
             args.svg_file = optarg;
             break;
         case 'r':
-            if (!parse_readers(optarg, &args.readers))
+            if (!parse_number(optarg, 1, READERS_MAX, &args.readers))
                 return usage(command, "--readers takes a number from 1 to %d, not '%s'", READERS_MAX, optarg);
+            break;
+        case 'K':
+            if (!parse_number(optarg, 0, KILLS_MAX, &args.kills))
+                return usage(command, "--kills takes a number from 0 to %d, not '%s'", KILLS_MAX, optarg);
             break;
         case 'k':
             args.keep = true;

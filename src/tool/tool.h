@@ -24,6 +24,7 @@ struct tool_args {
     const char *svg_file; /* NULL: standard output */
     bool keep;
     unsigned readers;
+    unsigned kills;
     char **operands;
     int operand_count;
 };

@@ -185,6 +185,41 @@ static void a_demo_holds_what_it_claims(void)
     EXPECT(nothing_is_left());
 }
 
+/* Large enough that an indexer can be killed while it reads it. */
+static void make_large_tree(void)
+{
+    char folder[PATH_MAX + 300], name[300];
+
+    snprintf(tree, sizeof tree, "%s", workspace_path("tree"));
+    EXPECT(mkdir(tree, 0700) == 0);
+    for (int i = 0; i < 200; i++) {
+        snprintf(folder, sizeof folder, "%s/folder %d", tree, i);
+        EXPECT(mkdir(folder, 0700) == 0);
+        for (int j = 0; j < 100; j++) {
+            snprintf(name, sizeof name, "lib%d.so", j);
+            make_file(folder, name);
+        }
+    }
+}
+
+static void a_demo_whose_indexer_is_killed_loses_nothing(void)
+{
+    const char *arguments[] = {"cairn", "demo", "--readers", "1", "--kills", "3", tree, NULL};
+    const char *kills;
+    int code;
+    unsigned count;
+
+    make_large_tree();
+    code = run(arguments);
+    EXPECT(code == 0);
+    kills = strstr(output, "ok   kills ");
+    EXPECT(kills && sscanf(kills, "ok   kills     %u by SIGKILL", &count) == 1 && count >= 1);
+    EXPECT(strstr(output, "hangs 0, corruptions 0, blocks reaped "));
+    EXPECT(strstr(output, "bytes leaked 0;"));
+    EXPECT(strstr(output, "equal to ") && !strstr(output, "FAIL"));
+    EXPECT(nothing_is_left());
+}
+
 static void an_empty_directory_does_as_well(void)
 {
     char empty[PATH_MAX + 8];
@@ -302,9 +337,13 @@ static void a_demo_that_loses_a_process_leaves_nothing(void)
 }
 
 static const struct claim claims[] = {
-    CLAIM(a_demo_holds_what_it_claims),        CLAIM(an_empty_directory_does_as_well),
-    CLAIM(a_missing_directory_is_wrong_usage), CLAIM(a_heap_that_is_kept_is_sound_and_can_be_removed),
-    CLAIM(an_interrupted_demo_leaves_nothing), CLAIM(a_demo_that_loses_a_process_leaves_nothing),
+    CLAIM(a_demo_holds_what_it_claims),
+    CLAIM(a_demo_whose_indexer_is_killed_loses_nothing),
+    CLAIM(an_empty_directory_does_as_well),
+    CLAIM(a_missing_directory_is_wrong_usage),
+    CLAIM(a_heap_that_is_kept_is_sound_and_can_be_removed),
+    CLAIM(an_interrupted_demo_leaves_nothing),
+    CLAIM(a_demo_that_loses_a_process_leaves_nothing),
 };
 
 int main(void)
