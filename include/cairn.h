@@ -23,7 +23,9 @@
  *
  * Conventions. Sizes are in bytes. A call that returns int returns 0 or a count, or a negative errno value; a call that
  * returns memory returns NULL on failure. Either way cairn_last_error() then tells the reason in one sentence. An
- * output named ret_... is untouched on failure. A zero-filled options structure means all defaults.
+ * output named ret_... is untouched on failure. A zero-filled options structure means all defaults. Errors stand with
+ * each call; beside them, a call that opens, creates, removes, lists or commits something named hands on what the
+ * system refuses for a reason of its own: -EMFILE, -ENFILE, -EIO, -ENOLCK, -ENOSYS, -EOPNOTSUPP.
  *
  * Threads. Every call may be made by any thread at any time unless its text says otherwise. No call is
  * async-signal-safe. After fork(2) the child may use every heap at once, as itself.
@@ -184,9 +186,9 @@ typedef struct cairn_options {
  *
  * Errors: -EINVAL (an option or a name is malformed), -ENAMETOOLONG, -EEXIST (the name is taken), -ENOMEM (no address
  * space, or the memory for the smallest heap is not to be had), -ENOSPC is reported as -ENOMEM, -EACCES (the directory
- * refuses), -EPERM (a group that this user is not in), -EOPNOTSUPP (the file system is not one of tmpfs, ext4, xfs, or
- * has no access lists), -EMFILE, -EADDRINUSE (no free address was found for a new shared heap); with
- * CAIRN_OPEN_OR_CREATE also what cairn_heap_open returns.
+ * refuses), -ENOENT (there is no such directory), -EPERM (a group that this user is not in), -EOPNOTSUPP (the file
+ * system is not one of tmpfs, ext4, xfs, or has no access lists), -EMFILE, -EADDRINUSE (no free address was found for a
+ * new shared heap); with CAIRN_OPEN_OR_CREATE also what cairn_heap_open returns.
  */
 CAIRN_API int cairn_heap_create(cairn_heap **ret_heap, const cairn_options *options);
 
@@ -216,7 +218,7 @@ CAIRN_API void cairn_heap_close(cairn_heap *heap);
 /*
  * Removes the name of a shared heap; processes that are attached keep it. directory as in cairn_options, NULL for the
  * default. Only a file that is a cairn heap is removed. Errors: -EINVAL, -ENAMETOOLONG, -ENOENT, -EACCES, -EPERM (no
- * regular file), -EPROTO.
+ * regular file), -EPROTO, -ENOMEM.
  */
 CAIRN_API int cairn_heap_unlink(const char *name, const char *directory);
 

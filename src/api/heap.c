@@ -1021,6 +1021,8 @@ CAIRN_API int cairn_heap_unlink(const char *name, const char *directory)
     }
     if (!status.is_regular)
         return error_set(-EPERM, "%s: not a regular file, so it is not removed", name);
+    if (read < 0 && read != -ENODATA)
+        return error_set(read, "%s: cannot be read: %s", name, cairn_strerror(read));
     if (read < 0 || magic != IMAGE_MAGIC)
         return error_set(-EPROTO, "%s: not a cairn heap, so it is not removed", name);
     error = file_unlink(resolved, name);

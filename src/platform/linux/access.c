@@ -79,7 +79,8 @@ int file_access_set(int file, uint32_t mode, uint32_t group, const struct file_a
     if (!once)
         return -EINVAL;
     size_t bytes = sizeof acl.version + acl.count * sizeof acl.entries[0];
-    return fsetxattr(file, "system.posix_acl_access", &acl, bytes, 0) == 0 ? 0 : -errno;
+    int error = fsetxattr(file, "system.posix_acl_access", &acl, bytes, 0) == 0 ? 0 : -errno;
+    return error == -ENOSPC ? -ENOMEM : error;
 }
 
 bool file_is_durable(int file)

@@ -106,7 +106,7 @@ int file_publish(int file, const char *directory, const char *name)
     if (error == -ENOENT)
         error = linkat(file, "", parent, name, AT_EMPTY_PATH) == 0 ? 0 : -errno;
     close(parent);
-    return error;
+    return error == -ENOSPC ? -ENOMEM : error;
 }
 
 int file_open(int *ret_file, const char *directory, const char *name, bool read_only)

@@ -34,7 +34,7 @@ int liveness_take(struct liveness *ret_liveness, int file, uint64_t slot)
 
     struct flock lock = slot_lock(slot);
     if (fcntl(description, F_OFD_SETLK, &lock) < 0) {
-        error = errno == EAGAIN || errno == EACCES ? -EBUSY : -errno;
+        error = errno == EAGAIN || errno == EACCES ? -EBUSY : errno == EINVAL ? -EOPNOTSUPP : -errno;
         goto done;
     }
     /* Never touched, hence no access and no need for the page to exist. */
@@ -45,7 +45,7 @@ int liveness_take(struct liveness *ret_liveness, int file, uint64_t slot)
         goto done;
     }
     if (madvise(mapping, bytes, MADV_DONTFORK) < 0) {
-        error = -errno;
+        error = errno == EINVAL ? -EOPNOTSUPP : -errno;
         munmap(mapping, bytes);
         goto done;
     }

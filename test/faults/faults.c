@@ -1,0 +1,792 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Every system call that the library makes is made to fail: in each public call, at each place, with each error that
+ * the call may answer, once and for ever. Then: the answer is a documented error or success; every heap is sound; the
+ * same call succeeds when the system is well again; calls that fail again and again leave no descriptor and no mapping.
+ *
+ * The library's calls of the C library are wrapped when this program is linked (test/CMakeLists.txt). Not made to fail:
+ * close and munmap, which undo; fstat of what is open, futex, gettid and sched_yield, which do not fail so; and those
+ * that only ask for a number.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
+#include <sys/wait.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include "support/workspace.h"
+
+/* ---------------------------------------------------------------- faults */
+
+enum { PLACES_MAX = 400 };
+
+static struct {
+    bool armed;
+    bool for_ever;    /* from that place on */
+    const char *name; /* the function that fails; NULL: none */
+    long at;          /* how many calls of it go well before one fails */
+    int error;
+    long made;                     /* calls of it since it was armed */
+    long count;                    /* calls of all of them */
+    const char *names[PLACES_MAX]; /* which they were */
+} fault;
+
+/* The error with which a call of that function is to fail, 0 for none. */
+static int due(const char *name)
+{
+    if (!fault.armed)
+        return 0;
+    if (fault.count < PLACES_MAX)
+        fault.names[fault.count] = name;
+    fault.count++;
+    if (fault.name == NULL || strcmp(name, fault.name) != 0)
+        return 0;
+    long place = fault.made++;
+    return place == fault.at || (place > fault.at && fault.for_ever) ? fault.error : 0;
+}
+
+#define WRAP(type, name, failure, parameters, arguments)                                                               \
+    type __real_##name parameters;                                                                                     \
+    type __wrap_##name parameters;                                                                                     \
+    type __wrap_##name parameters                                                                                      \
+    {                                                                                                                  \
+        int error = due(#name);                                                                                        \
+        if (error == 0)                                                                                                \
+            return __real_##name arguments;                                                                            \
+        errno = error;                                                                                                 \
+        return failure;                                                                                                \
+    }
+
+WRAP(void *, mmap, MAP_FAILED, (void *a, size_t n, int p, int f, int fd, off_t o), (a, n, p, f, fd, o))
+WRAP(int, mprotect, -1, (void *a, size_t n, int p), (a, n, p))
+WRAP(int, madvise, -1, (void *a, size_t n, int advice), (a, n, advice))
+WRAP(int, fstatat, -1, (int fd, const char *path, struct stat *s, int flags), (fd, path, s, flags))
+WRAP(int, fstatfs, -1, (int fd, struct statfs *s), (fd, s))
+WRAP(int, statvfs, -1, (const char *path, struct statvfs *s), (path, s))
+WRAP(ssize_t, pread, -1, (int fd, void *to, size_t n, off_t o), (fd, to, n, o))
+WRAP(ssize_t, pwrite, -1, (int fd, const void *from, size_t n, off_t o), (fd, from, n, o))
+WRAP(ssize_t, read, -1, (int fd, void *to, size_t n), (fd, to, n))
+WRAP(int, mkdir, -1, (const char *path, mode_t mode), (path, mode))
+WRAP(int, memfd_create, -1, (const char *name, unsigned flags), (name, flags))
+WRAP(int, linkat, -1, (int from, const char *old, int to, const char *path, int flags), (from, old, to, path, flags))
+WRAP(int, unlinkat, -1, (int fd, const char *path, int flags), (fd, path, flags))
+WRAP(int, fsync, -1, (int fd), (fd))
+WRAP(int, fsetxattr, -1, (int fd, const char *name, const void *v, size_t n, int flags), (fd, name, v, n, flags))
+WRAP(int, fchown, -1, (int fd, uid_t user, gid_t group), (fd, user, group))
+WRAP(int, fchmod, -1, (int fd, mode_t mode), (fd, mode))
+WRAP(DIR *, opendir, NULL, (const char *path), (path))
+WRAP(ssize_t, getrandom, -1, (void *to, size_t n, unsigned flags), (to, n, flags))
+WRAP(int, pthread_key_create, error, (pthread_key_t * key, void (*end)(void *)), (key, end))
+WRAP(int, pthread_setspecific, error, (pthread_key_t key, const void *value), (key, value))
+
+/* Those with arguments that vary. */
+int __real_open(const char *path, int flags, ...);
+int __wrap_open(const char *path, int flags, ...);
+int __wrap_open(const char *path, int flags, ...)
+{
+    va_list arguments;
+    va_start(arguments, flags);
+    mode_t mode = (flags & (O_CREAT | O_TMPFILE)) != 0 ? va_arg(arguments, mode_t) : 0;
+    va_end(arguments);
+    errno = due("open");
+    return errno != 0 ? -1 : __real_open(path, flags, mode);
+}
+
+int __real_openat(int fd, const char *path, int flags, ...);
+int __wrap_openat(int fd, const char *path, int flags, ...);
+int __wrap_openat(int fd, const char *path, int flags, ...)
+{
+    va_list arguments;
+    va_start(arguments, flags);
+    mode_t mode = (flags & (O_CREAT | O_TMPFILE)) != 0 ? va_arg(arguments, mode_t) : 0;
+    va_end(arguments);
+    errno = due("open");
+    return errno != 0 ? -1 : __real_openat(fd, path, flags, mode);
+}
+
+int __real_fcntl(int fd, int command, ...);
+int __wrap_fcntl(int fd, int command, ...);
+int __wrap_fcntl(int fd, int command, ...)
+{
+    va_list arguments;
+    va_start(arguments, command);
+    void *argument = va_arg(arguments, void *);
+    va_end(arguments);
+    errno = due("fcntl");
+    return errno != 0 ? -1 : __real_fcntl(fd, command, argument);
+}
+
+long __real_syscall(long number, ...);
+long __wrap_syscall(long number, ...);
+long __wrap_syscall(long number, ...)
+{
+    long a[6];
+    va_list arguments;
+    va_start(arguments, number);
+    for (int i = 0; i < 6; i++)
+        a[i] = va_arg(arguments, long);
+    va_end(arguments);
+    const char *name = number == SYS_fallocate    ? "fallocate"
+                       : number == SYS_mmap       ? "mmap"
+                       : number == SYS_membarrier ? "membarrier"
+                                                  : NULL;
+    int error = name != NULL ? due(name) : 0;
+    if (error != 0) {
+        errno = error;
+        return -1;
+    }
+    return __real_syscall(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+}
+
+/* What a system answers. */
+static const struct errors {
+    const char *name;
+    int errors[5];
+} errors_of[] = {
+    {"mmap", {ENOMEM}},
+    {"mprotect", {ENOMEM}},
+    {"madvise", {ENOMEM, EINVAL}},
+    {"fstatat", {EIO, ENOENT}},
+    {"fstatfs", {EIO, ENOSYS}},
+    {"statvfs", {EIO}},
+    {"pread", {EIO}},
+    {"pwrite", {EIO, ENOSPC}},
+    {"read", {EIO}},
+    {"mkdir", {EACCES, ENOSPC}},
+    {"memfd_create", {EMFILE, ENOSYS}},
+    {"linkat", {ENOENT, ENOSPC, EACCES}},
+    {"unlinkat", {EACCES, ENOENT}},
+    {"fsync", {EIO}},
+    {"fsetxattr", {EOPNOTSUPP, ENOSPC}},
+    {"fchown", {EPERM}},
+    {"fchmod", {EPERM}},
+    {"opendir", {EMFILE, EACCES}},
+    {"getrandom", {ENOSYS, EAGAIN}},
+    {"pthread_key_create", {EAGAIN}},
+    {"pthread_setspecific", {ENOMEM}},
+    {"open", {EMFILE, ENFILE, EACCES, ENOENT, ENOMEM}},
+    {"fcntl", {ENOLCK, EINVAL}},
+    {"fallocate", {ENOSPC, EINTR, EIO, EOPNOTSUPP}},
+    {"membarrier", {ENOSYS, EPERM}},
+};
+
+static const int *errors_for(const char *name)
+{
+    for (size_t i = 0; i < COUNT(errors_of); i++)
+        if (strcmp(errors_of[i].name, name) == 0)
+            return errors_of[i].errors;
+    fprintf(stderr, "no errors for %s\n", name);
+    abort();
+}
+
+/* ---------------------------------------------------------------- the calls */
+
+static cairn_heap *heap, *other;
+static cairn_section *section;
+static void *block;
+
+static void *blocks[64];
+
+static int made(int error)
+{
+    return error;
+}
+
+static int got(void *pointer)
+{
+    block = pointer;
+    return pointer != NULL ? 0 : cairn_last_errno();
+}
+
+static void close_heap(void)
+{
+    cairn_heap_close(heap);
+    heap = NULL;
+}
+
+static void close_other(void)
+{
+    cairn_heap_close(other);
+    other = NULL;
+}
+
+static void free_block(void)
+{
+    cairn_free(heap, block);
+    block = NULL;
+}
+
+static void nothing(void)
+{
+}
+
+static void remove_name(void)
+{
+    close_heap();
+    REQUIRE(cairn_heap_unlink("heap", NULL) == 0);
+}
+
+/* Private heaps. */
+static int create_private_heap(void)
+{
+    return made(cairn_heap_create(&heap, NULL));
+}
+
+static int create_bounded(void)
+{
+    return made(cairn_heap_create(&heap, &(cairn_options){.bytes_max = 4 * MIB, .bytes_start = MIB}));
+}
+
+static int create_checked(void)
+{
+    return made(cairn_heap_create(&heap, &(cairn_options){.checked = 1}));
+}
+
+static int create_lockable(void)
+{
+    return made(cairn_heap_create(&heap, &(cairn_options){.flags = CAIRN_LOCKABLE}));
+}
+
+static void have_private(void)
+{
+    REQUIRE_CALL(create_private_heap() == 0);
+}
+
+static void have_private_in_use(void)
+{
+    have_private();
+    for (size_t i = 0; i < COUNT(blocks); i++)
+        REQUIRE_CALL((blocks[i] = cairn_alloc(heap, i * 1000)) != NULL);
+}
+
+static int alloc_small(void)
+{
+    return got(cairn_alloc(heap, 100));
+}
+
+static int alloc_large(void)
+{
+    return got(cairn_zalloc(heap, 5 * MIB));
+}
+
+static int alloc_aligned(void)
+{
+    return got(cairn_aligned_alloc(heap, 65536, 300000));
+}
+
+static int grow_block(void)
+{
+    void *grown = cairn_alloc(heap, 50000);
+    if (grown == NULL)
+        return cairn_last_errno();
+    memset(grown, 0x5a, 50000);
+    void *moved = cairn_realloc(heap, grown, 9 * MIB);
+    int error = moved == NULL ? cairn_last_errno() : 0;
+    const unsigned char *bytes = moved != NULL ? moved : grown;
+    for (size_t i = 0; i < 50000; i++)
+        REQUIRE(bytes[i] == 0x5a);
+    cairn_free(heap, moved != NULL ? moved : grown);
+    return error;
+}
+
+static int fill_and_empty(void)
+{
+    static void *many[3000];
+    int error = 0;
+    size_t count = 0;
+    for (; count < COUNT(many) && error == 0; count++) {
+        many[count] = cairn_alloc(heap, 8 + count * 7 % 9000);
+        error = many[count] == NULL ? cairn_last_errno() : 0;
+    }
+    while (count > 0)
+        cairn_free(heap, many[--count]);
+    return error;
+}
+
+static int trim(void)
+{
+    int64_t bytes = cairn_trim(heap);
+    return bytes < 0 ? (int)bytes : 0;
+}
+
+static int reset(void)
+{
+    return cairn_heap_reset(heap);
+}
+
+static int create_child(void)
+{
+    return cairn_heap_create(&other, &(cairn_options){.parent = heap, .bytes_start = 100000});
+}
+
+static void *thread_allocates(void *arg)
+{
+    int *error = arg;
+    void *mine = cairn_alloc(heap, 100);
+    *error = mine == NULL ? cairn_last_errno() : 0;
+    cairn_free(heap, mine);
+    return NULL;
+}
+
+static int another_thread(void)
+{
+    pthread_t thread;
+    int error;
+    REQUIRE(pthread_create(&thread, NULL, thread_allocates, &error) == 0);
+    REQUIRE(pthread_join(thread, NULL) == 0);
+    return error;
+}
+
+/* Shared heaps. */
+static int create_named(void)
+{
+    return cairn_heap_create(&heap, &(cairn_options){.name = "heap", .bytes_max = 64 * MIB, .bytes_start = MIB});
+}
+
+static int create_with_access(void)
+{
+    static const struct cairn_access readers[] = {{.id = 1, .may_write = 0}};
+    return cairn_heap_create(
+        &heap, &(cairn_options){.name = "heap", .bytes_max = 64 * MIB, .access = readers, .access_count = 1});
+}
+
+static void have_name(void)
+{
+    REQUIRE_CALL(create_named() == 0);
+    REQUIRE_CALL(cairn_alloc(heap, 100) != NULL);
+    close_heap();
+}
+
+static int open_named(void)
+{
+    return cairn_heap_open(&heap, "heap", NULL);
+}
+
+static int open_or_create(void)
+{
+    return cairn_heap_create(&heap, &(cairn_options){.name = "heap", .flags = CAIRN_OPEN_OR_CREATE});
+}
+
+static int open_read_only(void)
+{
+    return cairn_heap_open(&heap, "heap", &(cairn_options){.flags = CAIRN_READ_ONLY});
+}
+
+static void have_shared(void)
+{
+    REQUIRE_CALL(create_named() == 0);
+}
+
+static void have_shared_in_use(void)
+{
+    have_shared();
+    for (size_t i = 0; i < COUNT(blocks); i++)
+        REQUIRE_CALL((blocks[i] = cairn_alloc(heap, i * 1000)) != NULL);
+}
+
+static void die_in_it(void *arg)
+{
+    (void)arg;
+    cairn_heap *mine, *bound;
+    REQUIRE_CALL(cairn_heap_open(&mine, "heap", NULL) == 0);
+    REQUIRE_CALL(cairn_heap_create(&bound, &(cairn_options){.parent = mine, .name = "bound", .flags = CAIRN_BOUND}) ==
+                 0);
+    REQUIRE_CALL(cairn_alloc(mine, 100) != NULL && cairn_alloc(bound, 100000) != NULL);
+    raise(SIGKILL);
+}
+
+static void have_dead(void)
+{
+    have_shared();
+    finish_by(start(die_in_it, NULL), SIGKILL);
+}
+
+static void have_name_and_dead(void)
+{
+    have_dead();
+    close_heap();
+}
+
+static int recover(void)
+{
+    int recovered = cairn_recover(heap);
+    return recovered < 0 ? recovered : 0;
+}
+
+static int create_named_child(void)
+{
+    return cairn_heap_create(&other, &(cairn_options){.parent = heap, .name = "child", .bytes_start = 200000});
+}
+
+static void destroy_other(void)
+{
+    REQUIRE_CALL(cairn_heap_destroy(other) == 0);
+    other = NULL;
+}
+
+static void have_child(void)
+{
+    have_shared();
+    REQUIRE_CALL(create_named_child() == 0);
+    close_other();
+}
+
+static int open_child(void)
+{
+    return cairn_heap_open_child(&other, heap, "child");
+}
+
+static void have_open_child(void)
+{
+    have_shared();
+    REQUIRE_CALL(create_named_child() == 0);
+}
+
+static int destroy_child(void)
+{
+    return cairn_heap_destroy(other);
+}
+
+static void make_child_again(void)
+{
+    REQUIRE_CALL(create_named_child() == 0);
+}
+
+static void end_child(void)
+{
+    destroy_other();
+    remove_name();
+}
+
+static int set_root(void)
+{
+    return cairn_root_set(heap, "root", blocks[1]);
+}
+
+static int alloc_to(void)
+{
+    void **place = blocks[2];
+    *place = NULL;
+    int error = cairn_alloc_to(heap, 3 * MIB, place);
+    REQUIRE((error == 0) == (*place != NULL));
+    REQUIRE_CALL(cairn_free_from(heap, place) == 0);
+    return error;
+}
+
+static int names_seen(const char *name, void *arg)
+{
+    (void)name, (void)arg;
+    return 0;
+}
+
+static int list_names(void)
+{
+    return cairn_heap_names(NULL, names_seen, NULL);
+}
+
+static int unlink_name(void)
+{
+    return cairn_heap_unlink("heap", NULL);
+}
+
+static void unlink_heap(void)
+{
+    REQUIRE(unlink_name() == 0);
+}
+
+/* Sections. */
+static int create_section(void)
+{
+    return cairn_section_create(&section, &(cairn_options){.name = "section", .bytes_max = 16 * MIB});
+}
+
+static void remove_section(void)
+{
+    cairn_section_close(section);
+    REQUIRE(cairn_section_unlink("section", NULL) == 0);
+}
+
+static int create_private_section(void)
+{
+    return cairn_section_create(&section, &(cairn_options){.bytes_max = 16 * MIB, .bytes_start = MIB});
+}
+
+static void close_section(void)
+{
+    cairn_section_close(section);
+}
+
+static void have_section(void)
+{
+    REQUIRE_CALL(create_section() == 0);
+}
+
+static int commit_section(void)
+{
+    return cairn_section_commit(section, 5 * MIB, 2 * MIB);
+}
+
+static void decommit_section(void)
+{
+    REQUIRE_CALL(cairn_section_decommit(section, 5 * MIB, 2 * MIB) == 0);
+}
+
+static void have_section_name(void)
+{
+    have_section();
+    close_section();
+}
+
+static int open_section(void)
+{
+    return cairn_section_open(&section, "section", NULL);
+}
+
+static void unlink_section(void)
+{
+    REQUIRE(cairn_section_unlink("section", NULL) == 0);
+}
+
+static const struct scenario {
+    const char *call;
+    void (*prepare)(void);
+    int (*run)(void);
+    void (*undo)(void);   /* after a success, so that it can be called again */
+    void (*finish)(void); /* gives back what was prepared */
+    int errors[6];        /* that cairn.h tells of that call, beside those of the system */
+} scenarios[] = {
+    {"create of a private heap", nothing, create_private_heap, close_heap, nothing, {ENOMEM}},
+    {"create of a bounded heap", nothing, create_bounded, close_heap, nothing, {ENOMEM}},
+    {"create of a checked heap", nothing, create_checked, close_heap, nothing, {ENOMEM}},
+    {"create of a lockable heap", nothing, create_lockable, close_heap, nothing, {ENOMEM}},
+    {"alloc", have_private, alloc_small, free_block, close_heap, {ENOMEM}},
+    {"zalloc of 5 MiB", have_private, alloc_large, free_block, close_heap, {ENOMEM}},
+    {"aligned_alloc", have_private, alloc_aligned, free_block, close_heap, {ENOMEM}},
+    {"realloc to 9 MiB", have_private, grow_block, nothing, close_heap, {ENOMEM}},
+    {"3,000 blocks", have_private, fill_and_empty, nothing, close_heap, {ENOMEM}},
+    {"trim", have_private_in_use, trim, nothing, close_heap, {ENOMEM}},
+    {"reset", have_private_in_use, reset, nothing, close_heap, {ENOMEM}},
+    {"create of a child", have_private, create_child, close_other, close_heap, {ENOMEM}},
+    {"another thread", have_private, another_thread, nothing, close_heap, {ENOMEM}},
+    {"create of a shared heap", nothing, create_named, remove_name, nothing, {ENOMEM, EACCES, ENOENT, EPERM}},
+    {"create with an access list", nothing, create_with_access, remove_name, nothing, {ENOMEM, EACCES, ENOENT, EPERM}},
+    {"open", have_name, open_named, close_heap, unlink_heap, {ENOENT, EACCES, ENOMEM}},
+    {"open or create", have_name, open_or_create, close_heap, unlink_heap, {ENOENT, EACCES, ENOMEM}},
+    {"open read-only", have_name, open_read_only, close_heap, unlink_heap, {ENOENT, EACCES, ENOMEM}},
+    {"open beside the dead", have_name_and_dead, open_named, close_heap, unlink_heap, {ENOENT, EACCES, ENOMEM}},
+    {"recover", have_dead, recover, nothing, remove_name, {ENOMEM}},
+    {"shared: alloc", have_shared, alloc_small, free_block, remove_name, {ENOMEM}},
+    {"shared: zalloc of 5 MiB", have_shared, alloc_large, free_block, remove_name, {ENOMEM}},
+    {"shared: realloc to 9 MiB", have_shared, grow_block, nothing, remove_name, {ENOMEM}},
+    {"shared: 3,000 blocks", have_shared, fill_and_empty, nothing, remove_name, {ENOMEM}},
+    {"shared: alloc_to of 3 MiB", have_shared_in_use, alloc_to, nothing, remove_name, {ENOMEM}},
+    {"shared: trim", have_shared_in_use, trim, nothing, remove_name, {ENOMEM}},
+    {"shared: reset", have_shared_in_use, reset, nothing, remove_name, {ENOMEM}},
+    {"shared: root_set", have_shared_in_use, set_root, nothing, remove_name, {ENOMEM}},
+    {"shared: another thread", have_shared, another_thread, nothing, remove_name, {ENOMEM}},
+    {"shared: create of a child", have_shared, create_named_child, destroy_other, remove_name, {ENOMEM}},
+    {"shared: open of a child", have_child, open_child, close_other, remove_name, {ENOMEM}},
+    {"shared: destroy of a child", have_open_child, destroy_child, make_child_again, end_child, {ENOMEM}},
+    {"names", have_name, list_names, nothing, unlink_heap, {EACCES, ENOENT}},
+    {"unlink", have_name, unlink_name, have_name, unlink_heap, {EACCES, ENOENT, ENOMEM}},
+    {"create of a section", nothing, create_section, remove_section, nothing, {ENOMEM, EACCES, ENOENT, EPERM}},
+    {"create of a private section", nothing, create_private_section, close_section, nothing, {ENOMEM}},
+    {"commit of a section", have_section, commit_section, decommit_section, remove_section, {ENOMEM}},
+    {"open of a section", have_section_name, open_section, close_section, unlink_section, {ENOENT, EACCES, ENOMEM}},
+};
+
+/* ---------------------------------------------------------------- one case */
+
+static int count_entries(const char *directory)
+{
+    int count = 0;
+    DIR *stream = opendir(directory);
+    REQUIRE(stream != NULL);
+    while (readdir(stream) != NULL)
+        count++;
+    closedir(stream);
+    return count;
+}
+
+static int count_mappings(void)
+{
+    int count = 0, c;
+    FILE *file = fopen("/proc/self/maps", "r");
+    REQUIRE(file != NULL);
+    while ((c = getc(file)) != EOF)
+        count += c == '\n';
+    fclose(file);
+    return count;
+}
+
+enum { AGAIN_MAX = 60, AGAIN_SAME = 4 };
+
+struct plan {
+    const struct scenario *scenario;
+    const char *name;
+    long at;
+    int error;
+    bool for_ever;
+    int *ret_result; /* of the first call */
+};
+
+static bool is_documented(const struct scenario *scenario, int error)
+{
+    static const int of_the_system[] = {EMFILE, ENFILE, EIO, ENOLCK, ENOSYS, EOPNOTSUPP};
+    bool is = false, has_name = scenario->errors[1] != 0 || strncmp(scenario->call, "shared", 6) == 0 ||
+                                strstr(scenario->call, "section") != NULL;
+    for (size_t i = 0; i < COUNT(scenario->errors); i++)
+        is = is || (scenario->errors[i] != 0 && scenario->errors[i] == -error);
+    for (size_t i = 0; i < COUNT(of_the_system) && has_name; i++)
+        is = is || of_the_system[i] == -error;
+    return is;
+}
+
+static int run_faulty(const struct plan *plan)
+{
+    fault.name = plan->name;
+    fault.at = plan->at;
+    fault.made = 0;
+    fault.error = plan->error;
+    fault.for_ever = plan->for_ever;
+    fault.count = 0;
+    fault.armed = true;
+    int result = plan->scenario->run();
+    fault.armed = false;
+    REQUIRE(result == 0 || is_documented(plan->scenario, result));
+    return result;
+}
+
+static void look(void)
+{
+    if (heap != NULL)
+        REQUIRE_SOUND(heap);
+}
+
+static void play(void *arg)
+{
+    const struct plan *plan = arg;
+    const struct scenario *scenario = plan->scenario;
+    int descriptors = count_entries("/proc/self/fd");
+    scenario->prepare();
+    *plan->ret_result = run_faulty(plan);
+    if (*plan->ret_result == 0)
+        scenario->undo();
+    look();
+
+    /* Again and again: what is left behind would grow without end. What was done before the place stays done. */
+    int same = 0, mappings = 0, open = 0;
+    for (int times = 0; times < AGAIN_MAX && same < AGAIN_SAME; times++) {
+        if (run_faulty(plan) == 0)
+            scenario->undo();
+        int mappings_now = count_mappings(), open_now = count_entries("/proc/self/fd");
+        if (getenv("CAIRN_SHOW") != NULL)
+            printf("  %d mappings, %d entries\n", mappings_now, open_now);
+        same = mappings_now <= mappings && open_now <= open ? same + 1 : 0;
+        mappings = mappings_now;
+        open = open_now;
+    }
+    REQUIRE(same == AGAIN_SAME);
+    look();
+
+    REQUIRE_CALL(scenario->run() == 0);
+    scenario->undo();
+    look();
+    scenario->finish();
+    REQUIRE_EQUAL(count_entries("/proc/self/fd"), descriptors);
+}
+
+/* ---------------------------------------------------------------- all of them */
+
+static long failed;
+
+struct seen {
+    long count;
+    const char *names[PLACES_MAX];
+    int result;
+};
+
+static struct seen *seen;
+
+static void count_calls(void *arg)
+{
+    struct plan plan = {.scenario = arg, .at = -1};
+    plan.scenario->prepare();
+    REQUIRE_CALL(run_faulty(&plan) == 0);
+    seen->count = fault.count;
+    memcpy(seen->names, fault.names, sizeof fault.names);
+    plan.scenario->undo();
+    plan.scenario->finish();
+}
+
+static long play_all_of(const struct scenario *scenario)
+{
+    long cases = 0;
+    finish(start(count_calls, (void *)(uintptr_t)scenario));
+    long count = seen->count < PLACES_MAX ? seen->count : PLACES_MAX;
+    for (long at = 0; at < count; at++) {
+        const int *errors = errors_for(seen->names[at]);
+        long before = 0; /* calls of the same function */
+        for (long i = 0; i < at; i++)
+            before += strcmp(seen->names[i], seen->names[at]) == 0;
+        for (int e = 0; e < 5 && errors[e] != 0; e++) {
+            int ways = errors[e] == EINTR ? 1 : 2; /* no call is interrupted for ever */
+            for (int for_ever = 0; for_ever < ways; for_ever++) {
+                struct plan plan = {scenario, seen->names[at], before, errors[e], for_ever != 0, &seen->result};
+                int status;
+                pid_t child = start(play, &plan);
+                REQUIRE(waitpid(child, &status, 0) == child);
+                cases++;
+                if (status == 0 && getenv("CAIRN_SHOW") == NULL)
+                    continue;
+                printf("%s: %s, call %ld, fails with %s %s: %s, status %#x\n", scenario->call, seen->names[at], at,
+                       strerrorname_np(errors[e]), for_ever ? "for ever" : "once",
+                       seen->result == 0 ? "0" : strerrorname_np(-seen->result), (unsigned)status);
+                failed += status != 0;
+                if (status != 0) { /* what it left is not in the way of the others */
+                    (void)cairn_heap_unlink("heap", NULL);
+                    (void)cairn_section_unlink("section", NULL);
+                }
+            }
+        }
+    }
+    printf("%-40s %3ld system calls, %4ld cases\n", scenario->call, count, cases);
+    return cases;
+}
+
+static const char *only; /* the one call to look at; NULL: all */
+
+static void every_system_call_may_fail(void)
+{
+    long cases = 0;
+    int entries = workspace_entries();
+    seen = shared_memory(sizeof *seen);
+    for (size_t i = 0; i < COUNT(scenarios); i++) {
+        if (only != NULL && strcmp(only, scenarios[i].call) != 0)
+            continue;
+        cases += play_all_of(&scenarios[i]);
+        REQUIRE_EQUAL(workspace_entries(), entries);
+    }
+    printf("%ld cases, %ld failed\n", cases, failed);
+    REQUIRE(failed == 0);
+}
+
+int main(int argc, char **argv)
+{
+    only = argc > 1 ? argv[1] : NULL;
+    static const struct claim claims[] = {CLAIM(every_system_call_may_fail)};
+    return run_claims(claims, COUNT(claims), 300);
+}
