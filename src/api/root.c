@@ -89,8 +89,20 @@ static struct root_image *find_root(const struct section *section, uint32_t heap
 
 /* ---------------------------------------------------------------- writing */
 
-static int new_root(struct section *section, uint32_t heap, uint32_t owner, const char *name, uint64_t ref)
+/* Whether the heap was destroyed; to be asked under the lock. */
+static bool is_over(const struct core_heap *heap)
 {
+    atomic_thread_fence(memory_order_seq_cst);
+    return load_relaxed(&heap->image->word) != heap->word_made;
+}
+
+/*
+ * Whoever destroys the heap drops its roots when its record says so: either that finds this one PENDING, or this finds
+ * the heap over. What was dropped does not become LIVE, for the heap's number may be another's by then.
+ */
+static int new_root(const struct core_heap *heap, uint32_t owner, const char *name, uint64_t ref)
+{
+    struct section *section = heap->section;
     for (uint32_t i = 0; i < section->roots_max; i++) {
         struct root_image *root = &section->roots[i];
         if (i >= load_acquire(&section->image->roots_end)) {
@@ -104,16 +116,19 @@ static int new_root(struct section *section, uint32_t heap, uint32_t owner, cons
         bool is_name = (before & ROOT_IS_HEAP) != 0;
         if ((word >> RECORD_STATE_SHIFT) == RECORD_LIVE && !(is_name && !root_is_taken(section, before)))
             continue;
-        store_release(&root->word, root_word(RECORD_PENDING, heap, owner, word + 1));
-        atomic_thread_fence(memory_order_seq_cst);
+        uint64_t pending = root_word(RECORD_PENDING, heap->number, owner, word + 1);
+        store_release(&root->word, pending);
+        if (is_over(heap)) {
+            store_release(&root->word, root_word(RECORD_FREE, 0, 0, word + 1));
+            return -ESTALE;
+        }
         char padded[ROOT_NAME_BYTES] = {0};
         memcpy(padded, name, strlen(name));
         for (uint32_t b = 0; b < ROOT_NAME_BYTES; b++)
             __atomic_store_n((unsigned char *)&root->name[b], (unsigned char)padded[b], __ATOMIC_RELAXED);
         store_release(&root->ref, ref);
         step();
-        store_release(&root->word, root_word(RECORD_LIVE, heap, 0, word + 1));
-        return 0;
+        return cas_acq_rel(&root->word, &pending, root_word(RECORD_LIVE, heap->number, 0, word + 1)) ? 0 : -ESTALE;
     }
     return -ENOSPC;
 }
@@ -141,13 +156,6 @@ static int check_name(const char *name)
     return 0;
 }
 
-/* Whether the heap was destroyed; to be asked under the lock, behind a store or before the first. */
-static bool is_over(const struct cairn_heap *heap)
-{
-    atomic_thread_fence(memory_order_seq_cst);
-    return load_relaxed(&heap->core.image->word) != heap->core.word_made;
-}
-
 /* ref 0 removes the root. Blocks and children share the names: neither takes one from the other. */
 static int change_root(struct cairn_heap *heap, const char *name, uint64_t ref, bool is_child)
 {
@@ -160,28 +168,18 @@ static int change_root(struct cairn_heap *heap, const char *name, uint64_t ref, 
     int error = 0;
     uint64_t before;
     lock_roots(attachment, owner->core.number);
-    if (is_over(heap)) {
-        unlock_roots(attachment);
-        return error_set(-ESTALE, "root \"%s\": the heap was destroyed", name);
-    }
     struct root_image *root = find_root(section, heap->core.number, name, &before);
     bool names_child = root != NULL && (before & ROOT_IS_HEAP) != 0;
-    if (root != NULL && (is_child || names_child) && root_is_taken(section, before))
+    if (is_over(&heap->core))
+        error = -ESTALE;
+    else if (root != NULL && (is_child || names_child) && root_is_taken(section, before))
         error = -EEXIST;
     else if (root != NULL && ref != 0)
         store_release(&root->ref, ref);
     else if (root != NULL)
         store_release(&root->word, root_word(RECORD_FREE, 0, 0, load_relaxed(&root->word) + 1));
     else if (ref != 0)
-        error = new_root(section, heap->core.number, owner->core.number, name, ref);
-    /* Whoever destroys the heap looks for its roots when its record is gone: either that finds the new one, or this
-     * finds the record gone, and takes it back. No other heap of that number can have set one meanwhile. */
-    if (error == 0 && is_over(heap)) {
-        root = find_root(section, heap->core.number, name, &before);
-        if (root != NULL)
-            store_release(&root->word, root_word(RECORD_FREE, 0, 0, load_relaxed(&root->word) + 1));
-        error = -ESTALE;
-    }
+        error = new_root(&heap->core, owner->core.number, name, ref);
     unlock_roots(attachment);
     if (error < 0)
         return error_set(error, "root \"%s\": %s", name,

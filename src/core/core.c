@@ -1504,9 +1504,9 @@ static void drop_roots(struct section *section, uint32_t heap)
     uint32_t end = load_acquire(&section->image->roots_end);
     for (uint32_t i = 0; i < end && i < section->roots_max; i++) {
         uint64_t word = load_acquire(&section->roots[i].word);
-        bool is_its = (word >> RECORD_STATE_SHIFT) != RECORD_FREE && (word >> ROOT_HEAP_SHIFT & UNIT_HEAP_MASK) == heap;
-        if (is_its)
-            (void)cas_acq_rel(&section->roots[i].word, &word, (word + 1) & ROOT_COUNT_MASK);
+        while ((word >> RECORD_STATE_SHIFT) != RECORD_FREE && (word >> ROOT_HEAP_SHIFT & UNIT_HEAP_MASK) == heap &&
+               !cas_acq_rel(&section->roots[i].word, &word, (word + 1) & ROOT_COUNT_MASK))
+            ; /* it became LIVE just now */
     }
 }
 

@@ -395,12 +395,11 @@ void span_free_tails(struct section *section, uint32_t by, uint32_t head, uint32
  *     commit     names pages;   fence;   clear bits?  memory;   bits;   no name
  *     decommit   takes units;   set bits?   fence;   names?   memory goes;   clear bits
  *
- * A bit that a commit finds clear and this finds set was set in between by another: so this finds the name.
+ * A bit that a commit finds clear and this finds set was set in between by another: so this finds the name. Bits that
+ * are set later are left alone: one of two that commit may have set it, and this look too early for the other's name.
  */
-static bool is_being_widened(const struct section *section, uint64_t offset, uint64_t bytes)
+static bool is_being_widened(const struct section *section, uint64_t first, uint64_t end)
 {
-    uint64_t first = offset >> section->page_shift;
-    uint64_t end = (offset + bytes + (UINT64_C(1) << section->page_shift) - 1) >> section->page_shift;
     atomic_thread_fence(memory_order_seq_cst);
     uint32_t owners_end = load_acquire(&section->image->owners_end);
     for (uint32_t number = 1; number <= owners_end && number <= section->owners_max; number++) {
@@ -424,13 +423,32 @@ int span_commit(struct section *section, uint32_t by, uint64_t offset, uint64_t 
     return error;
 }
 
-void span_settle_memory(struct section *section, uint32_t unit)
+/* Gives back the memory of units that were taken for that: the whole pages. -EBUSY: somebody commits there. */
+static int give_back(struct section *section, uint32_t unit, uint32_t units, bool settles)
 {
+    if (section->commit_bits == NULL)
+        return -EOPNOTSUPP;
+    uint64_t page_bytes = UINT64_C(1) << section->page_shift;
     uint64_t offset = section_offset(section, section_unit(section, unit));
-    uint64_t bytes = UINT64_C(1) << section->unit_shift;
-    /* Beside one who commits there all of it is made whole; only when the system refuses that, it goes. */
-    if (!is_being_widened(section, offset, bytes) || section_recommit(section, offset, bytes) < 0)
-        (void)section_decommit(section, offset, bytes);
+    uint64_t page = align_up(offset, page_bytes) >> section->page_shift;
+    uint64_t end = (offset + ((uint64_t)units << section->unit_shift)) >> section->page_shift;
+    uint64_t run_end;
+    int error = 0;
+    for (; error == 0 && section_next_pages(section, &page, end, &run_end); page = run_end) {
+        if (!is_being_widened(section, page, run_end))
+            error = section_decommit_pages(section, page, run_end);
+        else if (settles)
+            section_unmark_pages(section, page, run_end);
+        else
+            error = -EBUSY;
+    }
+    return error;
+}
+
+/* Beside one who commits there the memory stays, unmarked: what that marks, it has asked for since. */
+void span_settle_memory(struct section *section, uint32_t unit, uint32_t units)
+{
+    (void)give_back(section, unit, units, true);
 }
 
 uint64_t span_decommit(struct core_owner *owner, uint32_t first, uint32_t end)
@@ -458,7 +476,7 @@ uint64_t span_decommit(struct core_owner *owner, uint32_t first, uint32_t end)
         uint64_t bytes = (uint64_t)(run_end - unit) << section->unit_shift;
         uint64_t page = UINT64_C(1) << section->page_shift;
         bool whole = offset % page == 0 && bytes % page == 0 && section_range_committed(section, offset, bytes);
-        bool gone = !is_being_widened(section, offset, bytes) && section_decommit(section, offset, bytes) == 0 && whole;
+        bool gone = give_back(section, unit, run_end - unit, false) == 0 && whole;
         for (uint32_t u = run_end; u-- > unit;)
             store_release(&section->unit_words[u], gone ? UNIT_FREE_RETURNED : UNIT_FREE_USED);
         lower_hint(section, unit);

@@ -36,8 +36,8 @@ ALWAYS_INLINE bool span_is_late(const struct section *section, uint32_t heap, ui
  */
 int span_commit(struct section *section, uint32_t by, uint64_t offset, uint64_t bytes);
 
-/* Makes memory and marks of a unit agree, of whose memory somebody was killed giving it back. */
-void span_settle_memory(struct section *section, uint32_t unit);
+/* Makes memory and marks of units agree, whose memory somebody was killed giving back. */
+void span_settle_memory(struct section *section, uint32_t unit, uint32_t units);
 
 /* Makes a span that is TAKEN the heap's to take again: KEPT. */
 void span_set_aside(struct core_owner *owner, const struct core_heap *heap, const struct span_taken *span);

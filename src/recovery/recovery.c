@@ -220,10 +220,17 @@ static void free_taken(struct section *section, uint32_t dead, uint32_t end)
         uint64_t word = load_acquire(&section->unit_words[unit]);
         if (!is_of(word, UNIT_TAKEN, dead))
             continue;
-        /* Taken for no heap, to give its memory back: which may be gone, and still be marked. */
-        if (unit_heap_of(word) == 0)
-            (void)span_settle_memory(section, unit);
-        span_free_unit(section, dead, unit, word);
+        uint32_t units = 1;
+        /* Taken for no heap, to give its memory back: which may be gone, and still be marked. All units of it at once:
+         * they can be smaller than a page. */
+        if (unit_heap_of(word) == 0) {
+            while (units < end - unit && load_acquire(&section->unit_words[unit + units]) == word)
+                units++;
+            span_settle_memory(section, unit, units);
+        }
+        for (uint32_t i = 0; i < units; i++)
+            span_free_unit(section, dead, unit + i, word);
+        unit += units - 1;
     }
 }
 

@@ -471,19 +471,6 @@ int section_commit(struct section *section, uint64_t offset, uint64_t bytes)
     return section_commit_pages(section, offset, bytes, first, end);
 }
 
-int section_recommit(struct section *section, uint64_t offset, uint64_t bytes)
-{
-    uint64_t page_bytes = UINT64_C(1) << section->page_shift;
-    uint64_t first = offset >> section->page_shift;
-    uint64_t end = (offset + bytes + page_bytes - 1) >> section->page_shift;
-    int error = commit_pages(section, bits_page_of(section, first), bits_page_of(section, end - 1) + 1);
-    if (error == 0)
-        error = section->backing->commit(section, first << section->page_shift, (end - first) << section->page_shift);
-    if (error == 0)
-        mark_committed(section, first, end);
-    return error;
-}
-
 static void clear_bits(struct section *section, uint64_t first, uint64_t end)
 {
     for (uint64_t page = first; page < end;) {
@@ -502,7 +489,7 @@ static void clear_bits(struct section *section, uint64_t first, uint64_t end)
  * TAKEN by nobody's heap, and gives them back once more. A section by itself has nobody to recover it, so there they
  * are unmarked first; its user sees to it that nobody commits the same pages meanwhile.
  */
-static int decommit_run(struct section *section, uint64_t first, uint64_t end)
+int section_decommit_pages(struct section *section, uint64_t first, uint64_t end)
 {
     uint64_t offset = first << section->page_shift;
     uint64_t bytes = (end - first) << section->page_shift;
@@ -518,27 +505,33 @@ static int decommit_run(struct section *section, uint64_t first, uint64_t end)
     return error;
 }
 
+void section_unmark_pages(struct section *section, uint64_t first, uint64_t end)
+{
+    clear_bits(section, first, end);
+}
+
+bool section_next_pages(const struct section *section, uint64_t *first, uint64_t end, uint64_t *ret_end)
+{
+    for (; *first < end; (*first)++) {
+        *ret_end = first_uncommitted(section, *first, end);
+        if (*ret_end != *first)
+            return true;
+    }
+    return false;
+}
+
 int section_decommit(struct section *section, uint64_t offset, uint64_t bytes)
 {
     if (section->commit_bits == NULL)
         return -EOPNOTSUPP;
     uint64_t page_bytes = UINT64_C(1) << section->page_shift;
-    uint64_t page = (offset + page_bytes - 1) >> section->page_shift;
+    uint64_t first = (offset + page_bytes - 1) >> section->page_shift;
     uint64_t end = (offset + bytes) >> section->page_shift;
-
-    /* Run by run: what is not committed is left alone. */
-    while (page < end) {
-        uint64_t run_end = first_uncommitted(section, page, end);
-        if (run_end == page) {
-            page++;
-            continue;
-        }
-        int error = decommit_run(section, page, run_end);
-        if (error < 0)
-            return error;
-        page = run_end;
-    }
-    return 0;
+    uint64_t run_end;
+    int error = 0;
+    for (; error == 0 && section_next_pages(section, &first, end, &run_end); first = run_end)
+        error = section_decommit_pages(section, first, run_end);
+    return error;
 }
 
 bool section_range_committed(const struct section *section, uint64_t offset, uint64_t bytes)

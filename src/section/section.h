@@ -154,9 +154,6 @@ bool section_widen(const struct section *section, uint64_t offset, uint64_t byte
                    uint64_t *ret_end);
 int section_commit_pages(struct section *section, uint64_t offset, uint64_t bytes, uint64_t first, uint64_t end);
 
-/* Asks the system once more for the memory of a range, which may be marked and not be there, and marks it. */
-int section_recommit(struct section *section, uint64_t offset, uint64_t bytes);
-
 /* Makes sure that a committed range has memory behind it now, not at its first touch. */
 int section_populate(struct section *section, uint64_t offset, uint64_t bytes);
 
@@ -168,6 +165,14 @@ bool section_range_committed(const struct section *section, uint64_t offset, uin
  * not committed before need not read as zero when it is again: somebody may have been killed giving it back.
  */
 int section_decommit(struct section *section, uint64_t offset, uint64_t bytes);
+
+/*
+ * The same in two halves: the next pages of [*first, end) that are committed, in a row; false when there are none. Then
+ * their memory and marks go, or the marks alone. In between the caller sees who commits beside it, see span_decommit.
+ */
+bool section_next_pages(const struct section *section, uint64_t *first, uint64_t end, uint64_t *ret_end);
+int section_decommit_pages(struct section *section, uint64_t first, uint64_t end);
+void section_unmark_pages(struct section *section, uint64_t first, uint64_t end);
 
 /*
  * Tells whether the page at an offset is committed; *ret_run (may be NULL) gets the bytes from the offset to the end of

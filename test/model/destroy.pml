@@ -3,7 +3,8 @@
  * Destroy of a heap in a shared section, beside a thread that frees a block of it and may be killed with its hand full.
  *
  * Follows src/api/heap.c (destroy_child), src/core/core.c (core_free, free_elsewhere, heap_kill, heap_sweep, is_dead,
- * sweep_span, owner_sweep, is_in_a_hand) and src/recovery/recovery.c (find_block, finish_hand for HAND_FREE).
+ * sweep_span, owner_sweep, is_in_a_hand) and src/recovery/recovery.c (find_block, is_life_of, finish_hand for
+ * HAND_FREE).
  *
  * The heap has one slab in one unit, with one block that the program holds. A destroyer ends the heap; the unit goes back and
  * becomes a slab of a stranger's heap, in which a block is allocated at the same place. The freer's stores leave its processor
@@ -34,12 +35,9 @@
  *   NO_BARRIER              destroy issues no barrier                                      strangers_unit_touched
  *   OWNER_TRUSTS_LIFE       the living owner acts on the changed life, before the barrier  strangers_unit_touched
  *   DEAD_NOT_RECOVERED      nobody recovers the dead freer, and the unit stays named       unit_never_goes_back
- *
- * One thing is not as it should be, and is searched to show it:
- *   WORD_ALONE              the recovery of a hand compares the unit's word alone, as finish_hand does: a freer that was held
- *                           up as the life changed is killed before it compares it; the recoverer finds the unit still the
- *                           heap's; a destroyer that had looked at the hands before gives the unit back; and the free lands in
- *                           the stranger's slab                                            strangers_unit_touched
+ *   WORD_ALONE              the recovery of a hand compares the unit's word alone: a freer that was held up as the
+ *                           life changed is killed before it compares it; the recoverer finds the unit still the heap's; a
+ *                           destroyer that had looked at the hands before gives the unit back   strangers_unit_touched
  */
 
 #define HEAP 0

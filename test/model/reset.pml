@@ -2,10 +2,11 @@
  *
  * Reset of a shared heap beside a thread of another process that allocates from it, and beside another reset.
  *
- * Follows src/core/core.c (heap_reset_begin, heap_reset_finish, create_slab and adopt), src/api/heap.c (reset_shared),
- * src/api/thread.c (check_life, wait_for_life) and src/recovery/recovery.c (finish_hand for HAND_RESET).
+ * Follows src/core/core.c (heap_reset_begin, heap_reset_finish, take_orphan), src/core/spans.c (span_take, span_is_late),
+ * src/section/layout.h (life_stopped_by), src/api/heap.c (reset_shared), src/api/thread.c (check_life, wait_for_life) and
+ * src/recovery/recovery.c (finish_hand for HAND_RESET).
  *
- *   life                of the heap: 1 at first, 0 while it is stopped, one more after each reset
+ *   life                of the heap: 1 at first, one more after each reset; while it is stopped, it says by whom
  *   unit, unit_life     FREE, or TAKEN or SLAB of the other thread, which finds no slab of its own, and the life it was taken for
  *   hand[r]             of resetter r: it is at a reset, and the life to put back (0: empty). The first may be killed after any
  *                       store; it is recovered, by one who is killed and followed by another as often as the search likes
@@ -14,9 +15,9 @@
  *
  *   other     life as it knows it?  else wait;   unit FREE -> TAKEN by CAS, or ORPHAN -> SLAB;   life again: another?  the unit
  *             goes back;   SLAB
- *   reset     wait until life is not 0;   recover the dead;   hand;   CAS life L -> 0;   barrier;   any unit of another's?  CAS
- *             life 0 -> L, and -EBUSY;   else CAS life 0 -> L + 1;   hand = 0
- *   recovery  of a hand with L:   CAS life 0 -> L;   hand = 0
+ *   reset     wait until it is not stopped;   recover the dead;   hand;   CAS life L -> stopped by me;   barrier;   any unit of
+ *             another's?  CAS life stopped by me -> L, and -EBUSY;   else CAS it -> L + 1;   hand = 0
+ *   recovery  of a hand with L:   CAS life stopped by the dead -> L;   hand = 0
  *
  * Proven: no block of a living thread is freed by the reset of another; a heap does not stay stopped; no life comes back that a
  * reset has ended.
@@ -25,14 +26,12 @@
  *   NO_BARRIER          the unit word is stored plainly, and the reset has no barrier           block_of_the_living_freed
  *   RESET_IS_NOT_NAMED  the resetter stops the heap without a hand                              heap_stays_stopped
  *   HELD_IS_IGNORED     the reset does not look for units of others                             block_of_the_living_freed
- *
- * Two things are not as they should be, and are searched to show it:
- *   LIFE_NOT_READ_AGAIN the other does not look at the life again when it has taken the unit, as create_slab, alloc_large and
- *                       adopt do not: a call that is held up, between its look at the life and its CAS, for as long as a whole
- *                       reset takes, returns a block of a life that is over               block_of_the_living_freed
- *   STOPPED_BY_ANYBODY  a stopped heap does not say who stopped it (it is 0 for all): a resetter that is killed behind its
- *                       reset, before its hand is empty, and recovered while the next one is at it, gets back the life that it
- *                       ended itself                                                      ended_life_comes_back
+ *   LIFE_NOT_READ_AGAIN the other does not look at the life again when it has taken the unit: a call that
+ *                       is held up, between its look at the life and its CAS, for as long as a whole
+ *                       reset takes, returns a block of a life that is over                     block_of_the_living_freed
+ *   STOPPED_BY_ANYBODY  a stopped heap does not say who stopped it: a resetter that is killed behind
+ *                       its reset, before its hand is empty, and recovered while the next one is at
+ *                       it, gets back the life that it ended itself                             ended_life_comes_back
  */
 
 #define FREE 0

@@ -336,6 +336,110 @@ START_TEST(units_taken_to_be_decommitted_are_free_again)
 }
 END_TEST
 
+/* ================================================================ by hand: memory that is given back */
+
+enum { RUN_BYTES = 64 * 1024 };
+
+static struct run {
+    struct section section;
+    struct core_heap heap;
+    uint32_t first, end; /* free units, used and committed, whole pages */
+    uint64_t offset;
+} run;
+
+static void begin_run(uint32_t unit_shift)
+{
+    struct section_params params = {.bytes_max = UINT64_C(4) << 20, .owners_max = 4, .unit_shift = unit_shift};
+    ck_assert_int_eq(section_create_anonymous(&run.section, &params), 0);
+    lent_heap(&run.heap, &run.section, 0);
+    actor_begin(&a, &run.section, &run.heap);
+    actor_begin(&b, &run.section, &run.heap);
+    struct span_taken span;
+    ck_assert_int_eq(span_take(&b.core, &run.heap, RUN_BYTES >> unit_shift, 4096, &span), 0);
+    run.first = span.unit;
+    run.end = span.unit + span.units;
+    run.offset = section_offset(&run.section, section_unit(&run.section, span.unit));
+    ck_assert_int_eq(span_commit(&run.section, b.core.number, run.offset, RUN_BYTES), 0);
+    memset(section_unit(&run.section, span.unit), 0x5a, RUN_BYTES);
+    span.is_zero = false;
+    span_put_back(&b.core, &run.heap, &span);
+}
+
+static void end_run(void)
+{
+    ck_assert_uint_eq(section_count_committed(&run.section), load_relaxed(&run.section.image->bytes_committed));
+    owner_forget(&a.core);
+    owner_forget(&b.core);
+    section_close(&run.section);
+}
+
+/* An owner commits the run's last page, and what is behind it. */
+static void name_last_page(struct actor *actor, bool begins)
+{
+    uint64_t end = (run.offset + RUN_BYTES) >> run.section.page_shift;
+    store_relaxed(&actor->core.image->widening, begins ? (end - 1) << 32 | (end + 1) : 0);
+}
+
+static bool run_is_marked(void)
+{
+    uint64_t pages;
+    bool marked = section_committed(&run.section, run.offset, &pages);
+    ck_assert_uint_ge(pages, RUN_BYTES); /* all of it, or none */
+    return marked;
+}
+
+static bool run_is_there(void)
+{
+    const unsigned char *bytes = section_unit(&run.section, run.first);
+    return bytes[0] == 0x5a && bytes[RUN_BYTES - 1] == 0x5a;
+}
+
+/* a has taken the run to give its memory back, and dies. */
+static void die_giving_back(void)
+{
+    for (uint32_t unit = run.first; unit < run.end; unit++)
+        store_relaxed(&run.section.unit_words[unit], unit_word(UNIT_TAKEN, a.core.number, 0, 0));
+    uint32_t dead = a.core.number;
+    actor_die(&a);
+    ck_assert(actor_recover(&run.section, &b, dead));
+    for (uint32_t unit = run.first; unit < run.end; unit++)
+        ck_assert_int_eq(unit_state_of(load_relaxed(&run.section.unit_words[unit])), UNIT_FREE);
+}
+
+START_TEST(memory_that_may_be_gone_is_given_back_and_unmarked)
+{
+    begin_run(SHIFT);
+    die_giving_back();
+    ck_assert(!run_is_marked());
+    end_run();
+}
+END_TEST
+
+START_TEST(memory_that_may_be_gone_beside_one_who_commits_is_unmarked_and_stays)
+{
+    begin_run(SHIFT);
+    name_last_page(&b, true);
+    die_giving_back();
+    ck_assert(!run_is_marked());
+    ck_assert(run_is_there());
+    end_run();
+}
+END_TEST
+
+START_TEST(memory_where_somebody_commits_is_not_given_back)
+{
+    begin_run(SHIFT);
+    name_last_page(&a, true);
+    ck_assert_uint_eq(span_decommit(&b.core, run.first, run.end), 0);
+    ck_assert(run_is_marked());
+    ck_assert(run_is_there());
+    name_last_page(&a, false);
+    ck_assert_uint_eq(span_decommit(&b.core, run.first, run.end), RUN_BYTES);
+    ck_assert(!run_is_marked());
+    end_run();
+}
+END_TEST
+
 /* ================================================================ by hand: hands */
 
 static void set_hand(enum hand_op op, const void *block, const void *dest)
@@ -1107,6 +1211,9 @@ int main(void)
     ADD(spans, a_span_whose_end_has_begun_ends);
     ADD(spans, a_slab_whose_release_has_begun_is_released);
     ADD(spans, units_taken_to_be_decommitted_are_free_again);
+    ADD(spans, memory_that_may_be_gone_is_given_back_and_unmarked);
+    ADD(spans, memory_that_may_be_gone_beside_one_who_commits_is_unmarked_and_stays);
+    ADD(spans, memory_where_somebody_commits_is_not_given_back);
 
     TCase *hands = suite_case(suite, "hands", 10);
     ADD(hands, a_free_that_its_hand_names_is_finished);
