@@ -253,11 +253,8 @@ void thread_drop_heap(struct attachment *attachment, const struct cairn_heap *he
     struct bins *bins = owner != NULL ? owner_find_bins(&owner->core, heap->core.number) : NULL;
     if (bins == NULL)
         return;
-    /* Mostly one place; but bins that went from one heap to the next of that number stand where each was looked up. */
-    for (uint32_t i = 0; i <= thread_self->mask; i++) {
-        if (thread_self->table[i] == bins)
-            thread_self->table[i] = &nobody_bins;
-    }
+    /* The thread's table may lead to them from several places, and still does: they stay bins of this thread, fit no
+     * heap, or serve another one, and then are right for whoever asks for that. */
     thread_forget_last();
     owner_bins_drop(&owner->core, heap->core.number);
 }

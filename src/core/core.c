@@ -89,16 +89,26 @@ static bool grow_buckets(struct core_owner *owner)
     return true;
 }
 
+/* Bins that were dropped, or new ones. */
+static struct bins *take_spare(struct core_owner *owner)
+{
+    struct bins *bins = owner->spare;
+    if (bins == NULL)
+        return owner->memory->get(sizeof *bins);
+    owner->spare = bins->next;
+    return bins;
+}
+
 struct bins *owner_bins(struct core_owner *owner, const struct core_heap *heap)
 {
     uint64_t word = unit_word(UNIT_SLAB, owner->number, heap->number, load_relaxed(&heap->life_made));
     struct bins *bins = owner_find_bins(owner, heap->number);
     if (bins == NULL) {
-        bins = grow_buckets(owner) ? owner->memory->get(sizeof *bins) : NULL;
+        bins = grow_buckets(owner) ? take_spare(owner) : NULL;
         if (bins == NULL)
             return NULL;
         bins->owner = owner;
-        bins->heap = heap->number;
+        bins_reset(bins, heap);
         struct bins **bucket = &owner->buckets[heap->number & (owner->buckets_count - 1)];
         bins->next = *bucket;
         *bucket = bins;
@@ -113,7 +123,7 @@ struct bins *owner_bins(struct core_owner *owner, const struct core_heap *heap)
     return bins;
 }
 
-static void give_bins(const struct core_memory *memory, struct bins *bins)
+static void give_rings(const struct core_memory *memory, struct bins *bins)
 {
     for (uint32_t c = 0; bins->rings != NULL && c < CLASS_COUNT; c++) {
         if (bins->rings[c].capacity != 0)
@@ -121,7 +131,13 @@ static void give_bins(const struct core_memory *memory, struct bins *bins)
     }
     if (bins->rings != NULL)
         memory->give(bins->rings, CLASS_COUNT * sizeof(struct ring));
+    bins->rings = NULL;
     store_relaxed(&bins->check, UINT64_MAX); /* fits no heap, should a table still lead here */
+}
+
+static void give_bins(const struct core_memory *memory, struct bins *bins)
+{
+    give_rings(memory, bins);
     memory->give(bins, sizeof *bins);
 }
 
@@ -137,7 +153,9 @@ void owner_bins_drop(struct core_owner *owner, uint32_t heap)
         return;
     *link = bins->next;
     owner->bins_count--;
-    give_bins(owner->memory, bins);
+    give_rings(owner->memory, bins);
+    bins->next = owner->spare;
+    owner->spare = bins;
 }
 
 void owner_forget(struct core_owner *owner)
@@ -148,6 +166,11 @@ void owner_forget(struct core_owner *owner)
             owner->buckets[b] = bins->next;
             give_bins(owner->memory, bins);
         }
+    }
+    while (owner->spare != NULL) {
+        struct bins *bins = owner->spare;
+        owner->spare = bins->next;
+        give_bins(owner->memory, bins);
     }
     if (owner->buckets_count != 0)
         owner->memory->give(owner->buckets, owner->buckets_count * sizeof(struct bins *));

@@ -88,6 +88,7 @@ struct core_owner {
     struct bins **buckets;  /* bins by the heap's number; a power of two of them, NULL until there are bins */
     uint32_t buckets_count;
     uint32_t bins_count;
+    struct bins *spare; /* dropped ones, for the next heaps: a thread's table may still lead to them */
 };
 
 /* One process's view of a heap; what the fast paths need stands here, side by side. */
@@ -238,7 +239,7 @@ void owner_forget(struct core_owner *owner);
 /* Finds or makes the owner's bins for a heap, or makes stale ones current. NULL: no memory. */
 struct bins *owner_bins(struct core_owner *owner, const struct core_heap *heap);
 
-/* Takes the owner's bins for a heap out of its table and gives them back to memory. */
+/* Takes the owner's bins for a heap out of its table; they serve the next heap that it needs some for. */
 void owner_bins_drop(struct core_owner *owner, uint32_t heap);
 
 /* ---------------------------------------------------------------- heaps */
