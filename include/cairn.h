@@ -100,6 +100,8 @@ typedef struct cairn_heap cairn_heap; /* this process's handle of a heap */
     UINT64_C(0x80) /* open: where the heap's address is taken, elsewhere; there only refs are                          \
                       valid, pointers that are stored in the heap are not, and cairn_alloc_to                          \
                       and _free_from refuse with -EINVAL */
+#define CAIRN_DAMAGED_TOO                                                                                              \
+    UINT64_C(0x100) /* open, with CAIRN_READ_ONLY: also what is marked as damaged, for cairn_check and cairn_walk */
 
 /* Who else may use the file of a shared heap, besides its owner and what mode says. */
 typedef struct cairn_access {
@@ -201,7 +203,8 @@ CAIRN_API int cairn_heap_create(cairn_heap **ret_heap, const cairn_options *opti
  * The file is examined before it is mapped. Errors: -EINVAL (the name), -ENAMETOOLONG, -ENOENT, -EACCES, -ELOOP (a
  * symbolic link), -EPERM (not a regular file with one link, owned by another than this user or root, or writable by
  * all), -EPROTO (made by another version, byte order or build, or no heap at all), -EUCLEAN (damaged: a header field is
- * impossible, the file is shorter than what is committed, or the system went down while it was open), -EADDRINUSE
+ * impossible, the file is shorter than what is committed, the system went down while it was open, or a recovery met an
+ * impossible header, now or earlier; CAIRN_DAMAGED_TOO opens the last two to look at them), -EADDRINUSE
  * (something else lies at the heap's address in this process), -EBUSY (already attached read-only in this process, now
  * asked for writing; close that first), -ENOMEM, -EMFILE, -EAGAIN (too many processes are attached), -EOPNOTSUPP (the
  * file system, or no /proc to take the liveness lock by).
@@ -538,7 +541,8 @@ CAIRN_API int64_t cairn_trim(cairn_heap *heap);
 
 /*
  * Looks for processes and threads that died while attached, and repairs what they left. Happens by itself at attach
- * and before a call fails for lack of memory. Returns the number of dead owners that were recovered, or -EROFS.
+ * and before a call fails for lack of memory. Returns the number of dead owners that were recovered, -EROFS, or
+ * -EUCLEAN (a header of the dead is impossible: it stays as it is, and who opens the heap from now on is refused).
  */
 CAIRN_API int cairn_recover(cairn_heap *heap);
 

@@ -24,7 +24,7 @@ int options_get(struct cairn_options *ret_options, const struct cairn_options *o
     if (ret_options->checked > 1)
         return error_set(-EINVAL, "checked is 0 or 1");
     uint64_t known = CAIRN_OPEN_OR_CREATE | CAIRN_READ_ONLY | CAIRN_UNSERIALIZED | CAIRN_LOCKABLE | CAIRN_EXACT_SIZES |
-                     CAIRN_BOUND | CAIRN_ANY_OWNER | CAIRN_RELOCATE;
+                     CAIRN_BOUND | CAIRN_ANY_OWNER | CAIRN_RELOCATE | CAIRN_DAMAGED_TOO;
     if ((ret_options->flags & ~known) != 0 || ret_options->reserved != 0)
         return error_set(-EINVAL, "unknown flags in options");
     if (ret_options->bytes_max != 0 && ret_options->bytes_start > ret_options->bytes_max)
@@ -657,6 +657,10 @@ static int open_checked(struct cairn_heap **ret_heap, const char *name, const ch
     if (heap == NULL)
         return error;
     recover_at_attach(heap);
+    if (load_relaxed(&heap->attachment->section.image->damaged) != 0 && (options->flags & CAIRN_DAMAGED_TOO) == 0) {
+        close_shared(heap);
+        return error_set(-EUCLEAN, "%s: damaged: the header of a dead process's span is impossible", name);
+    }
     *ret_heap = heap;
     return 0;
 }
@@ -837,7 +841,7 @@ CAIRN_API int cairn_heap_create(struct cairn_heap **ret_heap, const struct cairn
     int error = options_get(&wanted, options);
     if (error < 0)
         return error;
-    if (ret_heap == NULL || (wanted.flags & CAIRN_READ_ONLY) != 0)
+    if (ret_heap == NULL || (wanted.flags & (CAIRN_READ_ONLY | CAIRN_DAMAGED_TOO)) != 0)
         return error_set(-EINVAL, "a heap is created for writing, and into a variable");
     if (wanted.checked != 0 && (wanted.name != NULL || (wanted.parent != NULL && wanted.parent->attachment->is_shared)))
         return error_set(-EINVAL, "only private heaps are checked");
@@ -875,8 +879,11 @@ CAIRN_API int cairn_heap_open(struct cairn_heap **ret_heap, const char *name, co
         return error;
     if (wanted.checked != 0)
         return error_set(-EINVAL, "only private heaps are checked");
-    if (ret_heap == NULL || (wanted.flags & ~(CAIRN_READ_ONLY | CAIRN_ANY_OWNER | CAIRN_RELOCATE)) != 0)
+    uint64_t possible = CAIRN_READ_ONLY | CAIRN_ANY_OWNER | CAIRN_RELOCATE | CAIRN_DAMAGED_TOO;
+    if (ret_heap == NULL || (wanted.flags & ~possible) != 0)
         return error_set(-EINVAL, "opening never creates, and needs a variable to store to");
+    if ((wanted.flags & CAIRN_DAMAGED_TOO) != 0 && (wanted.flags & CAIRN_READ_ONLY) == 0)
+        return error_set(-EINVAL, "what is damaged can only be looked at: CAIRN_DAMAGED_TOO needs CAIRN_READ_ONLY");
     return open_checked(ret_heap, name, directory, &wanted);
 }
 

@@ -263,5 +263,7 @@ CAIRN_API int cairn_recover(struct cairn_heap *heap)
         owner_sweep(bins->owner);
         call_end(heap, bins);
     }
+    if (load_relaxed(&heap->attachment->section.image->damaged) != 0)
+        return error_set(-EUCLEAN, "the header of a dead process's span is impossible: who opens this heap is refused");
     return (int)recovered;
 }

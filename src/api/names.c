@@ -186,7 +186,8 @@ static bool counts_are_possible(const struct section_image *header)
            load_relaxed(&header->roots_end) <= header->roots_max;
 }
 
-static int check_header(const char *name, int file, const struct file_status *status, struct section_image *ret_header)
+static int check_header(const char *name, int file, const struct file_status *status, bool damaged_too,
+                        struct section_image *ret_header)
 {
     memset(ret_header, 0, sizeof *ret_header);
     uint64_t readable = min_u64(status->bytes, sizeof *ret_header);
@@ -199,9 +200,9 @@ static int check_header(const char *name, int file, const struct file_status *st
     error = section_header_check(ret_header, status->bytes, &reason);
     if (error < 0)
         return error_set(error, "%s: %s", name, reason);
-    if (load_relaxed(&ret_header->damaged) != 0)
+    if (load_relaxed(&ret_header->damaged) != 0 && !damaged_too)
         return error_set(-EUCLEAN, "%s: marked as damaged", name);
-    error = check_boot(name, file, ret_header);
+    error = damaged_too ? 0 : check_boot(name, file, ret_header);
     if (error < 0)
         return error;
     if (!counts_are_possible(ret_header) || ret_header->address == 0 || ret_header->commit_offset == 0)
@@ -240,7 +241,7 @@ int heap_file_open(const char *directory, const char *name, uint64_t flags, int 
     if (error == 0)
         error = check_file(name, &status, (flags & CAIRN_ANY_OWNER) != 0);
     if (error == 0)
-        error = check_header(name, file, &status, ret_header);
+        error = check_header(name, file, &status, (flags & CAIRN_DAMAGED_TOO) != 0, ret_header);
     if (error < 0) {
         file_close(file);
         return error;

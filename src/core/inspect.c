@@ -184,17 +184,10 @@ static void check_span(struct check *check, struct core_span *span, uint64_t wor
 
     uint64_t used = span->block_bytes;
     if (span->state != UNIT_LARGE) {
-        struct slab_geometry geometry = {0};
-        uint32_t size_class = load_relaxed(&span->header->size_class);
-        bool exact =
-            heap != 0 && heap <= section->heaps_max && (section_heap(section, heap)->options & HEAP_EXACT_SIZES) != 0;
-        if (size_class < CLASS_COUNT)
-            geometry = slab_geometry_of(size_class, section->unit_shift, exact);
-        bool fits = geometry.block_bytes == span->block_bytes && geometry.blocks == span->blocks &&
-                    geometry.span_units == span->units;
+        bool fits = slab_is_sound(section, span->unit);
         if (!fits && is_same(check, span, word))
             FIND(check, "unit %u: %u blocks of %llu bytes in %u units do not fit class %u", span->unit, span->blocks,
-                 (unsigned long long)span->block_bytes, span->units, size_class);
+                 (unsigned long long)span->block_bytes, span->units, load_relaxed(&span->header->size_class));
         if (fits)
             check_bits(check, span, word);
         used *= load_acquire(&span->header->ready);
@@ -277,6 +270,10 @@ uint32_t core_check(const struct section *section, bool exact, core_report_fn *r
         .exact = exact,
     };
     uint64_t bytes_in_spans = 0;
+    uint64_t damaged = load_relaxed(&section->image->damaged);
+    if (damaged != 0)
+        FIND(&check, "marked as damaged: who recovered the dead found the header of unit %llu impossible",
+             (unsigned long long)damaged - 1);
     for (uint32_t unit = 0; unit < check.end;) {
         uint64_t word = load_acquire(&section->unit_words[unit]);
         struct core_span span = {

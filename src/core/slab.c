@@ -26,7 +26,7 @@ void slab_init(const struct section *section, struct span_image *slab, uint32_t 
     uint32_t block_bytes = geometry->block_bytes;
     uint32_t words_max = slab_words_max(section, geometry->span_units);
     (void)span_begin(slab);
-    store_relaxed(&slab->reciprocal, (uint32_t)(((UINT64_C(1) << 32) + block_bytes - 1) / block_bytes));
+    store_relaxed(&slab->reciprocal, slab_reciprocal(block_bytes));
     store_relaxed(&slab->block_bytes, block_bytes);
     store_relaxed(&slab->blocks, geometry->blocks);
     store_relaxed(&slab->ready, 0);
@@ -150,6 +150,26 @@ int slab_extend(struct section *section, uint32_t by, uint32_t unit, struct span
     step();
     store_release(&slab->ready, end);
     return 1;
+}
+
+/* The heap does not tell which of the two it is: its number may be another heap's by now. */
+static bool is_geometry(const struct section *section, const struct span_image *slab, bool exact)
+{
+    struct slab_geometry geometry = slab_geometry_of(load_relaxed(&slab->size_class), section->unit_shift, exact);
+    return load_relaxed(&slab->block_bytes) == geometry.block_bytes && load_relaxed(&slab->blocks) == geometry.blocks &&
+           load_relaxed(&slab->span_units) == geometry.span_units &&
+           load_relaxed(&slab->elsewhere_at) == slab_words_max(section, geometry.span_units);
+}
+
+bool slab_is_sound(const struct section *section, uint32_t unit)
+{
+    const struct span_image *slab = section_span(section, unit);
+    return section_range_committed(section, section_offset(section, slab), sizeof *slab) &&
+           load_relaxed(&slab->size_class) < CLASS_COUNT &&
+           (is_geometry(section, slab, false) || is_geometry(section, slab, true)) &&
+           load_relaxed(&slab->span_units) <= section_units_end(section) - unit &&
+           load_relaxed(&slab->ready) <= load_relaxed(&slab->blocks) &&
+           load_relaxed(&slab->reciprocal) == slab_reciprocal(load_relaxed(&slab->block_bytes));
 }
 
 void slab_normalise(struct span_image *slab)

@@ -22,6 +22,12 @@ ALWAYS_INLINE uint32_t slab_words(const struct section *section, const struct sl
     return (uint32_t)min_u64(words, slab_words_max(section, geometry->span_units));
 }
 
+/* offset * this >> 32 is the index of the block that the offset lies in. */
+ALWAYS_INLINE uint32_t slab_reciprocal(uint32_t block_bytes)
+{
+    return (uint32_t)(((UINT64_C(1) << 32) + block_bytes - 1) / block_bytes);
+}
+
 /* From the header to the last word that a slab uses. */
 ALWAYS_INLINE uint64_t slab_header_bytes(const struct section *section, const struct slab_geometry *geometry)
 {
@@ -56,6 +62,9 @@ uint64_t slab_find_free(struct span_image *slab, uint32_t *ret_word);
 /* Of the owner, whose number is by: makes more blocks ready, a word's worth or a page's. 0: all were before; negative:
  * no memory. */
 int slab_extend(struct section *section, uint32_t by, uint32_t unit, struct span_image *slab);
+
+/* Whether the unit's header can be a slab's: what came from a file is believed no sooner. */
+bool slab_is_sound(const struct section *section, uint32_t unit);
 
 /* Of the owner or the recoverer of a dead one: brings the bits into the state that an adopter may start from. */
 void slab_normalise(struct span_image *slab);

@@ -93,6 +93,10 @@ int file_open(int *ret_file, const char *directory, const char *name, bool read_
 int file_reopen(int *ret_file, int file);
 
 void file_close(int file);
+
+/* The first offset from there on at which bytes of the file may be other than zero; UINT64_MAX: all are zero. */
+uint64_t file_next_data(int file, uint64_t from);
+
 int file_status_get(int file, struct file_status *ret_status);
 
 /* Reads exactly `bytes` at an offset without mapping; any alignment. -ENODATA: the file is shorter. */

@@ -72,9 +72,11 @@ static struct hand_place find_block(const struct section *section, uint64_t ref)
     place.unit = unit;
     place.span = section_span(section, unit);
     if (state != UNIT_LARGE) {
+        if (!slab_is_sound(section, unit))
+            return place; /* of a heap that ended meanwhile; or damaged, and found to be when its owner is recovered */
         uint64_t inside = ref - section_ref(section, section_unit(section, unit));
         place.index = (uint32_t)(inside * load_relaxed(&place.span->reciprocal) >> 32);
-        if (place.index >= load_relaxed(&place.span->ready) || place.index >= SLAB_BLOCKS_MAX)
+        if (place.index >= load_relaxed(&place.span->ready))
             return place;
     }
     place.word = word;
@@ -198,8 +200,10 @@ static void disown_spans(struct section *section, uint32_t dead, uint32_t end)
 {
     for (uint32_t unit = 0; unit < end; unit++) {
         uint64_t word = load_acquire(&section->unit_words[unit]);
-        if (is_of(word, UNIT_SLAB, dead))
+        if (is_of(word, UNIT_SLAB, dead) && slab_is_sound(section, unit))
             slab_make_orphan(section, unit, word);
+        else if (is_of(word, UNIT_SLAB, dead))
+            store_release(&section->image->damaged, UINT64_C(1) + unit); /* nothing of it can be believed: it stays */
         else if (is_of(word, UNIT_LARGE, dead))
             (void)cas_acq_rel(&section->unit_words[unit], &word, unit_disowned(word)); /* or it is freed just now */
     }

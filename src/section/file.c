@@ -23,7 +23,7 @@ bool section_file_is_whole(const struct section *section)
     while (file_status_get(section->file, &status) == 0 && status.bytes > bytes) {
         bytes = status.bytes;
         if (section_committed_end(section, bytes) <= bytes)
-            return true;
+            return section_marks_are_sound(section, bytes, file_next_data);
     }
     return false;
 }

@@ -337,7 +337,7 @@ struct section_image {
     uint32_t reserved6;
     atomic_u64 growths;       /* hint: how often memory was committed */
     atomic_u64 attaches;      /* how often a process became one of the section's */
-    atomic_u64 damaged;       /* not 0: the line of code that found the damage; the section is refused */
+    atomic_u64 damaged;       /* 1 + the unit whose span header contradicts itself; 0: none. The section is refused */
     atomic_u64 clean;         /* attaches + 1: closed in order by the last process (disk files), see api/names.h */
     atomic_u64 lock;          /* rare global changes: owner << 32 | a count */
     atomic_u32 units_end;     /* unit words below are committed; grows only */

@@ -627,6 +627,35 @@ uint64_t section_committed_end(const struct section *section, uint64_t bytes)
     return 0;
 }
 
+static bool is_zero_or_marked(const struct section *section, uint64_t bits_page)
+{
+    uint64_t begin = (bits_page << section->page_shift) / sizeof(uint64_t);
+    const uint64_t *words = (const uint64_t *)(const void *)section->base;
+    for (uint64_t i = begin; i < begin + (UINT64_C(1) << section->page_shift) / sizeof(uint64_t); i++)
+        if (__atomic_load_n(&words[i], __ATOMIC_ACQUIRE) != 0)
+            return page_bit(section, bits_page); /* it may have been committed just now */
+    return true;
+}
+
+bool section_marks_are_sound(const struct section *section, uint64_t bytes, uint64_t (*next_data)(int, uint64_t))
+{
+    if (section->commit_bits == NULL)
+        return true;
+    uint64_t page = bits_page_of(section, 0);
+    uint64_t last = bits_page_of(section, (section->bytes_max >> section->page_shift) - 1);
+    if (!page_bit(section, page))
+        return false;
+    while (++page <= last && page << section->page_shift < bytes) {
+        if (page_bit(section, page))
+            continue;
+        uint64_t data = next_data(section->file, page << section->page_shift) >> section->page_shift;
+        if (data == page && !is_zero_or_marked(section, page))
+            return false;
+        page = max_u64(page, min_u64(data, last + 1) - 1);
+    }
+    return true;
+}
+
 int section_commit_record(struct section *section, const void *record, size_t bytes, atomic_u32 *end, uint32_t index)
 {
     int error = section_commit(section, section_offset(section, record), bytes);

@@ -127,8 +127,8 @@ int section_create_file(struct section *ret_section, int file, const struct sect
 int section_open_file(struct section *ret_section, int file, const struct section_image *header, bool read_only);
 
 /*
- * Whether the file reaches as far as what is marked as committed. What was cut off, or never came to the disk, would be
- * SIGBUS where it is touched.
+ * Whether the file reaches as far as what is marked as committed, and will when more is. What was cut off, or never
+ * came to the disk, would be SIGBUS where it is touched.
  */
 bool section_file_is_whole(const struct section *section);
 
@@ -185,6 +185,12 @@ bool section_committed(const struct section *section, uint64_t offset, uint64_t 
  * where they end when they are marked as committed themselves.
  */
 uint64_t section_committed_end(const struct section *section, uint64_t bytes);
+
+/*
+ * Marks that the file holds in memory which is itself not marked would come into force when that is committed. Asks
+ * next_data(file, offset) for the next place where the file has bytes, so that holes are not read.
+ */
+bool section_marks_are_sound(const struct section *section, uint64_t bytes, uint64_t (*next_data)(int, uint64_t));
 
 /* Counts the committed bytes from the bits. */
 uint64_t section_count_committed(const struct section *section);

@@ -27,7 +27,7 @@ static void print_finding(const char *finding, void *arg)
 int command_check(const struct tool_args *args)
 {
     const char *name = args->operands[0];
-    cairn_options options = {.directory = args->dir, .flags = CAIRN_READ_ONLY};
+    cairn_options options = {.directory = args->dir, .flags = CAIRN_READ_ONLY | CAIRN_DAMAGED_TOO};
     struct findings findings = {.json = args->json};
     cairn_stats stats = {.size = sizeof stats};
     cairn_heap *heap;

@@ -2,6 +2,7 @@
 /* Headers that are wrong: by damage, by another version or build, or by someone who means it and sums them up again. */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -314,6 +315,90 @@ static void counts_beyond_the_file_are_damage(void)
     REFUSED(-EUCLEAN, open_it(CAIRN_READ_ONLY));
 }
 
+static void change_byte(uint64_t offset, unsigned char xor)
+{
+    unsigned char byte;
+    int file = open(workspace_path(name), O_RDWR | O_CLOEXEC);
+    REQUIRE(pread(file, &byte, 1, (off_t)offset) == 1);
+    byte ^= xor;
+    REQUIRE(pwrite(file, &byte, 1, (off_t)offset) == 1);
+    close(file);
+}
+
+/* Marks come into force with the mark of the page that they stand on: those of a page without one are looked at, too.
+ */
+static void marks_on_a_page_that_is_not_marked_are_damage(void)
+{
+    make_heap();
+    uint64_t page_bytes = UINT64_C(1) << good.page_shift;
+    unsigned char mark = (unsigned char)(1u << good.commit_offset / page_bytes);
+    change_byte(good.commit_offset, mark);
+    refused(-EUCLEAN);
+    change_byte(good.commit_offset, mark);
+
+    /* The last page of marks: of memory that this heap is far from. */
+    uint64_t page = (good.commit_offset + good.bytes_max / page_bytes / 8 - 1) / page_bytes;
+    change_byte(page * page_bytes + 100, 8);
+    refused(-EUCLEAN);
+    change_byte(page * page_bytes + 100, 8); /* now there is a page of zeros in the place of a hole */
+    REQUIRE_CALL(open_it(0) == 0 && open_it(CAIRN_READ_ONLY) == 0);
+}
+
+static void die_with_a_slab(void *arg)
+{
+    (void)arg;
+    cairn_heap *heap;
+    REQUIRE_CALL(cairn_heap_open(&heap, name, NULL) == 0);
+    REQUIRE_CALL(cairn_alloc(heap, 40) != NULL);
+    raise(SIGKILL);
+}
+
+/* The dead one's slab: its unit's number, from the words in the file. */
+static uint64_t find_slab(void)
+{
+    int file = open(workspace_path(name), O_RDONLY | O_CLOEXEC);
+    uint64_t word, unit = 0;
+    do {
+        REQUIRE(unit < atomic_load(&good.units_end));
+        REQUIRE(pread(file, &word, sizeof word, (off_t)(good.unit_words_offset + unit++ * sizeof word)) == sizeof word);
+    } while (unit_state_of(word) != UNIT_SLAB);
+    close(file);
+    return unit - 1;
+}
+
+static void count_finding(const char *finding, void *arg)
+{
+    *(int *)arg += strstr(finding, "unit ") != NULL;
+}
+
+/* Whoever recovers the dead believes no header: the heap is marked, refused from then on, and can be looked at. */
+static void a_dead_owners_impossible_slab_is_damage(void)
+{
+    static const size_t places[] = {
+        offsetof(struct span_image, reciprocal) + 1, offsetof(struct span_image, block_bytes) + 1,
+        offsetof(struct span_image, blocks) + 3,     offsetof(struct span_image, ready) + 2,
+        offsetof(struct span_image, span_units) + 1, offsetof(struct span_image, elsewhere_at) + 3,
+        offsetof(struct span_image, size_class),
+    };
+    for (size_t i = 0; i < COUNT(places); i++) {
+        make_heap();
+        finish_by(start(die_with_a_slab, NULL), SIGKILL);
+        read_header(&good);
+        change_byte(good.spans_offset + find_slab() * good.span_stride + places[i], 0x40);
+        REQUIRE_CALL(open_it(CAIRN_READ_ONLY) == 0); /* a reader recovers nobody */
+        REFUSED(-EUCLEAN, open_it(0));
+        refused(-EUCLEAN);
+        REFUSED(-EINVAL, open_it(CAIRN_DAMAGED_TOO));
+        cairn_options options = {.flags = CAIRN_READ_ONLY | CAIRN_DAMAGED_TOO};
+        cairn_heap *heap;
+        int findings = 0;
+        REQUIRE_CALL(cairn_heap_open(&heap, name, &options) == 0);
+        REQUIRE(cairn_check(heap, count_finding, &findings) >= 2 && findings >= 2);
+        cairn_heap_close(heap);
+        REQUIRE_CALL(cairn_heap_unlink(name, NULL) == 0);
+    }
+}
+
 static int count_root(const char *root, void *block, void *arg)
 {
     (void)root;
@@ -375,6 +460,8 @@ int main(void)
         CLAIM(what_is_for_people_may_be_anything),
         CLAIM(counts_beyond_their_tables_are_damage),
         CLAIM(counts_beyond_the_file_are_damage),
+        CLAIM(marks_on_a_page_that_is_not_marked_are_damage),
+        CLAIM(a_dead_owners_impossible_slab_is_damage),
         CLAIM(a_shortened_file_never_kills_its_reader),
     };
     return run_claims(claims, COUNT(claims), 20);

@@ -159,6 +159,14 @@ int file_unlink(const char *directory, const char *name)
     return error;
 }
 
+uint64_t file_next_data(int file, uint64_t from)
+{
+    off_t found = lseek(file, (off_t)from, SEEK_DATA);
+    if (found >= 0)
+        return (uint64_t)found;
+    return errno == ENXIO ? UINT64_MAX : from; /* a file system that cannot tell: anything may be there */
+}
+
 int file_status_get(int file, struct file_status *ret_status)
 {
     struct stat status;
