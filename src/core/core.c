@@ -1187,6 +1187,7 @@ uint64_t core_trim(struct bins *bins, struct core_heap *heap)
     owner_sweep(bins->owner);
     (void)release_empty(bins);
     adopt(bins, CLASS_COUNT, UINT32_MAX);
+    span_reach_committed(bins->owner->section);
     return span_decommit(bins->owner, 0, section_units_end(bins->owner->section));
 }
 
