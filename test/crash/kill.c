@@ -53,6 +53,6 @@ uint64_t kill_trial(uint64_t seed, uint64_t only_step, struct tally *tally)
         if ((kills + 1) % KILLS_PER_COUNT == 0)
             (void)crew_count(&crew);
     }
-    crew_end(&crew);
+    (void)crew_end(&crew);
     return KILLS;
 }

@@ -1147,7 +1147,8 @@ static void recover_all(void *arg)
 }
 
 /*
- * A bound heap of the dead with a child of the living in it, which has one, too; each with memory, in use and set aside.
+ * A bound heap of the dead with a child of the living in it, which has one, too; each with memory, in use and set
+ * aside.
  */
 static void make_bound(void)
 {
