@@ -151,6 +151,7 @@ struct actor {
     cairn_heap *heap;
     cairn_heap *children[CHILDREN];
     enum { FREE_RUNNING, TRACED, TRAPPED } mode; /* how the next call runs */
+    bool evenly;                                 /* each kind of call is as likely as another */
 };
 
 struct world *world_new(void);

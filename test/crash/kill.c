@@ -15,6 +15,7 @@ static void victim_run(void *arg)
     for (uint64_t turns = random_below(&actor.slot->random, 30); turns > 0; turns--)
         actor_turn(&actor);
     actor.mode = TRACED;
+    actor.evenly = random_below(&actor.slot->random, 2) == 0;
     for (;;)
         actor_turn(&actor);
 }

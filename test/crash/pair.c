@@ -15,7 +15,7 @@ struct pair {
     struct world *world;
     struct tally *tally;
     uint64_t warm_up;
-    bool exhausts;
+    bool exhausts, evenly;
     bool with_hand; /* the victim dies with something in hand */
     bool attached;  /* the recoverer is there before the victim dies, and calls cairn_recover; else it opens */
 };
@@ -30,6 +30,7 @@ static void victim_run(void *arg)
     if (pair->exhausts)
         actor_exhaust(&actor);
     actor.mode = TRACED;
+    actor.evenly = pair->evenly;
     for (;;)
         actor_turn(&actor);
 }
@@ -126,6 +127,7 @@ uint64_t pair_trial(uint64_t seed, uint64_t only_step, struct tally *tally)
         struct pair pair = {.world = world_new(), .tally = tally, .attached = random_below(&random, 2) == 0};
         pair.warm_up = random_below(&random, WARM_UP_MAX);
         pair.exhausts = random_below(&random, 4) == 0;
+        pair.evenly = random_below(&random, 2) == 0;
         pair.with_hand = random_below(&random, 2) == 0;
         pair.world->flags = random_below(&random, 4) == 0 ? CAIRN_EXACT_SIZES : 0;
         pair.world->slots[0].random = random_begin(random_next(&random));

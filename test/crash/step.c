@@ -230,7 +230,9 @@ static void victim_run(void *arg)
         for (uint64_t more = random_below(&actor.slot->random, 4); more > 0; more--)
             actor_turn(&actor);
         actor.mode = victim->trapped ? TRAPPED : TRACED;
+        actor.evenly = i % 2 == 0;
         actor_turn(&actor);
+        actor.evenly = false;
     }
     if (victim->last == CALL_DESTROY && !victim->trapped) {
         for (uint32_t i = CHILDREN; i-- > 0;) { /* a nested one before its parent */

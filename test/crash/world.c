@@ -255,7 +255,7 @@ static struct record *record_held(struct actor *actor)
 static struct record *record_to_resize(struct actor *actor, struct record *held)
 {
     struct record *largest = held;
-    for (uint64_t more = random_below(&actor->slot->random, 2) * 8; more > 0; more--) {
+    for (uint64_t more = random_below(&actor->slot->random, 2) * 16; more > 0; more--) {
         struct record *other = record_held(actor);
         if (other->size > largest->size)
             largest = other;
@@ -307,6 +307,8 @@ static bool choose(struct actor *actor, struct call *call)
     uint32_t kind = 0;
     while (at >= weights[kind])
         at -= weights[kind++];
+    if (actor->evenly)
+        kind = 1 + (uint32_t)random_below(random, CALL_KINDS - 1);
     struct record *free_record = record_free(actor), *held = record_held(actor);
     if (free_record == NULL && kind <= CALL_REALLOC)
         kind = CALL_FREE;
@@ -323,7 +325,7 @@ static bool choose(struct actor *actor, struct call *call)
         held = record_to_resize(actor, held);
         call->old = (uint32_t)(held - actor->world->records);
         if (random_below(random, 2) == 0)
-            call->size = 1 + (size_t)random_below(random, 2 * held->size + 1); /* near what it has */
+            call->size = held->size / 4 + 1 + (size_t)random_below(random, 2 * held->size); /* near what it has */
     }
     if (kind == CALL_REALLOC || kind == CALL_EXPAND || kind == CALL_FREE)
         call->heap = held->heap;
