@@ -162,6 +162,8 @@ void actor_begin(struct actor *actor, struct world *world, uint32_t number)
 
 void actor_inherit(struct actor *actor, const struct actor *parent, uint32_t number)
 {
+    for (uint32_t i = 0; i < CHILDREN; i++)
+        cairn_heap_close(parent->children[i]); /* this process's copies: with them its close would not be the last */
     begin(actor, parent->world, number, parent->heap);
 }
 
@@ -325,7 +327,7 @@ static bool choose(struct actor *actor, struct call *call)
         held = record_to_resize(actor, held);
         call->old = (uint32_t)(held - actor->world->records);
         if (random_below(random, 2) == 0)
-            call->size = held->size / 4 + 1 + (size_t)random_below(random, 2 * held->size); /* near what it has */
+            call->size = held->size / 4 + 1 + (size_t)random_below(random, 2 * held->size + 1); /* near what it has */
     }
     if (kind == CALL_REALLOC || kind == CALL_EXPAND || kind == CALL_FREE)
         call->heap = held->heap;
@@ -541,6 +543,7 @@ void actor_call(struct actor *actor, struct call call)
     uint32_t kind = call.kind;
     if (kind == CALL_ERRAND) {
         run_thread(actor, errand_run);
+        atomic_fetch_add(&slot->calls, 1); /* it may have had nothing to do */
         return;
     }
     if (kind == CALL_CHILD_CREATE) {
