@@ -523,6 +523,24 @@ static void require(int result, const char *call)
         fail("%s: %s", call, cairn_last_error());
 }
 
+/* Another may be recovering what this process left when it closed the heap: a call of recover does not wait for that.
+ */
+static void await_bound(struct actor *actor)
+{
+    uint64_t began = now();
+    require(cairn_recover(actor->heap), "recover");
+    for (uint32_t i = 0; i < CHILDREN; i++) {
+        cairn_heap *child;
+        while (actor->slot->children[i] == CHILD_BOUND &&
+               open_child(&child, actor->world, actor->number, i, actor->heap) == 0) {
+            cairn_heap_close(child);
+            require(cairn_recover(actor->heap), "recover");
+            if (now() - began > UINT64_C(10000000000))
+                fail("child %u of slot %u lives, and who made it has closed the heap", i, actor->number);
+        }
+    }
+}
+
 void actor_call(struct actor *actor, struct call call)
 {
     struct slot *slot = actor->slot;
@@ -749,7 +767,7 @@ void actor_call(struct actor *actor, struct call call)
         break;
     case CALL_REOPEN:
         require(result, "open");
-        require(cairn_recover(actor->heap), "recover");
+        await_bound(actor);
         forget_bound(actor);
         open_children(actor);
         break;
