@@ -1187,6 +1187,7 @@ uint64_t core_trim(struct bins *bins, struct core_heap *heap)
     owner_sweep(bins->owner);
     (void)release_empty(bins);
     adopt(bins, CLASS_COUNT, UINT32_MAX);
+    span_reach_committed(bins->owner->section);
     return span_decommit(bins->owner, 0, section_units_end(bins->owner->section));
 }
 
@@ -1216,6 +1217,19 @@ static void sweep_span(struct section *section, uint32_t by, uint32_t unit, uint
     uint64_t freeing = unit_word(UNIT_FREEING, by, unit_heap_of(word), unit_low_of(word));
     if (cas_acq_rel(&section->unit_words[unit], &word, freeing))
         span_free(section, by, unit, units, unit_heap_of(word));
+}
+
+/* The same of whatever stands at a unit; who destroyed the heap may have been killed before it came to that. */
+static void sweep_unit(struct section *section, uint32_t by, uint32_t unit, uint64_t word)
+{
+    enum unit_state state = unit_state_of(word);
+    bool mine = state == UNIT_SLAB && unit_owner_of(word) == by;
+    if (!(mine || state == UNIT_ORPHAN || state == UNIT_LARGE || state == UNIT_KEPT) || !is_dead(section, word))
+        return;
+    if (state == UNIT_KEPT)
+        (void)span_free_unit(section, by, unit, word);
+    else
+        sweep_span(section, by, unit, word);
 }
 
 /* ================================================================ owners */
@@ -1543,14 +1557,8 @@ void heap_sweep(struct section *section, uint32_t by, uint32_t number)
     uint32_t end = section_units_end(section);
     for (uint32_t unit = 0; unit < end; unit++) {
         uint64_t word = load_acquire(&section->unit_words[unit]);
-        enum unit_state state = unit_state_of(word);
-        bool mine = state == UNIT_SLAB && unit_owner_of(word) == by;
-        if (unit_heap_of(word) != number || !is_dead(section, word))
-            continue;
-        if (mine || state == UNIT_ORPHAN || state == UNIT_LARGE)
-            sweep_span(section, by, unit, word);
-        else if (state == UNIT_KEPT)
-            span_free_unit(section, by, unit, word);
+        if (unit_heap_of(word) == number)
+            sweep_unit(section, by, unit, word);
     }
 }
 
@@ -1559,13 +1567,8 @@ void owner_sweep(struct core_owner *owner)
     struct section *section = owner->section;
     owner->destroys_seen = load_acquire(&section->image->destroys);
     uint32_t end = section_units_end(section);
-    for (uint32_t unit = 0; unit < end; unit++) {
-        uint64_t word = load_acquire(&section->unit_words[unit]);
-        enum unit_state state = unit_state_of(word);
-        bool mine = state == UNIT_SLAB && unit_owner_of(word) == owner->number;
-        if ((mine || state == UNIT_ORPHAN || state == UNIT_LARGE) && is_dead(section, word))
-            sweep_span(section, owner->number, unit, word);
-    }
+    for (uint32_t unit = 0; unit < end; unit++)
+        sweep_unit(section, owner->number, unit, load_acquire(&section->unit_words[unit]));
 }
 
 /* ---------------------------------------------------------------- resetting it */

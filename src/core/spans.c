@@ -451,17 +451,28 @@ void span_settle_memory(struct section *section, uint32_t unit, uint32_t units)
     (void)give_back(section, unit, units, true);
 }
 
+/* Whether a unit is free and has memory: used ones, and those over which a commit of their neighbours was widened. */
+static bool is_free_memory(const struct section *section, uint32_t unit, uint64_t word)
+{
+    if (unit_state_of(word) != UNIT_FREE)
+        return false;
+    return (word & UNIT_FREE_USED) != 0 ||
+           (section->unit_shift >= section->page_shift &&
+            section_any_committed(section, section_offset(section, section_unit(section, unit)),
+                                  UINT64_C(1) << section->unit_shift));
+}
+
 uint64_t span_decommit(struct core_owner *owner, uint32_t first, uint32_t end)
 {
     struct section *section = owner->section;
     uint64_t taken_word = unit_word(UNIT_TAKEN, owner->number, 0, 0);
     uint64_t before = load_relaxed(&section->image->bytes_committed);
     for (uint32_t unit = first; unit < end;) {
-        /* Take as long a run as is free and used; nobody can get it while its memory goes away. */
+        /* Take as long a run as is free and has memory; nobody can get it while its memory goes away. */
         uint32_t run_end = unit;
         while (run_end < end) {
             uint64_t seen = load_relaxed(&section->unit_words[run_end]);
-            if (unit_state_of(seen) != UNIT_FREE || (seen & UNIT_FREE_USED) == 0 ||
+            if (!is_free_memory(section, run_end, seen) ||
                 !cas_acq_rel(&section->unit_words[run_end], &seen, taken_word))
                 break;
             run_end++;
@@ -484,6 +495,16 @@ uint64_t span_decommit(struct core_owner *owner, uint32_t first, uint32_t end)
     }
     uint64_t after = load_relaxed(&section->image->bytes_committed);
     return before > after ? before - after : 0;
+}
+
+void span_reach_committed(struct section *section)
+{
+    uint32_t end = section_units_end(section);
+    while (end < section->units_max && section->unit_shift >= section->page_shift &&
+           section_any_committed(section, section_offset(section, section_unit(section, end)),
+                                 UINT64_C(1) << section->unit_shift))
+        end++;
+    (void)extend_units(section, end);
 }
 
 void span_shorten(struct core_owner *owner, uint32_t heap, uint32_t head, uint32_t units, uint32_t units_new)

@@ -83,6 +83,11 @@ bool heap_is_part_of(const struct section *section, uint32_t heap, uint32_t whol
  */
 bool span_recount(struct section *section, uint64_t heap);
 
+/* Makes words for the units behind the last one over which commits were widened, so that their memory can be given
+ * back.
+ */
+void span_reach_committed(struct section *section);
+
 /* Gives the memory of free units in [first, end) back, when they can be taken meanwhile; returns the bytes. */
 uint64_t span_decommit(struct core_owner *owner, uint32_t first, uint32_t end);
 

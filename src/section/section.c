@@ -568,6 +568,12 @@ static uint64_t end_of_run(const struct section *section, uint64_t page, uint64_
     return pages;
 }
 
+bool section_any_committed(const struct section *section, uint64_t offset, uint64_t bytes)
+{
+    uint64_t end = (offset + bytes + (UINT64_C(1) << section->page_shift) - 1) >> section->page_shift;
+    return section->commit_bits != NULL && end_of_run(section, offset >> section->page_shift, end, false) < end;
+}
+
 bool section_committed(const struct section *section, uint64_t offset, uint64_t *ret_run)
 {
     uint64_t pages = section->bytes_max >> section->page_shift;

@@ -157,6 +157,9 @@ int section_commit_pages(struct section *section, uint64_t offset, uint64_t byte
 /* Makes sure that a committed range has memory behind it now, not at its first touch. */
 int section_populate(struct section *section, uint64_t offset, uint64_t bytes);
 
+/* Whether any of a range is committed, in a section that has marks of that. */
+bool section_any_committed(const struct section *section, uint64_t offset, uint64_t bytes);
+
 /* Whether all of a range is committed. */
 bool section_range_committed(const struct section *section, uint64_t offset, uint64_t bytes);
 

@@ -59,6 +59,8 @@ enum call_kind {
     CALL_REOPEN, /* close of the last handle, and open again */
     CALL_THREAD, /* a thread that allocates, frees, and ends */
     CALL_LOOK,   /* check, walk and statistics */
+    CALL_REAP,
+    CALL_ERRAND, /* another thread allocates and frees for the slot, and ends: calls of their own, not one */
     CALL_KINDS,
     /* Not chosen by chance. */
     CALL_OPEN,
@@ -84,7 +86,11 @@ struct call {
     uint64_t old_sign; /* it may have been used again since */
     size_t size;
     size_t alignment;
-    void *value; /* of a root */
+    void *value;    /* of a root */
+    uint64_t flags; /* of a child: as those of its options */
+    uint64_t bytes_max;
+    uint64_t bytes_start;
+    bool nested;
 };
 
 const char *call_name(uint32_t kind);
@@ -110,6 +116,8 @@ struct slot {
     struct link links[LINKS];
     void *roots[ROOTS];
     uint32_t children[CHILDREN]; /* enum child_state */
+    bool exact[CHILDREN];        /* created with CAIRN_EXACT_SIZES */
+    bool nested;                 /* the second is a child of the first */
     bool locked;
     struct random random;
     _Atomic uint64_t calls;
@@ -120,11 +128,11 @@ struct slot {
 
 struct world {
     char name[32];
-    uint64_t bytes_max;
-    size_t size_max;                      /* of a usual block */
-    bool has_peers;                       /* others work in the heap: not everything can be told at once */
-    _Atomic uint32_t stepping;            /* the tracer steps while it is not 0 */
-    _Atomic uint32_t pause, parked, stop; /* of a crew's members, between two calls */
+    uint64_t bytes_max, bytes_start, flags; /* options of the heap */
+    size_t size_max;                        /* of a usual block */
+    bool has_peers;                         /* others work in the heap: not everything can be told at once */
+    _Atomic uint32_t stepping;              /* the tracer steps while it is not 0 */
+    _Atomic uint32_t pause, parked, stop;   /* of a crew's members, between two calls */
     struct crew *crew;
     pid_t guest; /* a forked child that tells who it is */
     struct slot slots[SLOTS];
@@ -143,12 +151,15 @@ struct actor {
     cairn_heap *heap;
     cairn_heap *children[CHILDREN];
     enum { FREE_RUNNING, TRACED, TRAPPED } mode; /* how the next call runs */
+    bool evenly;                                 /* each kind of call is as likely as another */
 };
 
 struct world *world_new(void);
 void world_delete(struct world *world);
 
-/* Creates the heap, in a process of its own; sizes and names follow from the seed. */
+/* What the heap will be made with; flags and bytes_start can be set before. */
+void world_name(struct world *world, const char *name, uint64_t bytes_max);
+/* Creates it, in a process of its own. */
 void world_begin(struct world *world, const char *name, uint64_t bytes_max);
 
 /* Attaches as that slot, and finds or makes its anchor. */
@@ -159,6 +170,10 @@ void actor_end(struct actor *actor);
 
 /* Chooses a call and makes it. */
 void actor_turn(struct actor *actor);
+/* Allocates until the heap refuses. */
+void actor_exhaust(struct actor *actor);
+/* Allocates blocks that no ledger tells of, as one does who will be killed before it links them. */
+void actor_litter(struct actor *actor);
 void actor_call(struct actor *actor, struct call call);
 
 /* A dead slot's call in progress is entered as what the heap says became of it; the heap was recovered. */
@@ -174,6 +189,9 @@ uint32_t world_verify(struct world *world, const char *name);
 
 /* How many records of processes with that id the heap has, dead or alive. */
 uint32_t heap_records_of(cairn_heap *heap, pid_t process);
+
+/* Bytes that are committed where its blocks lie. */
+uint64_t heap_committed_units(cairn_heap *heap);
 
 /* Everything is freed, and given back if so wished; what is left in the image is a leak. */
 void world_empty(struct world *world, cairn_heap *heap, bool trim);
@@ -217,6 +235,8 @@ void image_close(struct image *image);
 /* Whether the bookkeeping or the anchor differ from what they were at the last call; if so, image->hash is new. */
 bool image_changed(struct image *image, const struct anchor *anchor);
 void image_copy(const struct image *image, int to);
+/* Whether an owner has something in hand. */
+bool image_has_hand(const struct image *image);
 
 /* Forks a process that is traced, and waits until it asks to be stepped. */
 pid_t traced_start(void (*run)(void *arg), void *arg);
@@ -257,10 +277,13 @@ void crew_settle(struct crew *crew, uint32_t number, pid_t dead);
 void crew_settle_one(struct crew *crew, uint32_t number, pid_t dead);
 /* Recovers, and requires that the heap still knows the process. */
 void crew_require_alive(struct crew *crew, pid_t process);
-/* Stops all between two calls and counts; returns the bytes that the heap has committed. */
+/* Stops all between two calls and counts; returns the bytes that the heap's units have committed. */
 uint64_t crew_count(struct crew *crew);
-/* All end; the heap is counted and emptied. */
-void crew_end(struct crew *crew);
+/* All end; the heap is counted, emptied and trimmed. Returns the bytes that its units have committed
+ * then. */
+uint64_t crew_rest(struct crew *crew);
+/* The same for the last time. */
+uint64_t crew_end(struct crew *crew);
 
 /* ---------------------------------------------------------------- results */
 
@@ -273,7 +296,8 @@ struct tally {
     _Atomic uint64_t steps, stores, changed; /* step: instructions, and where only stores were stopped at, those */
     _Atomic uint64_t longest;                /* nanoseconds that somebody waited */
     _Atomic uint64_t longest_settle;         /* recovery, and what the harness asks after it */
-    _Atomic uint64_t drift;                  /* of the committed bytes, in hundredths of a percent */
+    _Atomic uint64_t
+        drift; /* what an empty heap's units have committed, in hundredths of a percent of the most at work */
     _Atomic uint64_t latencies[LATENCIES];
     _Atomic uint64_t skipped;
 };

@@ -85,7 +85,7 @@ void crew_start(struct crew *crew, uint32_t number)
 
 /* ---------------------------------------------------------------- the overseer */
 
-enum order { ORDER_SETTLE, ORDER_COUNT, ORDER_REQUIRE_ALIVE, ORDER_END };
+enum order { ORDER_SETTLE, ORDER_COUNT, ORDER_REQUIRE_ALIVE, ORDER_EMPTY };
 
 struct order_message {
     enum order order;
@@ -124,13 +124,11 @@ static void overseer_run(void *arg)
             fail("process %d lives, and was recovered as if it were dead", (int)message.dead);
         else if (message.order != ORDER_REQUIRE_ALIVE)
             atomic_fetch_add(&crew->tally->lost, world_count(world, heap));
-        if (message.order == ORDER_END)
+        if (message.order == ORDER_EMPTY)
             world_empty(world, heap, true);
         raise_to(&crew->tally->longest_settle, now() - began);
-        cairn_stats stats = {.size = sizeof stats};
-        if (cairn_stats_get(heap, &stats) < 0)
-            fail("stats_get: %s", cairn_last_error());
-        if (write(crew->answer[1], &stats.bytes_committed, sizeof stats.bytes_committed) < 0)
+        uint64_t committed = heap_committed_units(heap);
+        if (write(crew->answer[1], &committed, sizeof committed) < 0)
             break;
     }
     cairn_heap_close(heap);
@@ -242,17 +240,26 @@ uint64_t crew_count(struct crew *crew)
     return committed;
 }
 
-void crew_end(struct crew *crew)
+uint64_t crew_rest(struct crew *crew)
 {
     atomic_store(&crew->world->stop, 1);
     for (uint32_t s = 0; s < crew->members; s++) {
         if (crew->processes[s] > 0)
             require_end(process_end(crew->processes[s], WATCHDOG_SECONDS), "a member");
+        crew->processes[s] = 0;
+    }
+    atomic_store(&crew->world->stop, 0);
+    return give_order(crew, (struct order_message){.order = ORDER_EMPTY});
+}
+
+uint64_t crew_end(struct crew *crew)
+{
+    uint64_t committed = crew_rest(crew);
+    for (uint32_t s = 0; s < crew->members; s++) {
         raise_to(&crew->tally->longest, atomic_load(&crew->world->slots[s].slowest));
         for (uint32_t i = 0; i < LATENCIES; i++)
             atomic_fetch_add(&crew->tally->latencies[i], crew->world->slots[s].latencies[i]);
     }
-    (void)give_order(crew, (struct order_message){.order = ORDER_END});
     close(crew->order[1]);
     close(crew->answer[0]);
     require_end(process_end(crew->overseer, WATCHDOG_SECONDS), "the overseer");
@@ -260,4 +267,5 @@ void crew_end(struct crew *crew)
     snprintf(path, sizeof path, "%s/%s", getenv("CAIRN_DIR"), crew->world->name);
     unlink(path);
     world_delete(crew->world);
+    return committed;
 }

@@ -15,6 +15,7 @@ static void victim_run(void *arg)
     for (uint64_t turns = random_below(&actor.slot->random, 30); turns > 0; turns--)
         actor_turn(&actor);
     actor.mode = TRACED;
+    actor.evenly = random_below(&actor.slot->random, 2) == 0;
     for (;;)
         actor_turn(&actor);
 }
@@ -53,6 +54,6 @@ uint64_t kill_trial(uint64_t seed, uint64_t only_step, struct tally *tally)
         if ((kills + 1) % KILLS_PER_COUNT == 0)
             (void)crew_count(&crew);
     }
-    crew_end(&crew);
+    (void)crew_end(&crew);
     return KILLS;
 }

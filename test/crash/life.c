@@ -299,6 +299,6 @@ uint64_t life_trial(uint64_t seed, uint64_t only_step, struct tally *tally)
         }
     }
     (void)crew_count(&crew);
-    crew_end(&crew);
+    (void)crew_end(&crew);
     return ROUNDS;
 }

@@ -9,13 +9,15 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { PAIRS = 10, WARM_UP_MAX = 120, STEPS_MAX = 500 };
+enum { PAIRS = 10, WARM_UP_MAX = 120, STEPS_MAX = 500, STEPS_TO_HAND = 3000 };
 
 struct pair {
     struct world *world;
     struct tally *tally;
     uint64_t warm_up;
-    bool attached; /* the recoverer is there before the victim dies, and calls cairn_recover; else it opens */
+    bool exhausts, evenly;
+    bool with_hand; /* the victim dies with something in hand */
+    bool attached;  /* the recoverer is there before the victim dies, and calls cairn_recover; else it opens */
 };
 
 static void victim_run(void *arg)
@@ -25,7 +27,10 @@ static void victim_run(void *arg)
     actor_begin(&actor, pair->world, 0);
     for (uint64_t turns = pair->warm_up; turns > 0; turns--)
         actor_turn(&actor);
+    if (pair->exhausts)
+        actor_exhaust(&actor);
     actor.mode = TRACED;
+    actor.evenly = pair->evenly;
     for (;;)
         actor_turn(&actor);
 }
@@ -71,7 +76,7 @@ static uint64_t step(struct world *world, pid_t process, uint64_t wanted, bool *
 }
 
 /* Returns whether the recoverer was killed before it was done. */
-static bool run_pair(struct pair *pair, uint64_t k, uint64_t j, uint64_t *length)
+static bool run_pair(struct pair *pair, const char *path, uint64_t k, uint64_t j, uint64_t *length)
 {
     bool ended, recovered;
     pid_t recoverer = 0;
@@ -80,9 +85,16 @@ static bool run_pair(struct pair *pair, uint64_t k, uint64_t j, uint64_t *length
         (void)traced_resume(&recoverer);
         atomic_store(&pair->world->stepping, 0);
     }
+    struct image image;
+    if (!image_open(&image, path))
+        fail("no image");
     pid_t victim = traced_start(victim_run, pair);
     (void)traced_resume(&victim);
     (void)step(pair->world, victim, k, &ended);
+    /* Half of them die with something in hand: there recovery has most to do. */
+    for (uint64_t more = 0; pair->with_hand && !ended && more < STEPS_TO_HAND && !image_has_hand(&image); more++)
+        (void)step(pair->world, victim, 1, &ended);
+    image_close(&image);
     if (ended)
         fail("the victim has ended");
     traced_kill(victim);
@@ -105,7 +117,7 @@ static bool run_pair(struct pair *pair, uint64_t k, uint64_t j, uint64_t *length
 uint64_t pair_trial(uint64_t seed, uint64_t only_step, struct tally *tally)
 {
     (void)only_step;
-    static const uint64_t sizes[] = {512 << 10, 1 << 20, 1 << 20, 4 << 20};
+    static const uint64_t sizes[] = {256 << 10, 512 << 10, 1 << 20, 1 << 20, 4 << 20};
     struct random random = random_begin(seed);
     uint64_t lengths[2] = {3000, 3000}, done = 0;
     char path[300];
@@ -114,11 +126,15 @@ uint64_t pair_trial(uint64_t seed, uint64_t only_step, struct tally *tally)
         atomic_store(at_step, i);
         struct pair pair = {.world = world_new(), .tally = tally, .attached = random_below(&random, 2) == 0};
         pair.warm_up = random_below(&random, WARM_UP_MAX);
+        pair.exhausts = random_below(&random, 4) == 0;
+        pair.evenly = random_below(&random, 2) == 0;
+        pair.with_hand = random_below(&random, 2) == 0;
+        pair.world->flags = random_below(&random, 4) == 0 ? CAIRN_EXACT_SIZES : 0;
         pair.world->slots[0].random = random_begin(random_next(&random));
         world_begin(pair.world, "heap", sizes[random_below(&random, COUNT(sizes))]);
         uint64_t *length = &lengths[pair.attached];
         uint64_t k = 1 + random_below(&random, STEPS_MAX), j = 1 + random_below(&random, *length);
-        done += run_pair(&pair, k, j, length);
+        done += run_pair(&pair, path, k, j, length);
         unlink(path);
         world_delete(pair.world);
     }

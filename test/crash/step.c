@@ -16,7 +16,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { STEPPED_CALLS = 40, DEAD_MAX = 2, TRACED_ONE_IN = 8 };
+enum { STEPPED_CALLS = 40, DEAD_MAX = 2, TRACED_ONE_IN = 2 };
+
+/*
+ * Of the states in which an owner has something in hand more are kept to be recovered step by step: there recovery
+ * has most to do, and they are few.
+ */
+enum { AT_REST_ONE_IN = 300, HANDS_ONE_IN = 12 };
 
 /* What a trial has in hand. */
 struct trial {
@@ -37,13 +43,12 @@ struct trial {
     pid_t verifier;
     int order[2], answer[2];
     int copy;
-    /* States that a recovery will be stepped from: with whoever died in them. */
+    /* States that a recovery will be stepped from, with whoever died in them: one with nothing in hand, one with. */
     struct dead {
         struct world *world;
         char name[32];
         bool full;
     } dead[DEAD_MAX];
-    uint32_t dead_next;
 };
 
 static const char *path_of(const char *name)
@@ -117,12 +122,12 @@ struct victim {
     bool trapped;
     int ask, answer;
     uint32_t warm_up;
+    bool exhausts;              /* what is stepped is a heap that refuses */
     enum call_kind first, last; /* CALL_NONE: as the others */
 };
 
-static void keep_dead(struct trial *trial)
+static void keep_dead(struct trial *trial, struct dead *dead)
 {
-    struct dead *dead = &trial->dead[trial->dead_next++ % DEAD_MAX];
     if (dead->world == NULL)
         dead->world = world_new();
     memcpy(dead->world, trial->world, sizeof *dead->world);
@@ -137,7 +142,7 @@ static void keep_dead(struct trial *trial)
 }
 
 /* Looks at the image after one instruction. */
-static void look(struct trial *trial, uint32_t keep_one_in)
+static void look(struct trial *trial, bool keep)
 {
     if (!trial->has_image)
         trial->has_image = image_open(&trial->image, trial->path); /* being created */
@@ -147,35 +152,35 @@ static void look(struct trial *trial, uint32_t keep_one_in)
     struct stat status;
     if (fstat(trial->image.file, &status) == 0 && status.st_nlink == 0)
         return; /* destroyed: nobody can come to see it */
+    /* What is kept follows from the seed alone, so that a replay finds it. */
+    bool has_hand = keep && image_has_hand(&trial->image);
+    if (keep && random_below(&trial->random, has_hand ? HANDS_ONE_IN : AT_REST_ONE_IN) == 0)
+        keep_dead(trial, &trial->dead[has_hand]);
     if (trial->only_step != UINT64_MAX && trial->only_step != atomic_load(at_step))
         return;
     verify(trial);
-    if (ledger_add_state(trial->image.hash)) {
-        trial->distinct++;
-        if (keep_one_in != 0 && random_below(&trial->random, keep_one_in) == 0)
-            keep_dead(trial);
-    }
+    trial->distinct += ledger_add_state(trial->image.hash);
 }
 
 /* With a tracer, after each instruction. */
-static void step_traced(struct trial *trial, void (*run)(void *arg), void *arg, uint32_t keep_one_in)
+static void step_traced(struct trial *trial, void (*run)(void *arg), void *arg, bool keep)
 {
     pid_t process = traced_start(run, arg);
     while (traced_resume(&process)) {
         bool stepping = atomic_load(&trial->world->stepping) != 0;
         if (stepping)
-            look(trial, 0); /* what happened between the calls */
+            look(trial, false); /* what happened between the calls */
         while (stepping) {
             stepping = traced_step(process, trial->world, &trial->image);
             atomic_fetch_add(at_step, 1);
             atomic_fetch_add(&trial->tally->steps, 1);
-            look(trial, keep_one_in);
+            look(trial, keep);
         }
     }
 }
 
 /* Without one, after each store. */
-static void step_trapped(struct trial *trial, void (*run)(void *arg), struct victim *victim, uint32_t keep_one_in)
+static void step_trapped(struct trial *trial, void (*run)(void *arg), struct victim *victim, bool keep)
 {
     int ask[2], answer[2];
     if (pipe(ask) < 0 || pipe(answer) < 0)
@@ -190,7 +195,7 @@ static void step_trapped(struct trial *trial, void (*run)(void *arg), struct vic
     while (poll(&asked, 1, 10000) == 1 && read(ask[0], &byte, 1) == 1) {
         atomic_fetch_add(at_step, 1);
         atomic_fetch_add(&trial->tally->stores, 1);
-        look(trial, keep_one_in);
+        look(trial, keep);
         if (write(answer[1], &byte, 1) != 1)
             break;
     }
@@ -218,15 +223,19 @@ static void victim_run(void *arg)
     actor_begin(&actor, victim->world, 0);
     for (uint32_t i = 0; i < victim->warm_up; i++)
         actor_turn(&actor);
+    if (victim->exhausts)
+        actor_exhaust(&actor);
     for (uint32_t i = 0; i < STEPPED_CALLS; i++) {
         actor.mode = FREE_RUNNING;
         for (uint64_t more = random_below(&actor.slot->random, 4); more > 0; more--)
             actor_turn(&actor);
         actor.mode = victim->trapped ? TRAPPED : TRACED;
+        actor.evenly = i % 2 == 0;
         actor_turn(&actor);
+        actor.evenly = false;
     }
     if (victim->last == CALL_DESTROY && !victim->trapped) {
-        for (uint32_t i = 0; i < CHILDREN; i++) {
+        for (uint32_t i = CHILDREN; i-- > 0;) { /* a nested one before its parent */
             if (actor.slot->children[i] != CHILD_NONE)
                 actor_call(&actor, (struct call){.kind = CALL_CHILD_DESTROY, .index = i});
         }
@@ -235,6 +244,9 @@ static void victim_run(void *arg)
         actor_call(&actor, (struct call){.kind = CALL_DESTROY});
     }
 }
+
+/* In less the roots that two use do not fit. */
+#define PEER_BYTES_MIN (UINT64_C(512) << 10)
 
 enum peer_end { PEER_LIVES, PEER_DIES, PEER_LEAVES, PEER_ENDS };
 
@@ -259,6 +271,8 @@ static void peer_run(void *arg)
         if (atomic_load(&record->holder) == 2 && record->heap == 0 && random_below(&actor.slot->random, 2) == 0)
             atomic_store(&record->holder, 1);
     }
+    if (peer->end == PEER_DIES)
+        actor_litter(&actor);
     if (peer->end == PEER_LEAVES)
         actor_end(&actor);
     if (write(peer->ready, &byte, 1) != 1)
@@ -281,7 +295,7 @@ static void step_dead(struct trial *trial, struct dead *dead)
     snprintf(trial->path, sizeof trial->path, "%s", path_of(dead->name));
     struct victim successor = {.world = dead->world, .first = CALL_OPEN};
     trial->has_image = image_open(&trial->image, trial->path);
-    step_traced(trial, victim_run, &successor, 0);
+    step_traced(trial, victim_run, &successor, false);
     image_close(&trial->image);
     unlink(trial->path);
     world_delete(dead->world);
@@ -290,7 +304,8 @@ static void step_dead(struct trial *trial, struct dead *dead)
 
 uint64_t step_trial(uint64_t seed, uint64_t only_step, struct tally *tally)
 {
-    static const uint64_t sizes[] = {512 << 10, 1 << 20, 1 << 20, 1 << 20, 4 << 20, 4 << 20, 32 << 20};
+    static const uint64_t sizes[] = {256 << 10, 512 << 10, 1 << 20,  1 << 20, 1 << 20,
+                                     4 << 20,   4 << 20,   24 << 20, 32 << 20};
     struct trial trial = trial_begin(seed, only_step, tally);
     struct world *world = trial.world;
     uint64_t bytes_max = sizes[random_below(&trial.random, COUNT(sizes))];
@@ -299,10 +314,13 @@ uint64_t step_trial(uint64_t seed, uint64_t only_step, struct tally *tally)
     verifier_start(&trial);
 
     struct victim victim = {.world = world, .warm_up = (uint32_t)random_below(&trial.random, 200)};
+    victim.exhausts = random_below(&trial.random, 4) == 0;
+    if (random_below(&trial.random, 4) == 0)
+        world->flags = CAIRN_EXACT_SIZES;
+    if (random_below(&trial.random, 8) == 0)
+        world->bytes_start = random_below(&trial.random, bytes_max);
     if (random_below(&trial.random, 8) == 0) {
-        snprintf(world->name, sizeof world->name, "heap");
-        world->bytes_max = bytes_max;
-        world->size_max = bytes_max / 64;
+        world_name(world, "heap", bytes_max);
         victim.first = CALL_CREATE;
         victim.warm_up = 0;
     } else {
@@ -313,7 +331,7 @@ uint64_t step_trial(uint64_t seed, uint64_t only_step, struct tally *tally)
 
     pid_t other = 0;
     int ready[2] = {-1, -1}, stay[2] = {-1, -1};
-    if (victim.first == CALL_NONE) {
+    if (victim.first == CALL_NONE && bytes_max >= PEER_BYTES_MIN) {
         if (pipe(ready) < 0 || pipe(stay) < 0)
             fail("no descriptors");
         struct peer peer = {.world = world,
@@ -334,9 +352,9 @@ uint64_t step_trial(uint64_t seed, uint64_t only_step, struct tally *tally)
     }
     trial.has_image = victim.first == CALL_NONE && image_open(&trial.image, trial.path);
     if (victim.trapped)
-        step_trapped(&trial, victim_run, &victim, 300);
+        step_trapped(&trial, victim_run, &victim, true);
     else
-        step_traced(&trial, victim_run, &victim, 300);
+        step_traced(&trial, victim_run, &victim, true);
     image_close(&trial.image);
     if (other != 0)
         process_kill(other);

@@ -355,6 +355,18 @@ bool image_changed(struct image *image, const struct anchor *anchor)
     return changed;
 }
 
+bool image_has_hand(const struct image *image)
+{
+    const struct section_image *header = header_of(image);
+    for (uint32_t i = 0; i < header->owners_end; i++) {
+        size_t at = header->owners_offset + i * sizeof(struct owner_image);
+        const struct owner_image *owner = (const struct owner_image *)(const void *)(image->view + at);
+        if (is_committed(image, at) && is_committed(image, at + sizeof *owner - 1) && owner->hand != 0)
+            return true;
+    }
+    return false;
+}
+
 /* Only where there is data: the rest is zero, committed or not. */
 void image_copy(const struct image *image, int to)
 {

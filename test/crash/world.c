@@ -69,21 +69,32 @@ void world_delete(struct world *world)
     munmap(world, sizeof *world);
 }
 
+static cairn_options options_of(const struct world *world)
+{
+    return (cairn_options){
+        .name = world->name, .bytes_max = world->bytes_max, .bytes_start = world->bytes_start, .flags = world->flags};
+}
+
 static void create_heap(void *arg)
 {
     const struct world *world = arg;
     cairn_heap *heap;
-    cairn_options options = {.name = world->name, .bytes_max = world->bytes_max};
+    cairn_options options = options_of(world);
     if (cairn_heap_create(&heap, &options) < 0)
         fail("create: %s", cairn_last_error());
     cairn_heap_close(heap);
 }
 
-void world_begin(struct world *world, const char *name, uint64_t bytes_max)
+void world_name(struct world *world, const char *name, uint64_t bytes_max)
 {
     snprintf(world->name, sizeof world->name, "%s", name);
     world->bytes_max = bytes_max;
     world->size_max = bytes_max / 64;
+}
+
+void world_begin(struct world *world, const char *name, uint64_t bytes_max)
+{
+    world_name(world, name, bytes_max);
     require_end(process_end(process_start(create_heap, world), 10), "the creator");
 }
 
@@ -94,11 +105,23 @@ static const char *name_of(const char *what, uint32_t number, uint32_t index)
     return name;
 }
 
+static int open_child(cairn_heap **ret_child, const struct world *world, uint32_t number, uint32_t i, cairn_heap *heap)
+{
+    cairn_heap *parent = heap;
+    bool nested = i == 1 && world->slots[number].nested;
+    if (nested && cairn_heap_open_child(&parent, heap, name_of("child", number, 0)) < 0)
+        return cairn_last_errno();
+    int error = cairn_heap_open_child(ret_child, parent, name_of("child", number, i));
+    if (nested)
+        cairn_heap_close(parent);
+    return error;
+}
+
 static void open_children(struct actor *actor)
 {
     for (uint32_t i = 0; i < CHILDREN; i++) {
         if (actor->slot->children[i] != CHILD_NONE &&
-            cairn_heap_open_child(&actor->children[i], actor->heap, name_of("child", actor->number, i)) < 0)
+            open_child(&actor->children[i], actor->world, actor->number, i, actor->heap) < 0)
             fail("child %u of slot %u: %s", i, actor->number, cairn_last_error());
     }
 }
@@ -139,7 +162,24 @@ void actor_begin(struct actor *actor, struct world *world, uint32_t number)
 
 void actor_inherit(struct actor *actor, const struct actor *parent, uint32_t number)
 {
+    for (uint32_t i = 0; i < CHILDREN; i++)
+        cairn_heap_close(parent->children[i]); /* this process's copies: with them its close would not be the last */
     begin(actor, parent->world, number, parent->heap);
+}
+
+static void drop_child(struct world *world, uint32_t number, uint32_t child);
+
+/* What was bound to a process is gone when it has closed the heap, and so is what was in that. */
+static void forget_bound(struct actor *actor)
+{
+    struct slot *slot = actor->slot;
+    bool whole = slot->nested && slot->children[0] == CHILD_BOUND;
+    for (uint32_t i = 0; i < CHILDREN; i++) {
+        if (slot->children[i] != CHILD_BOUND && !(i == 1 && whole))
+            continue;
+        drop_child(actor->world, actor->number, i);
+        slot->children[i] = CHILD_NONE;
+    }
 }
 
 void actor_end(struct actor *actor)
@@ -147,13 +187,10 @@ void actor_end(struct actor *actor)
     if (actor->slot->locked && cairn_unlock(actor->heap, &actor->slot->anchor->mutex) < 0)
         fail("unlock: %s", cairn_last_error());
     actor->slot->locked = false;
-    for (uint32_t i = 0; i < CHILDREN; i++) { /* nobody remembers to whom a heap was bound that has left */
-        if (actor->slot->children[i] == CHILD_BOUND)
-            actor_call(actor, (struct call){.kind = CALL_CHILD_DESTROY, .index = i});
-    }
     for (uint32_t i = 0; i < CHILDREN; i++)
         cairn_heap_close(actor->children[i]);
     cairn_heap_close(actor->heap);
+    forget_bound(actor);
 }
 
 /* ---------------------------------------------------------------- choosing */
@@ -185,6 +222,8 @@ const char *call_name(uint32_t kind)
         [CALL_REOPEN] = "close and open",
         [CALL_THREAD] = "the end of a thread",
         [CALL_LOOK] = "check, walk and stats_get",
+        [CALL_REAP] = "reap",
+        [CALL_ERRAND] = "the calls of another thread",
         [CALL_OPEN] = "open",
         [CALL_CREATE] = "create",
         [CALL_DESTROY] = "destroy",
@@ -214,6 +253,18 @@ static struct record *record_held(struct actor *actor)
     return NULL;
 }
 
+/* Half of the resizes are of a block that is rather large. */
+static struct record *record_to_resize(struct actor *actor, struct record *held)
+{
+    struct record *largest = held;
+    for (uint64_t more = random_below(&actor->slot->random, 2) * 16; more > 0; more--) {
+        struct record *other = record_held(actor);
+        if (other->size > largest->size)
+            largest = other;
+    }
+    return largest;
+}
+
 static size_t choose_size(struct actor *actor)
 {
     /* Mostly a few classes, so that slabs fill up, empty, and change hands. */
@@ -222,9 +273,24 @@ static size_t choose_size(struct actor *actor)
     uint64_t choice = random_below(random, 100);
     if (choice < 65)
         return usual[random_below(random, COUNT(usual))];
-    if (choice < 90 || actor->world->has_peers)
+    if (choice < 85)
         return random_size(random, actor->world->size_max);
+    if (actor->world->has_peers) /* of many, and all are filled: few that are spans by themselves */
+        return random_size(random, choice < 97 ? actor->world->size_max : 150000);
     return random_size(random, choice < 99 ? actor->world->bytes_max / 16 : actor->world->bytes_max / 3);
+}
+
+static void choose_child(struct actor *actor, struct call *call)
+{
+    struct random *random = &actor->slot->random;
+    uint64_t bytes_max = actor->world->bytes_max;
+    call->flags =
+        (random_below(random, 3) == 0 ? CAIRN_BOUND : 0) | (random_below(random, 3) == 0 ? CAIRN_EXACT_SIZES : 0);
+    call->nested = call->index == 1 && actor->slot->children[0] != CHILD_NONE && random_below(random, 2) == 0;
+    if (random_below(random, 3) == 0) /* some that are soon refused */
+        call->bytes_max = bytes_max / 64 + random_below(random, bytes_max / 16);
+    if (random_below(random, 3) == 0)
+        call->bytes_start = random_below(random, call->bytes_max != 0 ? call->bytes_max : bytes_max / 16);
 }
 
 static bool choose(struct actor *actor, struct call *call)
@@ -235,14 +301,16 @@ static bool choose(struct actor *actor, struct call *call)
         [CALL_ROOT_SET] = 3,     [CALL_CHILD_CREATE] = 3, [CALL_CHILD_RESET] = 2, [CALL_CHILD_DESTROY] = 2,
         [CALL_CHILD_REOPEN] = 1, [CALL_TRIM] = 2,         [CALL_RECOVER] = 1,     [CALL_LOCK] = 1,
         [CALL_TRYLOCK] = 1,      [CALL_UNLOCK] = 3,       [CALL_REOPEN] = 1,      [CALL_THREAD] = 1,
-        [CALL_LOOK] = 1,
+        [CALL_LOOK] = 1,         [CALL_REAP] = 1,         [CALL_ERRAND] = 2,
     };
     const struct slot *slot = actor->slot;
     struct random *random = &actor->slot->random;
-    uint64_t at = random_below(random, 104);
+    uint64_t at = random_below(random, 107);
     uint32_t kind = 0;
     while (at >= weights[kind])
         at -= weights[kind++];
+    if (actor->evenly)
+        kind = 1 + (uint32_t)random_below(random, CALL_KINDS - 1);
     struct record *free_record = record_free(actor), *held = record_held(actor);
     if (free_record == NULL && kind <= CALL_REALLOC)
         kind = CALL_FREE;
@@ -255,14 +323,21 @@ static bool choose(struct actor *actor, struct call *call)
     *call = (struct call){.kind = kind, .size = choose_size(actor)};
     call->record = free_record != NULL ? (uint32_t)(free_record - actor->world->records) : 0;
     call->old = held != NULL ? (uint32_t)(held - actor->world->records) : 0;
+    if (kind == CALL_REALLOC || kind == CALL_EXPAND) {
+        held = record_to_resize(actor, held);
+        call->old = (uint32_t)(held - actor->world->records);
+        if (random_below(random, 2) == 0)
+            call->size = held->size / 4 + 1 + (size_t)random_below(random, 2 * held->size + 1); /* near what it has */
+    }
     if (kind == CALL_REALLOC || kind == CALL_EXPAND || kind == CALL_FREE)
         call->heap = held->heap;
-    else if (kind <= CALL_ALIGNED && random_below(random, 4) == 0) {
+    else if ((kind <= CALL_ALIGNED || kind == CALL_TRIM || kind == CALL_LOOK || kind == CALL_REAP) &&
+             random_below(random, 4) == 0) {
         call->heap = 1 + (uint32_t)random_below(random, CHILDREN);
         if (slot->children[call->heap - 1] == CHILD_NONE)
             call->heap = 0;
     }
-    call->alignment = (size_t)16 << random_below(random, 9);
+    call->alignment = (size_t)16 << random_below(random, random_below(random, 8) == 0 ? 17 : 9);
     switch (kind) {
     case CALL_ALLOC_TO:
     case CALL_FREE_FROM:
@@ -278,7 +353,8 @@ static bool choose(struct actor *actor, struct call *call)
     case CALL_CHILD_DESTROY:
     case CALL_CHILD_REOPEN:
         call->index = (uint32_t)random_below(random, CHILDREN);
-        call->value = kind == CALL_CHILD_CREATE && random_below(random, 3) == 0 ? call : NULL; /* bound */
+        if (kind == CALL_CHILD_CREATE)
+            choose_child(actor, call);
         return (slot->children[call->index] == CHILD_NONE) == (kind == CALL_CHILD_CREATE);
     case CALL_LOCK:
     case CALL_TRYLOCK:
@@ -286,7 +362,9 @@ static bool choose(struct actor *actor, struct call *call)
     case CALL_UNLOCK:
         return slot->locked;
     case CALL_REOPEN:
-        return !slot->locked && slot->children[0] != CHILD_BOUND && slot->children[1] != CHILD_BOUND;
+        return !slot->locked;
+    case CALL_REAP: /* others have blocks that no ledger tells of yet */
+        return !actor->world->has_peers;
     default:
         return true;
     }
@@ -319,6 +397,9 @@ static void ask_for_steps(struct actor *actor, bool on)
 #endif
 }
 
+/* Tables that are full are no error; one that is said to be and is not would be. */
+static void require_full(cairn_heap *heap);
+
 static void enter(struct actor *actor, const struct call *call, void *block)
 {
     if (block == NULL) {
@@ -326,6 +407,10 @@ static void enter(struct actor *actor, const struct call *call, void *block)
             fail("call %u of %zu bytes: %s", call->kind, call->size, cairn_last_error());
         return;
     }
+    bool exact = call->heap == 0 ? (actor->world->flags & CAIRN_EXACT_SIZES) != 0 : actor->slot->exact[call->heap - 1];
+    size_t granted = cairn_size(call->heap == 0 ? actor->heap : actor->children[call->heap - 1], block);
+    if (exact ? granted != call->size : granted < call->size)
+        fail("%s: the size of a block of %zu bytes is %zu", call_name(call->kind), call->size, granted);
     struct record *record = &actor->world->records[call->record];
     record->address = block;
     record->size = call->size;
@@ -363,10 +448,49 @@ static void *thread_run(void *arg)
     return NULL;
 }
 
-static void run_thread(struct actor *actor)
+static void *errand_run(void *arg)
+{
+    struct actor *actor = arg;
+    int mode = (int)actor->mode;
+    actor->mode = FREE_RUNNING;
+    for (uint64_t turns = 1 + random_below(&actor->slot->random, 24); turns > 0; turns--) {
+        struct call call;
+        struct record *held;
+        if (choose(actor, &call) && (call.kind == CALL_FREE || (call.kind == CALL_ALLOC && turns % 4 == 0)))
+            actor_call(actor, call);
+        else if ((held = record_held(actor)) != NULL)
+            actor_call(
+                actor,
+                (struct call){.kind = CALL_FREE, .heap = held->heap, .old = (uint32_t)(held - actor->world->records)});
+    }
+    actor->mode = mode;
+    return NULL;
+}
+
+/* What reap is to keep: all that some ledger tells of. */
+static bool is_known(void *block, size_t bytes, void *arg)
+{
+    const struct world *world = arg;
+    (void)bytes;
+    for (uint32_t i = 0; i < COUNT(world->records); i++) {
+        if (atomic_load(&world->records[i].holder) != 0 && world->records[i].address == block)
+            return true;
+    }
+    for (uint32_t s = 0; s < SLOTS; s++) {
+        const struct slot *slot = &world->slots[s];
+        if (slot->anchor == block)
+            return true;
+        for (uint32_t i = 0; slot->anchor != NULL && i < LINKS; i++)
+            if (slot->anchor->links[i] == block)
+                return true;
+    }
+    return false;
+}
+
+static void run_thread(struct actor *actor, void *(*run)(void *arg))
 {
     pthread_t thread;
-    if (pthread_create(&thread, NULL, thread_run, actor) != 0)
+    if (pthread_create(&thread, NULL, run, actor) != 0)
         fail("no thread");
     pthread_join(thread, NULL);
     atomic_store(&actor->world->stepping, 0);
@@ -399,6 +523,24 @@ static void require(int result, const char *call)
         fail("%s: %s", call, cairn_last_error());
 }
 
+/* Another may be recovering what this process left when it closed the heap: a call of recover does not wait for that.
+ */
+static void await_bound(struct actor *actor)
+{
+    uint64_t began = now();
+    require(cairn_recover(actor->heap), "recover");
+    for (uint32_t i = 0; i < CHILDREN; i++) {
+        cairn_heap *child;
+        while (actor->slot->children[i] == CHILD_BOUND &&
+               open_child(&child, actor->world, actor->number, i, actor->heap) == 0) {
+            cairn_heap_close(child);
+            require(cairn_recover(actor->heap), "recover");
+            if (now() - began > UINT64_C(10000000000))
+                fail("child %u of slot %u lives, and who made it has closed the heap", i, actor->number);
+        }
+    }
+}
+
 void actor_call(struct actor *actor, struct call call)
 {
     struct slot *slot = actor->slot;
@@ -417,6 +559,16 @@ void actor_call(struct actor *actor, struct call call)
     }
 
     uint32_t kind = call.kind;
+    if (kind == CALL_ERRAND) {
+        run_thread(actor, errand_run);
+        atomic_fetch_add(&slot->calls, 1); /* it may have had nothing to do */
+        return;
+    }
+    if (kind == CALL_CHILD_CREATE) {
+        slot->exact[call.index] = (call.flags & CAIRN_EXACT_SIZES) != 0;
+        slot->nested = call.index == 1 ? call.nested : slot->nested;
+    }
+    slot->call.flags = call.flags;
     slot->call.index = call.index;
     slot->call.heap = call.heap;
     slot->call.record = call.record;
@@ -459,8 +611,10 @@ void actor_call(struct actor *actor, struct call call)
         break;
     case CALL_CHILD_CREATE: {
         cairn_options options = {.name = name_of("child", actor->number, call.index),
-                                 .parent = actor->heap,
-                                 .flags = call.value != NULL ? CAIRN_BOUND : 0};
+                                 .parent = call.nested ? actor->children[0] : actor->heap,
+                                 .flags = call.flags,
+                                 .bytes_max = call.bytes_max,
+                                 .bytes_start = call.bytes_start};
         result = cairn_heap_create(&actor->children[call.index], &options);
         break;
     }
@@ -472,7 +626,8 @@ void actor_call(struct actor *actor, struct call call)
         break;
     case CALL_CHILD_REOPEN:
         cairn_heap_close(actor->children[call.index]);
-        result = cairn_heap_open_child(&actor->children[call.index], actor->heap,
+        result = cairn_heap_open_child(&actor->children[call.index],
+                                       call.index == 1 && slot->nested ? actor->children[0] : actor->heap,
                                        name_of("child", actor->number, call.index));
         break;
     case CALL_TRIM:
@@ -500,7 +655,10 @@ void actor_call(struct actor *actor, struct call call)
         memset(actor->children, 0, sizeof actor->children);
         break;
     case CALL_THREAD:
-        run_thread(actor);
+        run_thread(actor, thread_run);
+        break;
+    case CALL_REAP:
+        result = cairn_reap(heap, is_known, world);
         break;
     case CALL_LOOK:
         look(heap, world->has_peers);
@@ -509,7 +667,7 @@ void actor_call(struct actor *actor, struct call call)
         result = cairn_heap_open(&actor->heap, world->name, NULL);
         break;
     case CALL_CREATE: {
-        cairn_options options = {.name = world->name, .bytes_max = world->bytes_max};
+        cairn_options options = options_of(world);
         result = cairn_heap_create(&actor->heap, &options);
         break;
     }
@@ -579,8 +737,10 @@ void actor_call(struct actor *actor, struct call call)
     case CALL_CHILD_CREATE:
         if (result < 0 && result != -ENOMEM && result != -ENOSPC)
             require(result, "create of a child");
+        if (result == -ENOSPC && !world->has_peers)
+            require_full(actor->heap);
         if (result == 0)
-            slot->children[call.index] = call.value != NULL ? CHILD_BOUND : CHILD_LIVE;
+            slot->children[call.index] = (call.flags & CAIRN_BOUND) != 0 ? CHILD_BOUND : CHILD_LIVE;
         break;
     case CALL_CHILD_RESET:
         if (result < 0 && result != -EBUSY)
@@ -589,6 +749,8 @@ void actor_call(struct actor *actor, struct call call)
             drop_child(world, actor->number, call.index);
         break;
     case CALL_CHILD_DESTROY:
+        if (result == -EBUSY && call.index == 0 && slot->nested && slot->children[1] != CHILD_NONE)
+            break; /* it has one itself */
         require(result, "destroy of a child");
         actor->children[call.index] = NULL;
         drop_child(world, actor->number, call.index);
@@ -605,6 +767,8 @@ void actor_call(struct actor *actor, struct call call)
         break;
     case CALL_REOPEN:
         require(result, "open");
+        await_bound(actor);
+        forget_bound(actor);
         open_children(actor);
         break;
     default:
@@ -623,6 +787,28 @@ static void add_maybe(struct world *world, void *block)
     if (at >= ODDITIES)
         fail("too many kills without a count");
     world->maybe[at] = block;
+}
+
+void actor_exhaust(struct actor *actor)
+{
+    for (uint32_t refused = 0; refused < 3;) {
+        struct record *record = record_free(actor);
+        if (record == NULL)
+            return;
+        actor_call(actor, (struct call){.kind = CALL_ALLOC,
+                                        .size = choose_size(actor),
+                                        .record = (uint32_t)(record - actor->world->records)});
+        refused += atomic_load(&record->holder) == 0;
+    }
+}
+
+void actor_litter(struct actor *actor)
+{
+    for (uint32_t i = 0; i < 8; i++) {
+        void *block = cairn_alloc(actor->heap, choose_size(actor));
+        if (block != NULL)
+            add_maybe(actor->world, block);
+    }
 }
 
 struct counting {
@@ -664,14 +850,15 @@ static void settle_child(struct world *world, uint32_t number, uint32_t i, uint3
     struct slot *slot = &world->slots[number];
     bool concerned = slot->call.index == i;
     cairn_heap *child;
-    int error = cairn_heap_open_child(&child, heap, name_of("child", number, i));
-    bool bound =
-        slot->children[i] == CHILD_BOUND || (concerned && kind == CALL_CHILD_CREATE && slot->call.value != NULL);
+    int error = open_child(&child, world, number, i, heap);
+    bool bound = slot->children[i] == CHILD_BOUND ||
+                 (concerned && kind == CALL_CHILD_CREATE && (slot->call.flags & CAIRN_BOUND) != 0);
+    bool went_with_parent = i == 1 && slot->nested && slot->children[0] == CHILD_NONE;
     if (error < 0 && error != -ENOENT)
         fail("child %u of slot %u: %s", i, number, cairn_last_error());
     if (bound && error == 0)
         fail("child %u of slot %u lives, and was bound to a process that is dead", i, number);
-    if (error < 0 && slot->children[i] == CHILD_LIVE && !(concerned && kind == CALL_CHILD_DESTROY))
+    if (error < 0 && slot->children[i] == CHILD_LIVE && !(concerned && kind == CALL_CHILD_DESTROY) && !went_with_parent)
         fail("child %u of slot %u is lost", i, number);
     if (error == 0 && slot->children[i] == CHILD_NONE && !(concerned && kind == CALL_CHILD_CREATE))
         fail("child %u of slot %u should not be there", i, number);
@@ -856,7 +1043,7 @@ uint32_t world_count(struct world *world, cairn_heap *heap)
             if (world->slots[s].children[i] == CHILD_NONE)
                 continue;
             cairn_heap *child;
-            require(cairn_heap_open_child(&child, heap, name_of("child", s, i)), "open of a child");
+            require(open_child(&child, world, s, i, heap), "open of a child");
             lost += count_one(world, child, (int)s, i + 1);
             cairn_heap_close(child);
         }
@@ -875,11 +1062,11 @@ static void empty_slot(struct world *world, uint32_t number, cairn_heap *heap)
     struct slot *slot = &world->slots[number];
     if (slot->anchor == NULL)
         return;
-    for (uint32_t i = 0; i < CHILDREN; i++) {
+    for (uint32_t i = CHILDREN; i-- > 0;) { /* a nested one before its parent */
         if (slot->children[i] == CHILD_NONE)
             continue;
         cairn_heap *child;
-        require(cairn_heap_open_child(&child, heap, name_of("child", number, i)), "open of a child");
+        require(open_child(&child, world, number, i, heap), "open of a child");
         require(cairn_heap_destroy(child), "destroy of a child");
         drop_child(world, number, i);
         slot->children[i] = CHILD_NONE;
@@ -906,6 +1093,16 @@ static const struct section_image *image_of(cairn_heap *heap)
 
 #define TABLE(image, type, offset) ((const type *)(const void *)((const unsigned char *)(image) + (image)->offset))
 
+uint64_t heap_committed_units(cairn_heap *heap)
+{
+    const struct section_image *image = image_of(heap);
+    const uint64_t *bits = TABLE(image, uint64_t, commit_offset); /* as in is_committed of trace.c */
+    uint64_t bytes = 0;
+    for (uint64_t page = image->units_offset >> image->page_shift; page < image->bytes_max >> image->page_shift; page++)
+        bytes += (bits[page / 64] >> page % 64 & 1) << image->page_shift;
+    return bytes;
+}
+
 uint32_t heap_records_of(cairn_heap *heap, pid_t process)
 {
     uint32_t count = 0;
@@ -917,33 +1114,80 @@ uint32_t heap_records_of(cairn_heap *heap, pid_t process)
     return count;
 }
 
+static uint32_t heaps_used(const struct section_image *image)
+{
+    uint32_t heaps = 0;
+    for (uint32_t i = 0; i < image->heaps_end; i++)
+        heaps += TABLE(image, struct heap_image, heaps_offset)[i].word >> RECORD_STATE_SHIFT != RECORD_FREE;
+    return heaps;
+}
+
+/* Names of children that are no more do not count: their entries can be had. */
+static uint32_t roots_used(const struct section_image *image)
+{
+    uint32_t roots = 0;
+    for (uint32_t i = 0; i < image->roots_end; i++) {
+        const struct root_image *root = &TABLE(image, struct root_image, roots_offset)[i];
+        uint32_t number = (uint32_t)(root->ref & UNIT_HEAP_MASK);
+        bool is_heap = (root->ref & ROOT_IS_HEAP) != 0;
+        uint64_t word = is_heap ? TABLE(image, struct heap_image, heaps_offset)[number - 1].word : 0;
+        bool is_over = is_heap && (word >> RECORD_STATE_SHIFT != RECORD_LIVE ||
+                                   record_generation_of(word) != (root->ref & ~ROOT_IS_HEAP) >> UNIT_HEAP_BITS);
+        roots += root->word >> RECORD_STATE_SHIFT == RECORD_LIVE && !is_over;
+    }
+    return roots;
+}
+
+static void require_full(cairn_heap *heap)
+{
+    const struct section_image *image = image_of(heap);
+    if (heaps_used(image) < image->heaps_max && roots_used(image) < image->roots_max)
+        fail("create of a child: no room, with %u of %u heaps and %u of %u roots", heaps_used(image), image->heaps_max,
+             roots_used(image), image->roots_max);
+}
+
+/* What the heap was promised when it was created, and has not used. */
+static bool is_set_aside(const struct section_image *image, uint64_t word)
+{
+    const struct heap_image *record = TABLE(image, struct heap_image, heaps_offset);
+    return word == unit_word(UNIT_KEPT, 0, 1, record->life) && record->bytes_kept != 0;
+}
+
 static int see_used_span(const cairn_span *span, void *arg)
 {
-    (void)arg;
+    const struct section_image *image = arg;
+    uint64_t unit = ((uintptr_t)span->address - image->address - image->units_offset) >> image->unit_shift;
+    uint64_t word = TABLE(image, atomic_u64, unit_words_offset)[unit];
+    if (is_set_aside(image, word))
+        return 0;
     if (span->kind != CAIRN_SPAN_FREE && (span->blocks_live != 0 || span->kind == CAIRN_SPAN_BUSY ||
                                           span->kind == CAIRN_SPAN_LARGE || span->kind == CAIRN_SPAN_OTHER))
-        fail("an empty heap has a span of kind %d at %p with %u blocks", (int)span->kind, span->address,
-             span->blocks_live);
+        fail("an empty heap has a span of kind %d at unit %llu, %#llx, with %u blocks", (int)span->kind,
+             (unsigned long long)unit, (unsigned long long)word, span->blocks_live);
     return 0;
 }
 
 /* After a trim not even an empty slab is left. */
 static void require_units_free(const struct section_image *image)
 {
+    uint64_t set_aside = 0;
     for (uint32_t i = 0; i < image->units_end; i++) {
         uint64_t word = TABLE(image, atomic_u64, unit_words_offset)[i];
-        if (unit_state_of(word) == UNIT_FREE)
+        if (is_set_aside(image, word))
+            set_aside += UINT64_C(1) << image->unit_shift;
+        if (unit_state_of(word) == UNIT_FREE || is_set_aside(image, word))
             continue;
         const struct heap_image *record = &TABLE(image, struct heap_image, heaps_offset)[unit_heap_of(word) - 1];
         fail("unit %u of an empty heap is in state %u: %#llx; the heap %u has word %#llx, life %llu", i,
              unit_state_of(word), (unsigned long long)word, unit_heap_of(word), (unsigned long long)record->word,
              (unsigned long long)record->life);
     }
-    if (image->bytes_in_spans != 0)
-        fail("an empty heap counts %llu bytes in spans", (unsigned long long)image->bytes_in_spans);
+    if (image->bytes_in_spans != set_aside)
+        fail("an empty heap counts %llu bytes in spans, and %llu are set aside",
+             (unsigned long long)image->bytes_in_spans, (unsigned long long)set_aside);
     for (uint32_t i = 0; i < image->heaps_end; i++) {
         uint64_t charged = TABLE(image, struct heap_image, heaps_offset)[i].bytes_charged;
-        if (charged != 0)
+        if (charged != (i == 0 ? set_aside : 0))
             fail("heap %u is empty and is charged %llu bytes", i + 1, (unsigned long long)charged);
     }
 }
@@ -952,23 +1196,14 @@ static void require_units_free(const struct section_image *image)
 static void require_empty(cairn_heap *heap, bool trimmed)
 {
     const struct section_image *image = image_of(heap);
-    cairn_walk(heap, see_used_span, NULL, NULL);
+    cairn_walk(heap, see_used_span, NULL, (void *)(uintptr_t)image);
     if (trimmed)
         require_units_free(image);
-    uint32_t processes = 0, owners = 0, heaps = 0, roots = 0;
+    uint32_t processes = 0, owners = 0, heaps = heaps_used(image), roots = roots_used(image);
     for (uint32_t i = 0; i < image->processes_end; i++)
         processes += TABLE(image, struct process_image, processes_offset)[i].word >> RECORD_STATE_SHIFT != RECORD_FREE;
     for (uint32_t i = 0; i < image->owners_end; i++)
         owners += TABLE(image, struct owner_image, owners_offset)[i].word >> RECORD_STATE_SHIFT != RECORD_FREE;
-    for (uint32_t i = 0; i < image->heaps_end; i++) {
-        const struct heap_image *record = &TABLE(image, struct heap_image, heaps_offset)[i];
-        heaps += record->word >> RECORD_STATE_SHIFT != RECORD_FREE;
-    }
-    for (uint32_t i = 0; i < image->roots_end; i++) {
-        const struct root_image *root = &TABLE(image, struct root_image, roots_offset)[i];
-        /* The name of a child that was destroyed stays until it is used again. */
-        roots += root->word >> RECORD_STATE_SHIFT == RECORD_LIVE && (root->ref & ROOT_IS_HEAP) == 0;
-    }
     if (processes != 1 || owners != 1 || heaps != 1 || roots != 0 || image->lock != 0)
         fail("an empty heap has %u processes, %u owners, %u heaps, %u roots, lock %#llx", processes, owners, heaps,
              roots, (unsigned long long)image->lock);

@@ -1146,7 +1146,10 @@ static void recover_all(void *arg)
     recover_family(RECOVERER);
 }
 
-/* A bound heap of the dead with a child of the living in it, which has one, too; each with memory. */
+/*
+ * A bound heap of the dead with a child of the living in it, which has one, too; each with memory, in use and set
+ * aside.
+ */
 static void make_bound(void)
 {
     family.made = claim_heap(DEAD, PARENT, HEAP_BOUND);
@@ -1161,6 +1164,7 @@ static void make_bound(void)
         actor_begin(&actor, &family.section, &heap);
         ck_assert_ptr_nonnull(actor_alloc(&actor, 100));
         ck_assert_ptr_nonnull(actor_alloc(&actor, 3u << family.section.unit_shift));
+        ck_assert_int_eq(heap_keep(&actor.core, &heap, 2u << family.section.unit_shift), 0);
         actor_leave(&actor);
     }
 }
