@@ -898,12 +898,15 @@ int main(void)
     tcase_add_loop_test(range, a_bounded_heap_has_roots, 0, COUNT(limits));
 
     TCase *start_memory = tcase_create("start");
-    tcase_add_test(start_memory, a_bounded_heap_starts_with_its_memory);
-    tcase_add_test(start_memory, a_growing_heap_starts_with_its_memory);
     tcase_add_test(start_memory, what_a_heap_starts_with_is_its_own);
     tcase_add_test(start_memory, a_shared_heap_starts_with_its_memory);
     tcase_add_test(start_memory, a_shared_heap_may_start_with_all_that_it_may_have);
-    tcase_add_loop_test(start_memory, a_tebibyte_reserved_costs_no_page_tables, 0, 2);
+
+    TCase *resident = tcase_create("what the kernel says is resident");
+    tcase_set_tags(resident, "kernel");
+    tcase_add_test(resident, a_bounded_heap_starts_with_its_memory);
+    tcase_add_test(resident, a_growing_heap_starts_with_its_memory);
+    tcase_add_loop_test(resident, a_tebibyte_reserved_costs_no_page_tables, 0, 2);
 
     TCase *full = tcase_create("full");
     tcase_add_test(full, eight_threads_are_refused_only_when_it_is_full);
@@ -921,7 +924,7 @@ int main(void)
     tcase_add_test(lent, a_reserve_that_lies_or_refuses_is_told);
     tcase_add_test(lent, bytes_start_is_committed_by_calls);
 
-    TCase *cases[] = {range, start_memory, full, lent};
+    TCase *cases[] = {range, start_memory, resident, full, lent};
     Suite *suite = suite_create("bounded");
     for (size_t i = 0; i < COUNT(cases); i++) {
         tcase_add_unchecked_fixture(cases[i], workspace_enter, workspace_leave);

@@ -1043,7 +1043,6 @@ static void add_liveness(TCase *tests)
     tcase_add_loop_test(tests, a_slot_is_held_from_take_to_give, 0, 2);
     tcase_add_loop_test(tests, a_slot_is_not_lost_by_closing_other_descriptors_of_the_file, 0, 2);
     tcase_add_loop_test(tests, a_slot_is_released_by_kill, 0, 2);
-    tcase_add_loop_test(tests, a_slot_is_not_kept_by_a_forked_child_of_the_dead, 0, 2);
     tcase_add_loop_test(tests, a_slot_is_released_by_exec, 0, 2);
 }
 
@@ -1055,7 +1054,6 @@ static void add_processes(TCase *tests)
     tcase_add_test(tests, the_end_of_a_thread_is_told_once_with_the_last_arg);
     tcase_add_test(tests, a_fork_is_told_on_both_sides);
     tcase_add_test(tests, a_mutex_admits_one_thread_at_a_time_and_wakes_all_who_wait);
-    tcase_add_test(tests, a_crime_is_one_line_and_an_abort);
 }
 
 int main(void)
@@ -1067,6 +1065,10 @@ int main(void)
     add_directories(add_case(suite, "directories"));
     add_liveness(add_case(suite, "liveness"));
     add_processes(add_case(suite, "processes and threads"));
+    TCase *ends = add_case(suite, "how processes end");
+    tcase_set_tags(ends, "kernel");
+    tcase_add_loop_test(ends, a_slot_is_not_kept_by_a_forked_child_of_the_dead, 0, 2);
+    tcase_add_test(ends, a_crime_is_one_line_and_an_abort);
 
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
