@@ -56,11 +56,11 @@ NOINLINE void counted_loop(repeated_fn *work, void *state, long count)
     KEEP(state);
 }
 
-/* Twice, because the first calls meet cold caches and fresh pages. */
+/* Three times, because the first calls meet cold caches and fresh pages, and those after them pages that went away. */
 static long count_per_chunk(repeated_fn *work, void *state)
 {
     long count = 1;
-    for (int trial = 0; trial < 2; trial++)
+    for (int trial = 0; trial < 3; trial++)
         for (;; count *= 4) {
             struct watch watch = start();
             work(state, count);

@@ -820,10 +820,12 @@ static void *alloc_large(struct bins *bins, struct core_heap *heap, uint64_t siz
         return NULL;
     }
 
-    if (huge)
-        section->backing->advise_huge(section, section_offset(section, section_unit(section, span.unit)),
-                                      align_down(bytes, HUGE_BYTES));
     struct span_image *header = section_span(section, span.unit);
+    uint64_t huge_bytes = align_down(bytes, HUGE_BYTES);
+    if (huge && header->huge_bytes < huge_bytes) {
+        section->backing->advise_huge(section, section_offset(section, section_unit(section, span.unit)), huge_bytes);
+        header->huge_bytes = huge_bytes;
+    }
     uint64_t serial = span_begin(header);
     store_relaxed(&header->ready, 0);
     store_relaxed(&header->blocks, 0);

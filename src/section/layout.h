@@ -143,7 +143,7 @@ struct span_image {
     atomic_u64 serial;       /* tells one span that began here from the next */
     atomic_u64 large_bytes;  /* LARGE: usable bytes; written before the head's word */
     atomic_u64 exact_bytes;  /* LARGE in a heap with exact sizes: the bytes that were asked for */
-    uint64_t reserved;
+    uint64_t huge_bytes;     /* hint, outlives the span: for so many bytes from here huge pages were asked for */
 };
 
 /*
