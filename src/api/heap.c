@@ -971,6 +971,18 @@ CAIRN_API int cairn_heap_destroy(struct cairn_heap *heap)
     return error;
 }
 
+/* A heap that another thread has stopped is not reset under it. */
+static int reset_private(struct cairn_heap *heap)
+{
+    int error = heap->lockable ? cairn_heap_lock(heap) : 0;
+    if (error < 0)
+        return error;
+    error = clear_private(heap, false);
+    if (heap->lockable)
+        (void)cairn_heap_unlock(heap);
+    return error;
+}
+
 static int reset_shared(struct cairn_heap *heap)
 {
     struct thread_owner *owner = thread_owner_get(heap->attachment);
@@ -1002,7 +1014,7 @@ CAIRN_API int cairn_heap_reset(struct cairn_heap *heap)
         crime_closed(heap, "reset");
     if (heap->read_only)
         return error_set(-EROFS, "%s: attached read-only", heap->attachment->name);
-    return heap->attachment->is_shared ? reset_shared(heap) : clear_private(heap, false);
+    return heap->attachment->is_shared ? reset_shared(heap) : reset_private(heap);
 }
 
 CAIRN_API int cairn_heap_unlink(const char *name, const char *directory)
