@@ -1054,12 +1054,13 @@ struct names_walk {
     const char *directory;
     cairn_name_fn *visit;
     void *arg;
+    int result; /* of visit */
 };
 
 /* A damaged heap is told of as well; a section by itself is none. */
 static int visit_name(const char *name, void *arg)
 {
-    const struct names_walk *walk = arg;
+    struct names_walk *walk = arg;
     int file;
     struct section_image header = {0};
     if (name[0] == '.' || file_open(&file, walk->directory, name, true) < 0)
@@ -1069,7 +1070,9 @@ static int visit_name(const char *name, void *arg)
     if (is_heap && file_read_at(file, 0, &header, sizeof header) == 0)
         is_heap = section_header_check(&header, ~UINT64_C(0), NULL) < 0 || header.heaps_max != 0;
     file_close(file);
-    return is_heap ? walk->visit(name, walk->arg) : 0;
+    if (is_heap)
+        walk->result = walk->visit(name, walk->arg);
+    return walk->result;
 }
 
 CAIRN_API int cairn_heap_names(const char *directory, cairn_name_fn *visit, void *arg)
@@ -1081,6 +1084,8 @@ CAIRN_API int cairn_heap_names(const char *directory, cairn_name_fn *visit, void
         return error;
     struct names_walk walk = {.directory = resolved, .visit = visit, .arg = arg};
     int result = directory_walk(resolved, visit_name, &walk);
+    if (walk.result != 0)
+        return walk.result; /* the program's own, also where it looks like an error */
     if (result == -ENOENT && is_default)
         return 0;
     if (result < 0)
