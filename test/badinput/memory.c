@@ -276,16 +276,18 @@ static void a_file_that_ends_before_what_is_committed_is_damaged(void)
 
 /* ---------------------------------------------------------------- limited address space */
 
-static uint64_t wanted_bytes_max(rlim_t limit, uint64_t bytes_max)
+static uint64_t wanted_bytes(rlim_t limit, uint64_t bytes_max, uint64_t bytes_start)
 {
     struct rlimit old;
     REQUIRE(getrlimit(RLIMIT_AS, &old) == 0);
     REQUIRE(setrlimit(RLIMIT_AS, &(struct rlimit){.rlim_cur = limit, .rlim_max = old.rlim_max}) == 0);
-    cairn_options options = {.size = sizeof options, .name = "heap", .bytes_max = bytes_max};
+    cairn_options options = {
+        .size = sizeof options, .name = "heap", .bytes_max = bytes_max, .bytes_start = bytes_start};
     cairn_heap *heap = untouched;
     int error = cairn_heap_create(&heap, &options);
     uint64_t reserved = 0;
     if (error == 0) {
+        REQUIRE(stats_of(heap).bytes_committed >= bytes_start);
         reserved = stats_of(heap).bytes_reserved;
         use(heap);
         cairn_heap_close(heap);
@@ -296,6 +298,11 @@ static uint64_t wanted_bytes_max(rlim_t limit, uint64_t bytes_max)
     }
     REQUIRE(setrlimit(RLIMIT_AS, &old) == 0);
     return reserved;
+}
+
+static uint64_t wanted_bytes_max(rlim_t limit, uint64_t bytes_max)
+{
+    return wanted_bytes(limit, bytes_max, 0);
 }
 
 static void a_heap_of_no_said_size_is_smaller_where_address_space_is(void)
@@ -310,6 +317,19 @@ static void a_heap_of_no_said_size_is_smaller_where_address_space_is(void)
     REQUIRE_EQUAL(wanted_bytes_max(12 * GIB, 16 * GIB), 0); /* what was asked for is not made less */
 }
 
+/* A heap that is made smaller has room for its start all the same, or is not made. */
+static void a_start_is_there_whatever_the_heap_has_for_its_size(void)
+{
+    cairn_options options = {.size = sizeof options, .name = "heap", .bytes_start = 16 * GIB + 1};
+    cairn_heap *heap = untouched;
+    REFUSED(-EINVAL, cairn_heap_create(&heap, &options));
+    REQUIRE(heap == untouched);
+    if (UNDER_SANITIZER)
+        skip("a sanitizer needs all the address space");
+    REQUIRE_EQUAL(wanted_bytes(2 * GIB, 0, 100 * MIB), GIB);
+    REQUIRE_EQUAL(wanted_bytes(2 * GIB, 0, GIB + 1), 0);
+}
+
 int main(void)
 {
     static const struct claim claims[] = {
@@ -320,6 +340,7 @@ int main(void)
         CLAIM(a_sparse_file_kills_nobody),
         CLAIM(a_file_that_ends_before_what_is_committed_is_damaged),
         CLAIM(a_heap_of_no_said_size_is_smaller_where_address_space_is),
+        CLAIM(a_start_is_there_whatever_the_heap_has_for_its_size),
     };
     return run_claims(claims, COUNT(claims), 20);
 }
