@@ -93,8 +93,8 @@ typedef struct cairn_heap cairn_heap; /* this process's handle of a heap */
 #define CAIRN_LOCKABLE UINT64_C(0x08)       /* private: cairn_heap_lock can stop the heap */
 #define CAIRN_EXACT_SIZES UINT64_C(0x10)    /* cairn_size returns exactly what was asked for */
 #define CAIRN_BOUND                                                                                                    \
-    UINT64_C(0x20)                     /* child of a shared heap: destroyed, and its own children with it, when        \
-                                          the process that made it dies or closes the heap */
+    UINT64_C(0x20)                     /* child of a shared heap: when the process that made it has died or closed     \
+                                          the heap, the next recovery destroys it, and its own children with it */
 #define CAIRN_ANY_OWNER UINT64_C(0x40) /* open: also a file of another user, who is trusted as writers are */
 #define CAIRN_RELOCATE                                                                                                 \
     UINT64_C(0x80) /* open: where the heap's address is taken, elsewhere; there only refs are                          \
@@ -103,7 +103,7 @@ typedef struct cairn_heap cairn_heap; /* this process's handle of a heap */
 #define CAIRN_DAMAGED_TOO                                                                                              \
     UINT64_C(0x100) /* open, with CAIRN_READ_ONLY: also what is marked as damaged, for cairn_check and cairn_walk */
 
-/* Who else may use the file of a shared heap, besides its owner and what mode says. */
+/* Who else may use the file of a shared heap, besides its owner and what mode says; 64 at most, each once. */
 typedef struct cairn_access {
     uint32_t id; /* of a user, or of a group */
     bool is_group;
@@ -188,9 +188,9 @@ typedef struct cairn_options {
  *
  * Errors: -EINVAL (an option or a name is malformed), -ENAMETOOLONG, -EEXIST (the name is taken), -ENOMEM (no address
  * space, or the memory for the smallest heap is not to be had), -ENOSPC is reported as -ENOMEM, -EACCES (the directory
- * refuses), -ENOENT (there is no such directory), -EPERM (a group that this user is not in), -EOPNOTSUPP (the file
- * system is not one of tmpfs, ext4, xfs, or has no access lists), -EMFILE, -EADDRINUSE (no free address was found for a
- * new shared heap); with CAIRN_OPEN_OR_CREATE also what cairn_heap_open returns.
+ * refuses), -ENOENT or -ENOTDIR (there is no such directory), -EPERM (a group that this user is not in), -EOPNOTSUPP
+ * (the file system is not one of tmpfs, ext4, xfs, or has no access lists), -EMFILE, -EADDRINUSE (no free address was
+ * found for a new shared heap); with CAIRN_OPEN_OR_CREATE also what cairn_heap_open returns.
  */
 CAIRN_API int cairn_heap_create(cairn_heap **ret_heap, const cairn_options *options);
 
@@ -212,9 +212,9 @@ CAIRN_API int cairn_heap_create(cairn_heap **ret_heap, const cairn_options *opti
 CAIRN_API int cairn_heap_open(cairn_heap **ret_heap, const char *name, const cairn_options *options);
 
 /*
- * Ends this process's use of the heap. A private heap ends with every block in it. A shared heap stays, with its
- * blocks, for the others and under its name. NULL is allowed. Requires that no other thread is in a call with this
- * handle; using the handle afterwards is named as misuse.
+ * Ends this process's use of the heap. A private heap ends with every block in it; its children stay, under the same
+ * limit, until they are closed. A shared heap stays, with its blocks, for the others and under its name. NULL is
+ * allowed. Requires that no other thread is in a call with this handle; using the handle afterwards is named as misuse.
  */
 CAIRN_API void cairn_heap_close(cairn_heap *heap);
 
@@ -259,7 +259,8 @@ CAIRN_API int cairn_heap_open_child(cairn_heap **ret_heap, cairn_heap *parent, c
 
 /*
  * Stops a CAIRN_LOCKABLE heap: from now on other threads wait in their calls, and a walk, a check and the statistics
- * are exact. The thread that holds the lock may use the heap, and lock it again; it unlocks as often. Errors: -EINVAL
+ * are exact. The thread that holds the lock may use the heap, and lock it again; it unlocks as often, and before it
+ * ends: nobody unlocks for it. Looking waits for nobody: cairn_size, walks, checks and statistics. Errors: -EINVAL
  * (not lockable), -EPERM (unlock by another thread, or without a lock).
  */
 CAIRN_API int cairn_heap_lock(cairn_heap *heap);
@@ -269,8 +270,9 @@ CAIRN_API int cairn_heap_unlock(cairn_heap *heap);
 
 /*
  * Allocates size bytes, aligned to CAIRN_ALIGNMENT; the contents are undefined. Size 0 gives a distinct block of the
- * smallest size. Returns NULL when there is no memory, the heap's limit is reached, or the heap is attached read-only.
- * In a shared heap the memory behind a returned block is committed: touching it cannot raise SIGBUS.
+ * smallest size. Returns NULL when there is no memory, the heap's limit is reached, no record is left for the thread
+ * (-EAGAIN), or the heap is attached read-only or was destroyed (-ESTALE). In a shared heap the memory behind a
+ * returned block is committed: touching it cannot raise SIGBUS.
  * Death: a block whose address the caller had not yet got is lost to the heap, at most one per killed thread.
  */
 CAIRN_API void *cairn_alloc(cairn_heap *heap, size_t size) CAIRN_ALLOCATES(2);
@@ -306,14 +308,14 @@ CAIRN_API size_t cairn_size(cairn_heap *heap, const void *block);
  * Allocates, zeroes, and stores the block's address in *dest, as one step: a process that is killed anywhere in the
  * call leaves either a linked block or no block. Requires that dest lies in a live block of the same heap (or, in a
  * private heap, anywhere) and that nobody else changes it meanwhile, which lasts, when the caller is killed, until that
- * is recovered: a cairn_lock sees to it, its next holder gets it after that. Errors: -ENOMEM, -EINVAL (dest is not in
- * this shared heap), -EROFS (attached read-only).
+ * is recovered: a cairn_lock sees to it, its next holder gets it after that. Errors: -ENOMEM, -EAGAIN, -EINVAL (dest
+ * is not in this shared heap), -EROFS (attached read-only), -ESTALE (destroyed).
  */
 CAIRN_API int cairn_alloc_to(cairn_heap *heap, size_t size, void **dest);
 
 /*
  * Stores NULL in *dest and frees the block it named, as one step, with the requirements of cairn_alloc_to. A *dest
- * that is NULL already is allowed. Errors: -EINVAL, -EROFS.
+ * that is NULL already is allowed. Errors: -EINVAL, -EROFS, -ESTALE, -EAGAIN and -ENOMEM (no record for the thread).
  */
 CAIRN_API int cairn_free_from(cairn_heap *heap, void **dest);
 
@@ -334,8 +336,9 @@ CAIRN_API void *cairn_at(cairn_heap *heap, cairn_ref ref);
 /*
  * Names a block so that other processes find it: sets root `name` (1 to CAIRN_ROOT_NAME_MAX bytes) to the block, or
  * removes the root when block is NULL. The change is one atomic store; who reads it sees what was written before.
- * Errors: -EINVAL (the name, or a block outside the heap), -ENAMETOOLONG, -ENOSPC (CAIRN_ROOTS_MAX roots are in use),
- * -EROFS (attached read-only), -ESTALE (another process destroyed the heap), -ENOMEM (no memory for bookkeeping).
+ * Errors: -EINVAL (the name, or a block outside the heap), -ENAMETOOLONG, -ENOSPC (CAIRN_ROOTS_MAX roots are in use;
+ * fewer in a section below 64 MiB, and in a private heap), -EEXIST (a child has that name), -EROFS (attached
+ * read-only), -ESTALE (another process destroyed the heap), -ENOMEM (no memory for bookkeeping).
  */
 CAIRN_API int cairn_root_set(cairn_heap *heap, const char *name, void *block);
 
@@ -358,14 +361,15 @@ typedef struct cairn_mutex {
 
 /*
  * Takes the lock, waiting for it. Returns 0, or 1 when the last holder died with it. Not recursive. Errors: -EINVAL
- * (not in this shared heap), -EROFS, -EDEADLK (this thread holds it).
+ * (not in this shared heap), -EROFS, -ESTALE (destroyed), -EDEADLK (this thread holds it), -EAGAIN and -ENOMEM (no
+ * record for the thread).
  */
 CAIRN_API int cairn_lock(cairn_heap *heap, cairn_mutex *mutex);
 
 /* As cairn_lock without waiting: -EBUSY when a living thread holds it. */
 CAIRN_API int cairn_trylock(cairn_heap *heap, cairn_mutex *mutex);
 
-/* Gives the lock back. Errors: -EINVAL, -EPERM (this thread does not hold it). */
+/* Gives the lock back. Errors: -EINVAL, -EROFS, -ESTALE, -EPERM (this thread does not hold it). */
 CAIRN_API int cairn_unlock(cairn_heap *heap, cairn_mutex *mutex);
 
 /* ---------------------------------------------------------------- sections */
@@ -535,14 +539,14 @@ CAIRN_API int cairn_check(cairn_heap *heap, cairn_report_fn *report, void *arg);
 
 /*
  * Gives memory that holds no block back to the system: this thread's empty slabs, orphans that are empty, and free
- * spans. Returns the number of bytes given back, or a negative errno value.
+ * spans. Returns the number of bytes given back, or -EROFS, -ESTALE, -EAGAIN, -ENOMEM (no record for the thread).
  */
 CAIRN_API int64_t cairn_trim(cairn_heap *heap);
 
 /*
  * Looks for processes and threads that died while attached, and repairs what they left. Happens by itself at attach
- * and before a call fails for lack of memory. Returns the number of dead owners that were recovered, -EROFS, or
- * -EUCLEAN (a header of the dead is impossible: it stays as it is, and who opens the heap from now on is refused).
+ * and before a call fails for lack of memory. Returns the number of dead owners that were recovered, -EROFS, -ESTALE,
+ * or -EUCLEAN (a header of the dead is impossible: it stays as it is, and who opens the heap from now on is refused).
  */
 CAIRN_API int cairn_recover(cairn_heap *heap);
 

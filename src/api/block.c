@@ -238,12 +238,22 @@ static bool resize_large(struct cairn_heap *heap, const struct core_place *place
     return done;
 }
 
-static void note_size(struct cairn_heap *heap, const struct core_place *place, size_t size)
+/* Records the size of a block that stays where it is; false, with the reason, when nothing was changed. */
+static bool note_size(struct cairn_heap *heap, const struct core_place *place, size_t size, const char *call)
 {
+    if (heap->checked == NULL && !heap->core.exact)
+        return true;
+    /* Who holds the heap's lock sees no size change. */
+    struct bins *bins = heap->lockable ? call_begin(heap, call) : NULL;
+    if (heap->lockable && bins == NULL)
+        return false;
     if (heap->checked != NULL)
         checked_note_size(heap, place->block, size);
-    else if (heap->core.exact)
+    else
         core_note_size(&heap->core, place, size);
+    if (bins != NULL)
+        call_end(heap, bins);
+    return true;
 }
 
 /* A block may stay where it is when it fits and is not much too large. */
@@ -262,10 +272,8 @@ CAIRN_API void *cairn_realloc(struct cairn_heap *heap, void *block, size_t size)
     struct core_place place;
     if (!find_live(heap, block, "realloc", &place))
         return NULL;
-    if (fits(heap, &place, size) && !heap->read_only) {
-        note_size(heap, &place, size);
-        return block;
-    }
+    if (fits(heap, &place, size) && !heap->read_only)
+        return note_size(heap, &place, size, "realloc") ? block : NULL;
     if (unit_state_of(place.word) == UNIT_LARGE && size > heap->core.slab_max && resize_large(heap, &place, size))
         return block;
 
@@ -290,10 +298,8 @@ CAIRN_API bool cairn_expand(struct cairn_heap *heap, void *block, size_t size)
         error_set(-EROFS, "%s: attached read-only", heap->attachment->name);
         return false;
     }
-    if (size <= place.bytes_granted) {
-        note_size(heap, &place, size);
-        return true;
-    }
+    if (size <= place.bytes_granted)
+        return note_size(heap, &place, size, "expand");
     return unit_state_of(place.word) == UNIT_LARGE && resize_large(heap, &place, size);
 }
 

@@ -42,8 +42,12 @@ CAIRN_API const char *cairn_strerror(int error)
         return "something else lies at the heap's address";
     case EAGAIN:
         return "too many threads or processes use the heap";
+    case EBADF:
+        return "the application closed the descriptor";
     case EBUSY:
         return "the heap is in use in a way that forbids this";
+    case EDEADLK:
+        return "this thread would wait for itself";
     case EEXIST:
         return "the name is taken";
     case EINVAL:
@@ -55,13 +59,15 @@ CAIRN_API const char *cairn_strerror(int error)
     case ENAMETOOLONG:
         return "the name is too long";
     case ENOENT:
-        return "no heap of that name";
+        return "no heap, or no directory, of that name";
     case ENOMEM:
         return "no memory";
     case ENOSPC:
         return "no room";
     case EOPNOTSUPP:
         return "not supported here";
+    case ENOTDIR:
+        return "not a directory";
     case EPERM:
         return "the file is not one that may be trusted";
     case EPROTO:

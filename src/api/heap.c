@@ -5,6 +5,7 @@
 #include "api/checked.h"
 #include "api/names.h"
 
+#define HEAP_BYTES_MAX (UINT64_C(1) << 42) /* the section's limit */
 #define SHARED_BYTES_MIN (UINT64_C(256) << 10)
 #define SHARED_BYTES_LEAST (UINT64_C(1) << 30) /* of what a heap gets whose creator did not say */
 #define SHARED_HEAP 1                          /* number of the heap that a shared section is made for */
@@ -37,6 +38,7 @@ int options_get(struct cairn_options *ret_options, const struct cairn_options *o
 /* ---------------------------------------------------------------- private heaps */
 
 #define BOUNDED_BYTES_MIN (UINT64_C(8) << 10)
+#define LENT_BYTES_MIN (UINT64_C(4) << 10)
 #define CALLS_BYTES_DEFAULT (UINT64_C(1) << 30)
 #define UNITS_FOR_THREADS 1024 /* in fewer units than this all threads allocate by one owner */
 
@@ -494,7 +496,8 @@ static int make_nameless(struct cairn_heap **ret_heap, const struct cairn_option
         creation.params = params_for(bytes_max);
         error = make_section(&creation, options, directory);
         /* Nobody asked for that much, so where address space is limited (ulimit -v) it may be less. */
-        if (error != -ENOMEM || options->bytes_max != 0 || bytes_max <= SHARED_BYTES_LEAST)
+        if (error != -ENOMEM || options->bytes_max != 0 || bytes_max <= SHARED_BYTES_LEAST ||
+            bytes_max / 4 < options->bytes_start)
             break;
         bytes_max /= 4;
     }
@@ -694,6 +697,12 @@ static int create_shared(struct cairn_heap **ret_heap, const struct cairn_option
     if (options->bytes_max != 0 && options->bytes_max < SHARED_BYTES_MIN)
         return error_set(-EINVAL, "%s: a shared heap's limit is %llu KiB at least", options->name,
                          (unsigned long long)(SHARED_BYTES_MIN >> 10));
+    if (options->bytes_max > HEAP_BYTES_MAX)
+        return error_set(-EINVAL, "%s: a heap has %llu GiB at most", options->name,
+                         (unsigned long long)(HEAP_BYTES_MAX >> 30));
+    if (options->bytes_max == 0 && options->bytes_start > SHARED_BYTES_DEFAULT)
+        return error_set(-EINVAL, "%s: bytes_start is above the %llu GiB that a heap without bytes_max has",
+                         options->name, (unsigned long long)(SHARED_BYTES_DEFAULT >> 30));
     struct shared_call call = {.options = options, .directory = directory};
     error = name_create(options->flags, open_it, create_it, &call);
     if (error == 0)
@@ -817,9 +826,16 @@ CAIRN_API int cairn_heap_open_child(struct cairn_heap **ret_heap, struct cairn_h
 
 /* ---------------------------------------------------------------- the calls */
 
+/* Whether an option is of a file's, besides its name. */
+static bool names_a_file(const struct cairn_options *wanted)
+{
+    return wanted->directory != NULL || wanted->mode != 0 || wanted->group != 0 || wanted->access_count != 0;
+}
+
 static int check_private(const struct cairn_options *wanted)
 {
-    if ((wanted->flags & (CAIRN_OPEN_OR_CREATE | CAIRN_BOUND)) != 0 || wanted->directory != NULL || wanted->mode != 0)
+    if ((wanted->flags & (CAIRN_OPEN_OR_CREATE | CAIRN_BOUND | CAIRN_ANY_OWNER | CAIRN_RELOCATE)) != 0 ||
+        names_a_file(wanted))
         return error_set(-EINVAL, "a private heap has no name to be opened by");
     if (wanted->parent != NULL && (wanted->memory != NULL || wanted->calls != NULL))
         return error_set(-EINVAL, "a child takes its parent's memory");
@@ -829,9 +845,11 @@ static int check_private(const struct cairn_options *wanted)
         return error_set(-EINVAL, "memory must be aligned to 64 bytes, and not come with calls");
     if (wanted->calls != NULL && wanted->bytes_max == 0 && wanted->bytes_start > CALLS_BYTES_DEFAULT)
         return error_set(-EINVAL, "bytes_start is above the bytes that are reserved by default");
-    if (wanted->parent == NULL && (wanted->bytes_max != 0 || wanted->memory != NULL) &&
-        wanted->bytes_max < (wanted->memory != NULL ? 4096 : BOUNDED_BYTES_MIN))
-        return error_set(-EINVAL, "a bounded heap has %llu bytes at least", (unsigned long long)BOUNDED_BYTES_MIN);
+    uint64_t least = wanted->memory != NULL ? LENT_BYTES_MIN : BOUNDED_BYTES_MIN;
+    if (wanted->parent == NULL && (wanted->bytes_max != 0 || wanted->memory != NULL) && wanted->bytes_max < least)
+        return error_set(-EINVAL, "a bounded heap has %llu bytes at least", (unsigned long long)least);
+    if (wanted->parent == NULL && wanted->bytes_max > HEAP_BYTES_MAX)
+        return error_set(-EINVAL, "a heap has %llu GiB at most", (unsigned long long)(HEAP_BYTES_MAX >> 30));
     return 0;
 }
 
@@ -848,7 +866,8 @@ CAIRN_API int cairn_heap_create(struct cairn_heap **ret_heap, const struct cairn
     if (wanted.parent != NULL && wanted.parent->state != HEAP_OPEN)
         crime_closed(wanted.parent, "create");
     if (wanted.parent != NULL && wanted.parent->attachment->is_shared) {
-        if (wanted.memory != NULL || wanted.calls != NULL || (wanted.flags & ~(CAIRN_EXACT_SIZES | CAIRN_BOUND)) != 0)
+        if (wanted.memory != NULL || wanted.calls != NULL || names_a_file(&wanted) ||
+            (wanted.flags & ~(CAIRN_EXACT_SIZES | CAIRN_BOUND)) != 0)
             return error_set(-EINVAL, "a child takes its parent's memory and is opened by its parent");
         struct cairn_heap *heap = NULL;
         error = create_child(&heap, &wanted);
@@ -971,6 +990,18 @@ CAIRN_API int cairn_heap_destroy(struct cairn_heap *heap)
     return error;
 }
 
+/* A heap that another thread has stopped is not reset under it. */
+static int reset_private(struct cairn_heap *heap)
+{
+    int error = heap->lockable ? cairn_heap_lock(heap) : 0;
+    if (error < 0)
+        return error;
+    error = clear_private(heap, false);
+    if (heap->lockable)
+        (void)cairn_heap_unlock(heap);
+    return error;
+}
+
 static int reset_shared(struct cairn_heap *heap)
 {
     struct thread_owner *owner = thread_owner_get(heap->attachment);
@@ -1002,7 +1033,7 @@ CAIRN_API int cairn_heap_reset(struct cairn_heap *heap)
         crime_closed(heap, "reset");
     if (heap->read_only)
         return error_set(-EROFS, "%s: attached read-only", heap->attachment->name);
-    return heap->attachment->is_shared ? reset_shared(heap) : clear_private(heap, false);
+    return heap->attachment->is_shared ? reset_shared(heap) : reset_private(heap);
 }
 
 CAIRN_API int cairn_heap_unlink(const char *name, const char *directory)
@@ -1042,12 +1073,13 @@ struct names_walk {
     const char *directory;
     cairn_name_fn *visit;
     void *arg;
+    int result; /* of visit */
 };
 
 /* A damaged heap is told of as well; a section by itself is none. */
 static int visit_name(const char *name, void *arg)
 {
-    const struct names_walk *walk = arg;
+    struct names_walk *walk = arg;
     int file;
     struct section_image header = {0};
     if (name[0] == '.' || file_open(&file, walk->directory, name, true) < 0)
@@ -1057,7 +1089,9 @@ static int visit_name(const char *name, void *arg)
     if (is_heap && file_read_at(file, 0, &header, sizeof header) == 0)
         is_heap = section_header_check(&header, ~UINT64_C(0), NULL) < 0 || header.heaps_max != 0;
     file_close(file);
-    return is_heap ? walk->visit(name, walk->arg) : 0;
+    if (is_heap)
+        walk->result = walk->visit(name, walk->arg);
+    return walk->result;
 }
 
 CAIRN_API int cairn_heap_names(const char *directory, cairn_name_fn *visit, void *arg)
@@ -1069,6 +1103,8 @@ CAIRN_API int cairn_heap_names(const char *directory, cairn_name_fn *visit, void
         return error;
     struct names_walk walk = {.directory = resolved, .visit = visit, .arg = arg};
     int result = directory_walk(resolved, visit_name, &walk);
+    if (walk.result != 0)
+        return walk.result; /* the program's own, also where it looks like an error */
     if (result == -ENOENT && is_default)
         return 0;
     if (result < 0)

@@ -26,10 +26,10 @@ int directory_get(const char *wanted, bool create, char ret_directory[DIRECTORY_
     if (ret_is_default != NULL)
         *ret_is_default = wanted == NULL || wanted[0] == '\0';
     if (wanted != NULL && wanted[0] != '\0') {
-        if (strnlen(wanted, DIRECTORY_BYTES) >= DIRECTORY_BYTES)
-            return error_set(-ENAMETOOLONG, "the directory's name may have %d bytes at most", DIRECTORY_BYTES - 1);
-        strcpy(ret_directory, wanted);
-        return 0;
+        int error = directory_absolute(wanted, ret_directory, DIRECTORY_BYTES);
+        if (error == -ENAMETOOLONG)
+            return error_set(error, "the directory's name may have %d bytes at most", DIRECTORY_BYTES - 1);
+        return error < 0 ? error_set(error, "%s: cannot be found: %s", wanted, cairn_strerror(error)) : 0;
     }
     snprintf(ret_directory, DIRECTORY_BYTES, "/dev/shm/cairn-%u", process_user());
     if (!create)

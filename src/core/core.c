@@ -1308,8 +1308,12 @@ static int claim_heap_from(struct section *section, uint32_t first, const struct
                 return error;
         }
         uint64_t seen = load_acquire(&image->word);
-        /* A number whose last heap was destroyed is free when the last of its spans was given up. */
+        /*
+         * A number whose last heap was destroyed is free when the last of its spans was given up; that of a private
+         * heap which was closed, when its children have ended: they are charged to it.
+         */
         if (record_state_of(seen) != RECORD_FREE || load_relaxed(&image->bytes_charged) != 0 ||
+            heap_has_children(section, number) ||
             !cas_acq_rel(&image->word, &seen, record_word(RECORD_PENDING, params->process, record_generation_of(seen))))
             continue;
         image->bytes_max = params->bytes_max;

@@ -9,9 +9,9 @@
  *     |K  |T  |T  |               |F  |F  |F  |  the head last
  *     |L  |T  |T  |  <- the head's store: commits the span
  *
- * K TAKEN, T TAIL, L LARGE or SLAB, Fr FREEING, F FREE. Killed before the committing store of a take, recovery frees
- * the TAILs whose head is still K, then the Ks; killed after that of a free, recovery goes on freeing. A TAIL never
- * outlives its head.
+ * K TAKEN, T TAIL, L LARGE or SLAB, Fr FREEING, F FREE. KEPT, which is not drawn, is FREE for one heap alone. Killed
+ * before the committing store of a take, recovery frees the TAILs whose head is still K, then the Ks; killed after that
+ * of a free, recovery goes on freeing. A TAIL never outlives its head.
  */
 #include "core/spans.h"
 

@@ -139,6 +139,9 @@ int file_unlink(const char *directory, const char *name);
 /* Makes a directory with mode 0700 unless it exists. -EPERM: what exists is not a directory of this user's own. */
 int directory_ensure_own(const char *directory);
 
+/* Makes a name of a directory one that stays right when the process goes elsewhere. -ENAMETOOLONG. */
+int directory_absolute(const char *directory, char *ret_absolute, size_t bytes);
+
 /* Calls visit for each entry that is a regular file until it returns other than 0, which is then returned. */
 int directory_walk(const char *directory, int (*visit)(const char *name, void *arg), void *arg);
 

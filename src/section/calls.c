@@ -4,10 +4,18 @@
 
 #include "section/backing.h"
 
+/*
+ * Promised is 0 or a negative errno value: what else it means nobody knows. Values by which the core tells itself
+ * something would be believed: -EAGAIN is "begin again", for ever. From a caller they say that there is no memory.
+ */
 static int commit(struct section *section, uint64_t offset, uint64_t bytes)
 {
+    enum { ERRNO_MAX = 4095 };
     int error = section->call_commit(section->call_arg, section->base + offset, bytes);
-    return error > 0 ? -EINVAL : error; /* promised is 0 or a negative errno value: what else it means nobody knows */
+    if (error > 0 || error < -ERRNO_MAX)
+        return -EIO;
+    bool means_more = error == -EAGAIN || error == -EBADF || error == -EDQUOT || error == -EINVAL || error == -ENOSPC;
+    return means_more ? -ENOMEM : error;
 }
 
 static int decommit(struct section *section, uint64_t offset, uint64_t bytes)

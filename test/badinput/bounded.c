@@ -144,6 +144,27 @@ static void options_of_shared_heaps_are_refused_for_private_ones(void)
     REFUSED(-EINVAL, create(&options));
     options = (cairn_options){.size = sizeof options, .mode = 0600};
     REFUSED(-EINVAL, create(&options));
+    options = (cairn_options){.size = sizeof options, .group = 1};
+    REFUSED(-EINVAL, create(&options));
+    options = (cairn_options){.size = sizeof options, .access = &(cairn_access){.id = 1}, .access_count = 1};
+    REFUSED(-EINVAL, create(&options));
+    options = (cairn_options){.size = sizeof options, .flags = CAIRN_RELOCATE};
+    REFUSED(-EINVAL, create(&options));
+    options = (cairn_options){.size = sizeof options, .flags = CAIRN_ANY_OWNER, .bytes_max = MIB};
+    REFUSED(-EINVAL, create(&options));
+}
+
+/* Its file is its parent's. */
+static void options_of_files_are_refused_for_children(void)
+{
+    cairn_heap *parent = create_shared("parent", 0);
+    cairn_options options = {.size = sizeof options, .name = "child", .parent = parent, .mode = 0640};
+    REFUSED(-EINVAL, create(&options));
+    options = (cairn_options){.size = sizeof options, .name = "child", .parent = parent, .group = 1};
+    REFUSED(-EINVAL, create(&options));
+    options = (cairn_options){.size = sizeof options, .name = "child", .parent = parent, .directory = "/tmp"};
+    REFUSED(-EINVAL, create(&options));
+    cairn_heap_close(parent);
 }
 
 static void a_child_takes_no_memory_of_its_own(void)
@@ -362,6 +383,7 @@ int main(void)
         CLAIM(calls_must_reserve_and_commit_and_come_alone),
         CLAIM(options_of_private_heaps_are_refused_for_shared_ones),
         CLAIM(options_of_shared_heaps_are_refused_for_private_ones),
+        CLAIM(options_of_files_are_refused_for_children),
         CLAIM(a_child_takes_no_memory_of_its_own),
         CLAIM(a_child_of_a_private_heap_has_no_name),
         CLAIM(a_child_of_a_shared_heap_needs_a_good_name),

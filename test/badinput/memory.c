@@ -2,6 +2,7 @@
 /* Memory that is not what it is said to be: callbacks that lie, ranges that are another heap's, files with holes. */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -152,7 +153,7 @@ static void a_commit_that_returns_nonsense_has_failed(void)
 {
     struct supply supply = {.give = get_pages(4 * MIB), .commit_result = 1};
     cairn_heap *heap = untouched;
-    REFUSED(-EINVAL, create_by(&supply, 4 * MIB, &heap));
+    REFUSED(-EIO, create_by(&supply, 4 * MIB, &heap));
     REQUIRE(heap == untouched);
     REQUIRE_EQUAL(supply.releases, 1);
     supply.commit_result = -EIO;
@@ -174,6 +175,25 @@ static void a_commit_that_returns_nonsense_has_failed(void)
     use(heap);
     cairn_free(heap, block);
     REQUIRE_SOUND(heap);
+    cairn_heap_close(heap);
+}
+
+/* Whatever a commit refuses with: the call fails, once, and says so. */
+static void a_commit_may_refuse_by_any_name(void)
+{
+    static const int results[] = {-EAGAIN, -EBADF, -EDQUOT, -EINVAL, -ENOSPC, -ENOMEM, -ESTALE, -4096, INT_MIN, 1};
+    struct supply supply = {.give = get_pages(4 * MIB)};
+    cairn_heap *heap;
+    REQUIRE_CALL(create_by(&supply, 4 * MIB, &heap) == 0);
+    for (size_t i = 0; i < COUNT(results); i++) {
+        void *block = NULL;
+        supply.commit_result = results[i];
+        REFUSED(-ENOMEM, cairn_alloc_to(heap, 2 * MIB, &block));
+        REQUIRE(block == NULL && cairn_alloc(heap, 2 * MIB) == NULL && cairn_last_errno() == -ENOMEM);
+        REQUIRE(strstr(cairn_last_error(), "descriptor") == NULL && strstr(cairn_last_error(), "limit") == NULL);
+    }
+    supply.commit_result = 0;
+    use(heap);
     cairn_heap_close(heap);
 }
 
@@ -256,16 +276,18 @@ static void a_file_that_ends_before_what_is_committed_is_damaged(void)
 
 /* ---------------------------------------------------------------- limited address space */
 
-static uint64_t wanted_bytes_max(rlim_t limit, uint64_t bytes_max)
+static uint64_t wanted_bytes(rlim_t limit, uint64_t bytes_max, uint64_t bytes_start)
 {
     struct rlimit old;
     REQUIRE(getrlimit(RLIMIT_AS, &old) == 0);
     REQUIRE(setrlimit(RLIMIT_AS, &(struct rlimit){.rlim_cur = limit, .rlim_max = old.rlim_max}) == 0);
-    cairn_options options = {.size = sizeof options, .name = "heap", .bytes_max = bytes_max};
+    cairn_options options = {
+        .size = sizeof options, .name = "heap", .bytes_max = bytes_max, .bytes_start = bytes_start};
     cairn_heap *heap = untouched;
     int error = cairn_heap_create(&heap, &options);
     uint64_t reserved = 0;
     if (error == 0) {
+        REQUIRE(stats_of(heap).bytes_committed >= bytes_start);
         reserved = stats_of(heap).bytes_reserved;
         use(heap);
         cairn_heap_close(heap);
@@ -276,6 +298,11 @@ static uint64_t wanted_bytes_max(rlim_t limit, uint64_t bytes_max)
     }
     REQUIRE(setrlimit(RLIMIT_AS, &old) == 0);
     return reserved;
+}
+
+static uint64_t wanted_bytes_max(rlim_t limit, uint64_t bytes_max)
+{
+    return wanted_bytes(limit, bytes_max, 0);
 }
 
 static void a_heap_of_no_said_size_is_smaller_where_address_space_is(void)
@@ -290,15 +317,30 @@ static void a_heap_of_no_said_size_is_smaller_where_address_space_is(void)
     REQUIRE_EQUAL(wanted_bytes_max(12 * GIB, 16 * GIB), 0); /* what was asked for is not made less */
 }
 
+/* A heap that is made smaller has room for its start all the same, or is not made. */
+static void a_start_is_there_whatever_the_heap_has_for_its_size(void)
+{
+    cairn_options options = {.size = sizeof options, .name = "heap", .bytes_start = 16 * GIB + 1};
+    cairn_heap *heap = untouched;
+    REFUSED(-EINVAL, cairn_heap_create(&heap, &options));
+    REQUIRE(heap == untouched);
+    if (UNDER_SANITIZER)
+        skip("a sanitizer needs all the address space");
+    REQUIRE_EQUAL(wanted_bytes(2 * GIB, 0, 100 * MIB), GIB);
+    REQUIRE_EQUAL(wanted_bytes(2 * GIB, 0, GIB + 1), 0);
+}
+
 int main(void)
 {
     static const struct claim claims[] = {
         CLAIM(memory_that_is_another_heaps_is_refused),
         CLAIM(a_heap_may_lie_in_a_block_of_another),
         CLAIM(a_commit_that_returns_nonsense_has_failed),
+        CLAIM(a_commit_may_refuse_by_any_name),
         CLAIM(a_sparse_file_kills_nobody),
         CLAIM(a_file_that_ends_before_what_is_committed_is_damaged),
         CLAIM(a_heap_of_no_said_size_is_smaller_where_address_space_is),
+        CLAIM(a_start_is_there_whatever_the_heap_has_for_its_size),
     };
     return run_claims(claims, COUNT(claims), 20);
 }

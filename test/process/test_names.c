@@ -181,6 +181,34 @@ static bool has_name(const struct list *list, const char *name)
     return times == 1;
 }
 
+static int refuse_name(const char *name, void *arg)
+{
+    (void)name, (void)arg;
+    return -ENOENT;
+}
+
+/* What visit returns is the program's, and not taken for an error of the call's. */
+static void a_visit_ends_the_list_by_any_number(void)
+{
+    cairn_heap_close(create_shared("heap", MIB));
+    REFUSED(-EINVAL, cairn_heap_unlink("", NULL));
+    REQUIRE_EQUAL(cairn_heap_names(NULL, refuse_name, NULL), -ENOENT);
+    REQUIRE_EQUAL(cairn_last_errno(), -EINVAL); /* the last call that failed */
+}
+
+/* A directory that is named from where the process was then. */
+static void a_destroyed_heap_loses_its_name_wherever_the_process_went(void)
+{
+    REQUIRE(chdir(workspace_directory()) == 0 && mkdir("below", 0700) == 0);
+    cairn_options options = {.size = sizeof options, .name = "heap", .directory = "below", .bytes_max = MIB};
+    cairn_heap *heap;
+    REQUIRE_CALL(cairn_heap_create(&heap, &options) == 0);
+    REQUIRE(chdir("/") == 0);
+    REQUIRE_CALL(cairn_heap_destroy(heap) == 0);
+    REQUIRE(access(workspace_path("below/heap"), F_OK) < 0 && errno == ENOENT);
+    REQUIRE(rmdir(workspace_path("below")) == 0);
+}
+
 static void every_heap_in_a_directory_is_listed_and_nothing_else(void)
 {
     static struct list list;
@@ -249,6 +277,8 @@ int main(void)
         CLAIM(eight_processes_make_one_heap_at_a_time),
         CLAIM(a_heap_is_whole_or_not_there),
         CLAIM(a_killed_creator_leaves_a_heap_or_nothing),
+        CLAIM(a_visit_ends_the_list_by_any_number),
+        CLAIM(a_destroyed_heap_loses_its_name_wherever_the_process_went),
         CLAIM(every_heap_in_a_directory_is_listed_and_nothing_else),
         CLAIM(heaps_of_many_names_lie_apart),
     };

@@ -121,6 +121,22 @@ START_TEST(a_heap_with_children_is_not_destroyed)
 }
 END_TEST
 
+/* Children outlive a parent that is closed; no heap that comes later is taken for it. */
+START_TEST(a_closed_parent_has_no_successor)
+{
+    cairn_heap *parent = create_private(0), *child = create_child(parent, 0);
+    cairn_heap_close(parent);
+    cairn_heap *next = create_private(0), *nexts = create_child(next, 0);
+    void *block = cairn_alloc(child, MIB);
+    REQUIRE_CALL(block != NULL);
+    ck_assert_uint_eq(taken(next), 0);
+    cairn_free(child, block);
+    ck_assert_int_eq(cairn_heap_destroy(nexts), 0);
+    ck_assert_int_eq(cairn_heap_destroy(next), 0);
+    ck_assert_int_eq(cairn_heap_destroy(child), 0);
+}
+END_TEST
+
 /* A reset frees the heap's own blocks and those of no part of it. */
 START_TEST(a_reset_is_of_one_heap)
 {
@@ -325,6 +341,7 @@ int main(void)
     tcase_add_loop_test(tests, the_limits_of_child_and_parent_both_hold, 0, 4);
     tcase_add_test(tests, a_child_gets_no_more_than_its_parent);
     tcase_add_test(tests, a_heap_with_children_is_not_destroyed);
+    tcase_add_test(tests, a_closed_parent_has_no_successor);
     tcase_add_test(tests, a_reset_is_of_one_heap);
     tcase_add_test(tests, the_end_of_a_child_gives_its_memory_back);
     tcase_add_test(tests, heaps_nest_deeply);

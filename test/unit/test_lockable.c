@@ -287,6 +287,76 @@ START_TEST(a_locked_heap_can_be_reset_and_stays_locked)
 }
 END_TEST
 
+static void *resize_in_place(void *arg)
+{
+    struct waiter *waiter = arg;
+    advance(&waiter->ready);
+    REQUIRE_CALL(cairn_realloc(waiter->heap, waiter->block, 490) == waiter->block);
+    atomic_store(&waiter->done, true);
+    return NULL;
+}
+
+static void *expand_in_place(void *arg)
+{
+    struct waiter *waiter = arg;
+    advance(&waiter->ready);
+    REQUIRE_CALL(cairn_expand(waiter->heap, waiter->block, 505));
+    atomic_store(&waiter->done, true);
+    return NULL;
+}
+
+/* Where sizes are exact, a block that stays in its place changes as well. */
+START_TEST(sizes_stand_still_under_the_lock)
+{
+    static void *(*const calls[])(void *) = {resize_in_place, expand_in_place};
+    static const size_t sizes[] = {490, 505};
+    cairn_options options = {.size = sizeof options,
+                             .flags = CAIRN_LOCKABLE | CAIRN_EXACT_SIZES,
+                             .checked = _i & 1,
+                             .bytes_max = (_i & 2) != 0 ? 4 * MIB : 0};
+    for (size_t i = 0; i < COUNT(calls); i++) {
+        struct waiter waiter = {0};
+        REQUIRE_CALL(cairn_heap_create(&waiter.heap, &options) == 0);
+        REQUIRE_CALL((waiter.block = cairn_alloc(waiter.heap, 500)) != NULL);
+        REQUIRE_CALL(cairn_heap_lock(waiter.heap) == 0);
+        pthread_t thread = start_thread(calls[i], &waiter);
+        wait_for(&waiter.ready, 1);
+        require_waiting(&waiter);
+        ck_assert_uint_eq(cairn_size(waiter.heap, waiter.block), 500);
+        REQUIRE_CALL(cairn_heap_unlock(waiter.heap) == 0);
+        join(thread);
+        ck_assert_uint_eq(cairn_size(waiter.heap, waiter.block), sizes[i]);
+        end(waiter.heap);
+    }
+}
+END_TEST
+
+static void *reset_once(void *arg)
+{
+    struct waiter *waiter = arg;
+    advance(&waiter->ready);
+    REQUIRE_CALL(cairn_heap_reset(waiter->heap) == 0);
+    atomic_store(&waiter->done, true);
+    return NULL;
+}
+
+START_TEST(a_reset_waits_for_the_lock)
+{
+    struct waiter waiter = {.heap = make((enum kind)_i)};
+    REQUIRE_CALL(cairn_alloc(waiter.heap, 500) != NULL);
+    REQUIRE_CALL(cairn_heap_lock(waiter.heap) == 0);
+    pthread_t thread = start_thread(reset_once, &waiter);
+    wait_for(&waiter.ready, 1);
+    require_waiting(&waiter);
+    REQUIRE_EQUAL(blocks_live(waiter.heap), 1);
+    REQUIRE_CALL(cairn_heap_unlock(waiter.heap) == 0);
+    join(thread);
+    REQUIRE_EQUAL(blocks_live(waiter.heap), 0);
+    REQUIRE_CALL(cairn_alloc(waiter.heap, 500) != NULL);
+    end(waiter.heap);
+}
+END_TEST
+
 static void *try_to_unlock(void *arg)
 {
     REQUIRE_EQUAL(cairn_heap_unlock(arg), -EPERM);
@@ -425,6 +495,8 @@ int main(void)
     tcase_add_loop_test(tests, one_thread_at_a_time_holds_the_lock, 0, KINDS);
     tcase_add_loop_test(tests, the_lock_is_given_back_as_often_as_it_was_taken, 0, KINDS);
     tcase_add_loop_test(tests, a_locked_heap_can_be_reset_and_stays_locked, 0, KINDS);
+    tcase_add_loop_test(tests, sizes_stand_still_under_the_lock, 0, 4);
+    tcase_add_loop_test(tests, a_reset_waits_for_the_lock, 0, KINDS);
     tcase_add_loop_test(tests, nobody_else_can_unlock, 0, KINDS);
     tcase_add_loop_test(tests, threads_end_while_the_heap_is_locked, 0, KINDS);
     TCase *forks = tcase_create("fork");

@@ -63,6 +63,8 @@ static bool add_sorted(struct acl *acl, const struct file_access *list, uint32_t
 
 int file_access_set(int file, uint32_t mode, uint32_t group, const struct file_access *list, uint32_t count)
 {
+    if (group == (uint32_t)-1)
+        return -EINVAL; /* to the system it is "leave it", and no group */
     if (group != 0 && fchown(file, (uid_t)-1, group) < 0)
         return -errno;
     if (count == 0)

@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -25,6 +26,23 @@ int directory_ensure_own(const char *directory)
         error = -EPERM;
     close(fd);
     return error;
+}
+
+int directory_absolute(const char *directory, char *ret_absolute, size_t bytes)
+{
+    size_t used = 0;
+    if (directory[0] != '/') {
+        if (getcwd(ret_absolute, bytes) == NULL)
+            return errno == ERANGE ? -ENAMETOOLONG : -errno;
+        used = strlen(ret_absolute);
+        if (used + 1 < bytes)
+            ret_absolute[used++] = '/';
+    }
+    size_t length = strlen(directory);
+    if (length >= bytes - used)
+        return -ENAMETOOLONG;
+    memcpy(ret_absolute + used, directory, length + 1);
+    return 0;
 }
 
 static bool is_regular(int directory, const char *name)
