@@ -43,7 +43,8 @@
  *
  * Misuse. A double free, a pointer that is no block, or a block of another heap ends the program with one line on
  * standard error that names the heap, the pointer and the crime, then abort(3). So do writes outside of a block and to
- * a freed one in a private heap that is checked. Nothing else in the library prints or ends the process.
+ * a freed one in a private heap that is checked. cairn_misuse_set gives the line to a callback first. Nothing else in
+ * the library prints or ends the process.
  *
  * Trust. Any process that can write a shared heap can damage it. Open shared heaps only with those you trust to write;
  * let the others attach read-only.
@@ -569,6 +570,16 @@ CAIRN_API int cairn_reap(cairn_heap *heap, cairn_keep_fn *keep, void *arg);
 /* Returns what the calling thread's last failed call had to say, in one sentence; "" when none has failed. The text is
  * valid until this thread's next call that fails. */
 CAIRN_API const char *cairn_last_error(void);
+
+/*
+ * From now on, misuse in this process calls on_misuse (NULL: nobody) with the line that would be printed, which is
+ * valid during that call, and with arg. It runs in the thread whose call it was; no lock is held and that call has
+ * changed nothing, so it may use any heap and may leave by longjmp(3): but not where a checked heap tells of a stray
+ * write, nor out of a call that another callback of the library's made. When it returns, the line is printed and the
+ * process aborted.
+ */
+typedef void cairn_misuse_fn(const char *line, void *arg);
+CAIRN_API void cairn_misuse_set(cairn_misuse_fn *on_misuse, void *arg);
 
 /* Returns the negative errno value that belongs to cairn_last_error(), 0 when none. */
 CAIRN_API int cairn_last_errno(void);

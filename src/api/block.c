@@ -116,11 +116,11 @@ static COLD void free_slowly(struct cairn_heap *heap, void *block)
             break;
         call_end(heap, bins); /* another process tried a reset just now: begin again, and wait for it */
     }
+    call_end(heap, bins); /* first: who is told of a crime may leave by longjmp */
     if (crime != CRIME_NONE && is_destroyed(heap))
         error_set(-ESTALE, "%s: was destroyed", heap->attachment->name);
     else if (crime != CRIME_NONE)
         crime_report(heap, "free", block, crime);
-    call_end(heap, bins);
 }
 
 /*
@@ -370,10 +370,10 @@ CAIRN_API int cairn_free_from(struct cairn_heap *heap, void **dest)
         call_end(heap, bins); /* another process tried a reset just now: begin again, and wait for it */
         return cairn_free_from(heap, dest);
     }
+    call_end(heap, bins); /* first: who is told of a crime may leave by longjmp */
     if (crime != CRIME_NONE && is_destroyed(heap))
         error = error_set(-ESTALE, "%s: was destroyed", heap->attachment->name);
     else if (crime != CRIME_NONE)
         crime_report(heap, "free_from", block, crime);
-    call_end(heap, bins);
     return error;
 }

@@ -12,6 +12,29 @@ const char *heap_label(const struct cairn_heap *heap, char *buffer, size_t bytes
     return buffer;
 }
 
+static struct mutex handler_lock;
+static cairn_misuse_fn *handler;
+static void *handler_arg;
+
+CAIRN_API void cairn_misuse_set(cairn_misuse_fn *on_misuse, void *arg)
+{
+    mutex_lock(&handler_lock);
+    handler = on_misuse;
+    handler_arg = arg;
+    mutex_unlock(&handler_lock);
+}
+
+void crime_end(const char *line)
+{
+    mutex_lock(&handler_lock);
+    cairn_misuse_fn *asked = handler;
+    void *arg = handler_arg;
+    mutex_unlock(&handler_lock);
+    if (asked != NULL)
+        asked(line, arg);
+    crime_abort(line);
+}
+
 /* Whether some other section of this process holds the address. Best effort: the program is about to end. */
 static const struct attachment *attachment_of(const void *block)
 {
@@ -64,12 +87,12 @@ void crime_report(struct cairn_heap *heap, const char *call, const void *block, 
         break;
     }
     }
-    crime_abort(line);
+    crime_end(line);
 }
 
 void crime_closed(const struct cairn_heap *heap, const char *call)
 {
     char line[200];
     snprintf(line, sizeof line, "cairn: %s with the handle %p of a closed heap", call, (const void *)heap);
-    crime_abort(line);
+    crime_end(line);
 }

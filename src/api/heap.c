@@ -81,6 +81,20 @@ static bool set_mode(struct cairn_heap *heap, const struct cairn_options *option
     return heap->mode == MODE_THREADS || heap->one != NULL;
 }
 
+/* Whether a range lies in one live block of some heap of a section. */
+static bool is_in_a_block(struct section *section, const void *memory, uint64_t bytes)
+{
+    struct core_heap any = {.section = section};
+    struct core_place place = core_find(&any, memory);
+    if (place.block == NULL)
+        return false;
+    any.number = place.heap;
+    store_relaxed(&any.life_made, unit_low_of(place.word));
+    uint64_t before = (uint64_t)((const unsigned char *)memory - (const unsigned char *)place.block);
+    return core_find(&any, place.block).crime == CRIME_NONE && before <= place.bytes_granted &&
+           bytes <= place.bytes_granted - before;
+}
+
 /*
  * Whether memory that the caller got for a new heap is another's. A block of another heap may well be lent; what
  * reaches beyond the blocks, or is that heap's own range once more, is an error of whoever got it.
@@ -90,10 +104,10 @@ static bool is_of_another(const void *memory, uint64_t bytes)
     uintptr_t begin = (uintptr_t)memory;
     bool is = false;
     mutex_lock(&process_lock);
-    for (const struct attachment *a = process_attachments; a != NULL && !is; a = a->next) {
-        uintptr_t base = (uintptr_t)a->section.base, units = (uintptr_t)a->section.units;
+    for (struct attachment *a = process_attachments; a != NULL && !is; a = a->next) {
+        uintptr_t base = (uintptr_t)a->section.base;
         bool meets = begin < base + a->section.bytes_max && base < begin + bytes;
-        is = meets && !(begin >= units && begin + bytes <= units + a->section.units_bytes);
+        is = meets && !is_in_a_block(&a->section, memory, bytes);
     }
     mutex_unlock(&process_lock);
     return is;

@@ -208,6 +208,7 @@ const char *heap_label(const struct cairn_heap *heap, char *buffer, size_t bytes
 
 /* Ends the program with the name of the crime. call is what the caller did: "free", "size", "realloc". */
 _Noreturn void crime_report(struct cairn_heap *heap, const char *call, const void *block, enum core_crime crime);
+_Noreturn void crime_end(const char *line); /* after the program's own callback had its say */
 _Noreturn void crime_closed(const struct cairn_heap *heap, const char *call);
 
 #endif

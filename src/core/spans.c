@@ -177,10 +177,12 @@ static bool take_all(struct section *section, uint32_t unit, uint32_t units, uin
             regretted += seen == UNIT_FREE_RETURNED;
             continue;
         }
+        /* What was set aside for the heap stays so where it was all of that; of a mixture nobody knows which it was. */
+        bool all_kept = kept_units == i;
         while (i-- > 0)
-            store_release(&section->unit_words[unit + i], UNIT_FREE_USED);
+            store_release(&section->unit_words[unit + i], all_kept ? kept_word : UNIT_FREE_USED);
         lower_hint(section, unit);
-        if (kept_units != 0)
+        if (kept_units != 0 && !all_kept)
             drop_kept(section, unit_heap_of(taken_word), kept_units << section->unit_shift);
         return false;
     }

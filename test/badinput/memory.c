@@ -124,6 +124,39 @@ static void memory_that_is_another_heaps_is_refused(void)
     cairn_heap_close(first);
 }
 
+/* What is no block is the heap's to hand out: a part of its free memory, a block that was freed, two that are
+ * neighbours. */
+static void memory_that_is_no_block_is_refused(void)
+{
+    cairn_heap *heaps[] = {create_private(0), create_private(64 * MIB), create_shared("heap", 256 * MIB)};
+    for (size_t i = 0; i < COUNT(heaps); i++) {
+        unsigned char *large = cairn_alloc(heaps[i], MIB), *small = cairn_alloc(heaps[i], 16000);
+        REQUIRE_CALL(large != NULL && small != NULL && cairn_alloc(heaps[i], 16000) != NULL);
+        cairn_heap *inner = untouched;
+        cairn_options options = {.size = sizeof options, .memory = large + 4096, .bytes_max = MIB - 4096};
+        REQUIRE_CALL(cairn_heap_create(&inner, &options) == 0);
+        cairn_heap_close(inner);
+        inner = untouched;
+        options.bytes_max = MIB;
+        REFUSED(-EINVAL, cairn_heap_create(&inner, &options));
+        cairn_free(heaps[i], large);
+        options.bytes_max = 64 * KIB;
+        REFUSED(-EINVAL, cairn_heap_create(&inner, &options));
+        options.memory = (unsigned char *)(((uintptr_t)small + 4095) & ~(uintptr_t)4095);
+        options.bytes_max = 8192;
+        REQUIRE_CALL(cairn_heap_create(&inner, &options) == 0);
+        cairn_heap_close(inner);
+        inner = untouched;
+        options.bytes_max = 20480;
+        REFUSED(-EINVAL, cairn_heap_create(&inner, &options));
+        cairn_free(heaps[i], small);
+        options.bytes_max = 8192;
+        REFUSED(-EINVAL, cairn_heap_create(&inner, &options));
+        REQUIRE_SOUND(heaps[i]);
+        cairn_heap_close(heaps[i]);
+    }
+}
+
 /* reserve and release may use another heap, also for its first time in this thread. */
 static void a_heap_may_lie_in_a_block_of_another(void)
 {
@@ -334,6 +367,7 @@ int main(void)
 {
     static const struct claim claims[] = {
         CLAIM(memory_that_is_another_heaps_is_refused),
+        CLAIM(memory_that_is_no_block_is_refused),
         CLAIM(a_heap_may_lie_in_a_block_of_another),
         CLAIM(a_commit_that_returns_nonsense_has_failed),
         CLAIM(a_commit_may_refuse_by_any_name),

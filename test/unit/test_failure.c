@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* on_failure: a program that is asked for room before a call fails, and answers by making some, by no, or by a jump. */
+/*
+ * on_failure: a program that is asked for room before a call fails, and answers by making some, by no, or by a jump.
+ * cairn_misuse_set: one that is told of its misuse, and jumps.
+ */
 #include <check.h>
 #include <errno.h>
 #include <pthread.h>
@@ -415,6 +418,89 @@ START_TEST(a_jump_leaves_no_lock_behind)
 }
 END_TEST
 
+/* ---------------------------------------------------------------- misuse that a callback gets */
+
+static jmp_buf back;
+static int told;
+
+static void leave(const char *line, void *arg)
+{
+    ck_assert_ptr_eq(arg, &told);
+    ck_assert(strncmp(line, "cairn: ", 7) == 0);
+    told++;
+    REQUIRE_SOUND(parent); /* nothing is locked */
+    longjmp(back, 1);
+}
+
+static void *free_it(void *block)
+{
+    cairn_free(parent, block);
+    return NULL;
+}
+
+static void commit_crime(int which, char *freed, char *block, cairn_heap *closed)
+{
+    switch (which) {
+    case 0:
+        cairn_free(parent, freed);
+        break;
+    case 1:
+        cairn_free(parent, block + 16);
+        break;
+    case 2:
+        cairn_free(parent, &told);
+        break;
+    case 3:
+        (void)cairn_size(parent, freed);
+        break;
+    case 4:
+        (void)!cairn_realloc(parent, freed, 1000);
+        break;
+    case 5:
+        (void)cairn_free_from(parent, (void **)(void *)block);
+        break;
+    default:
+        (void)!cairn_alloc(closed, 10);
+        break;
+    }
+}
+
+/* Freed here, by another thread, and large ones; in each kind of heap, again and again. */
+START_TEST(a_callback_may_leave_a_crime_by_a_jump)
+{
+    enum { ROUNDS = 300, CRIMES = 7 };
+    cairn_heap *heap = make(_i, NULL, NULL), *top = parent, *closed = create_private(0);
+    parent = heap;
+    cairn_heap_close(closed);
+    cairn_misuse_set(leave, &told);
+    told = 0;
+    for (volatile int round = 0; round < ROUNDS; round++) {
+        size_t size = round % 3 == 2 ? 70000 : 100;
+        char *freed = cairn_alloc(heap, size);
+        void **block = cairn_zalloc(heap, 100);
+        REQUIRE_CALL(freed != NULL && block != NULL);
+        if (round % 3 == 1 && _i != UNSERIALIZED) {
+            pthread_t thread;
+            ck_assert_int_eq(pthread_create(&thread, NULL, free_it, freed), 0);
+            pthread_join(thread, NULL);
+        } else {
+            cairn_free(heap, freed);
+        }
+        block[0] = freed;
+        if (setjmp(back) == 0)
+            commit_crime(round % CRIMES, freed, (char *)block, closed);
+        ck_assert_int_eq(told, round + 1);
+        ck_assert_ptr_eq(block[0], freed);
+        block[0] = NULL;
+        cairn_free(heap, block);
+    }
+    cairn_misuse_set(NULL, NULL);
+    ck_assert_uint_eq(stats_of(heap).blocks_live, 0);
+    parent = top;
+    end(heap);
+}
+END_TEST
+
 int main(void)
 {
     TCase *asking = tcase_create("asking");
@@ -427,6 +513,7 @@ int main(void)
     tcase_add_loop_test(jumping, a_jump_out_of_a_failing_call_loses_nothing, 0, KINDS);
     tcase_add_loop_test(jumping, a_jump_out_of_a_small_allocation_loses_nothing, 0, KINDS);
     tcase_add_loop_test(jumping, a_jump_leaves_no_lock_behind, 0, KINDS);
+    tcase_add_loop_test(jumping, a_callback_may_leave_a_crime_by_a_jump, 0, KINDS);
 
     TCase *cases[] = {asking, jumping};
     Suite *suite = suite_create("failure");
