@@ -837,11 +837,14 @@ int main(void)
     tcase_add_loop_test(looking, a_root_names_a_block_until_it_is_removed, 0, KINDS);
     tcase_add_test(looking, private_heaps_have_roots_of_their_own);
     tcase_add_loop_test(looking, walk_tells_exactly_the_live_blocks_and_statistics_agree, 0, KINDS);
-    tcase_add_loop_test(looking, trim_gives_memory_back, 0, KINDS);
     tcase_add_test(looking, the_last_error_is_each_threads_own);
     tcase_add_test(looking, every_error_has_a_text);
 
-    TCase *cases[] = {blocks, heaps, looking};
+    TCase *giving_back = tcase_create("giving back");
+    tcase_set_tags(giving_back, "kernel");
+    tcase_add_loop_test(giving_back, trim_gives_memory_back, 0, KINDS);
+
+    TCase *cases[] = {blocks, heaps, looking, giving_back};
     Suite *suite = suite_create("api");
     for (size_t i = 0; i < COUNT(cases); i++) {
         tcase_add_unchecked_fixture(cases[i], workspace_enter, workspace_leave);

@@ -892,7 +892,6 @@ int main(void)
     TCase *range = tcase_create("range");
     tcase_add_loop_test(range, a_bounded_heap_is_one_range_of_its_limit, 0, COUNT(limits));
     tcase_add_test(range, a_limit_is_exact_to_a_page);
-    tcase_add_test(range, nothing_but_the_limit_is_taken_and_all_of_it_given_back);
     tcase_add_test(range, eight_kibibytes_hold_blocks);
     tcase_add_loop_test(range, every_call_works_in_a_bounded_heap, 0, COUNT(limits));
     tcase_add_loop_test(range, a_bounded_heap_has_roots, 0, COUNT(limits));
@@ -904,6 +903,7 @@ int main(void)
 
     TCase *resident = tcase_create("what the kernel says is resident");
     tcase_set_tags(resident, "kernel");
+    tcase_add_test(resident, nothing_but_the_limit_is_taken_and_all_of_it_given_back);
     tcase_add_test(resident, a_bounded_heap_starts_with_its_memory);
     tcase_add_test(resident, a_growing_heap_starts_with_its_memory);
     tcase_add_loop_test(resident, a_tebibyte_reserved_costs_no_page_tables, 0, 2);
