@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * open: a heap's file that was changed, by accident or on purpose, is refused by name or opened, and then every look at
- * it ends, and so does the recovery of the dead that its records tell of.
+ * open: a file that was changed, by accident or on purpose, is refused by name or opened, and then every look at it
+ * ends, and so does the recovery of the dead that its records tell of.
  *
  *     byte 0    bit 0: attach for writing; 1: the header's checksum is made right; 2: the rest is the whole file;
- *               3: the file is cut off at the next four bytes
- *     then      changes: place (3 bytes), length (1), bytes
+ *               3: the file is cut off at the next four bytes; 4 and 5: which file is changed; 6: also what is marked
+ *               as damaged is opened to be read
+ *     then      changes: place (3 bytes), length (1), bytes. Places are counted where the file has bytes; from 0xc00000
+ *               on they are places of the file itself, by the page: there a hole gets bytes
  */
 #include "fuzz.h"
 
@@ -17,23 +19,73 @@
 
 #include "section/layout.h"
 
-static uint8_t *good, *file_bytes;
-static size_t good_bytes;
+/* A file that is good, and the places where it has bytes, back to back. */
+struct base {
+    const char *name;
+    size_t bytes;
+    uint8_t *content;
+    size_t content_bytes;
+    struct {
+        size_t offset;
+        size_t bytes;
+    } parts[64];
+    size_t part_count;
+};
+
+/* A small heap, one whose marks take many pages and which has wide holes, a section by itself; the first once more. */
+static struct base bases[] = {{.name = "good"}, {.name = "wide"}, {.name = "section"}, {.name = "good"}};
+static uint8_t *file_bytes;
+
+static void read_base(struct base *base)
+{
+    char path[100];
+    struct stat status;
+    snprintf(path, sizeof path, "%s/%s", fuzz_directory(), base->name);
+    int file = open(path, O_RDONLY);
+    REQUIRE(file >= 0 && fstat(file, &status) == 0);
+    base->bytes = (size_t)status.st_size;
+    off_t begin = 0, end;
+    for (; (begin = lseek(file, begin, SEEK_DATA)) >= 0; begin = end) {
+        end = lseek(file, begin, SEEK_HOLE);
+        size_t bytes = (size_t)(end - begin);
+        REQUIRE(base->part_count < sizeof base->parts / sizeof base->parts[0]);
+        base->content = realloc(base->content, base->content_bytes + bytes);
+        REQUIRE(base->content != NULL);
+        REQUIRE(pread(file, base->content + base->content_bytes, bytes, begin) == (ssize_t)bytes);
+        base->parts[base->part_count].offset = (size_t)begin;
+        base->parts[base->part_count++].bytes = bytes;
+        base->content_bytes += bytes;
+    }
+    close(file);
+}
+
+static void make_others(void)
+{
+    cairn_heap *heap;
+    cairn_section *section;
+    cairn_options options = {.name = "wide", .directory = fuzz_directory(), .bytes_max = UINT64_C(4) << 30};
+    REQUIRE(cairn_heap_create(&heap, &options) == 0);
+    for (size_t i = 0; i < 20; i++)
+        REQUIRE(cairn_alloc(heap, i * 100) != NULL);
+    cairn_heap_close(heap);
+    options = (cairn_options){.name = "section", .directory = fuzz_directory(), .bytes_max = UINT64_C(1) << 30};
+    REQUIRE(cairn_section_create(&section, &options) == 0);
+    REQUIRE(cairn_section_commit(section, 0, 8192) == 0 && cairn_section_commit(section, 1 << 20, 4096) == 0);
+    cairn_section_close(section);
+}
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
     (void)argc, (void)argv;
-    char path[100];
-    struct stat status;
     fuzz_make_good();
-    snprintf(path, sizeof path, "%s/good", fuzz_directory());
-    int file = open(path, O_RDONLY);
-    REQUIRE(file >= 0 && fstat(file, &status) == 0);
-    good_bytes = (size_t)status.st_size;
-    good = malloc(good_bytes);
-    file_bytes = malloc(good_bytes);
-    REQUIRE(good != NULL && file_bytes != NULL && read(file, good, good_bytes) == (ssize_t)good_bytes);
-    close(file);
+    make_others();
+    size_t most = 0;
+    for (size_t i = 0; i < sizeof bases / sizeof bases[0]; i++) {
+        read_base(&bases[i]);
+        most = bases[i].content_bytes > most ? bases[i].content_bytes : most;
+    }
+    file_bytes = malloc(most);
+    REQUIRE(file_bytes != NULL);
     return 0;
 }
 
@@ -45,25 +97,51 @@ static void sum_up(struct section_image *header)
     header->checksum = hash;
 }
 
-static size_t make_file(struct input *input, uint64_t flags)
+/* Writes the changed file, holes left out. */
+static void make_file(struct input *input, uint64_t flags, int file)
 {
-    size_t bytes = good_bytes;
+    const struct base *base = &bases[flags >> 4 & 3];
     if ((flags & 4) != 0) {
-        bytes = input->left < good_bytes ? input->left : good_bytes;
-        memcpy(file_bytes, input->data, bytes);
-        return bytes;
+        REQUIRE(write(file, input->data, input->left) == (ssize_t)input->left);
+        return;
     }
+    size_t bytes = base->bytes;
     if ((flags & 8) != 0)
-        bytes = (size_t)input_take(input, 4) % (good_bytes + 1);
-    memcpy(file_bytes, good, good_bytes);
+        bytes = (size_t)input_take(input, 4) % (base->bytes + 1);
+    struct {
+        off_t at;
+        uint8_t bytes[16];
+        size_t length;
+    } filled[8];
+    size_t filled_count = 0;
+    memcpy(file_bytes, base->content, base->content_bytes);
     while (!input_is_over(input)) {
-        size_t at = (size_t)input_take(input, 3) % good_bytes, length = 1 + (size_t)input_take(input, 1) % 16;
-        for (size_t i = at; i < at + length && i < good_bytes; i++)
-            file_bytes[i] = (uint8_t)input_take(input, 1);
+        size_t at = (size_t)input_take(input, 3), length = 1 + (size_t)input_take(input, 1) % 16;
+        bool hole = at >= 0xc00000 && filled_count < sizeof filled / sizeof filled[0];
+        for (size_t i = 0; i < length; i++) {
+            uint8_t byte = (uint8_t)input_take(input, 1);
+            if (hole)
+                filled[filled_count].bytes[i] = byte;
+            else if (at % base->content_bytes + i < base->content_bytes)
+                file_bytes[at % base->content_bytes + i] = byte;
+        }
+        if (hole) {
+            filled[filled_count].at = (off_t)((at - 0xc00000) % (base->bytes >> 12) << 12);
+            filled[filled_count++].length = length;
+        }
     }
     if ((flags & 2) != 0)
         sum_up((struct section_image *)(void *)file_bytes);
-    return bytes;
+    size_t done = 0;
+    REQUIRE(ftruncate(file, (off_t)bytes) == 0);
+    for (size_t i = 0; i < base->part_count && base->parts[i].offset < bytes; i++) {
+        size_t left = bytes - base->parts[i].offset;
+        size_t part = base->parts[i].bytes < left ? base->parts[i].bytes : left;
+        REQUIRE(pwrite(file, file_bytes + done, part, (off_t)base->parts[i].offset) == (ssize_t)part);
+        done += base->parts[i].bytes;
+    }
+    for (size_t i = 0; i < filled_count; i++)
+        REQUIRE(pwrite(file, filled[i].bytes, filled[i].length, filled[i].at) == (ssize_t)filled[i].length);
 }
 
 static bool is_documented(int error)
@@ -75,20 +153,38 @@ static bool is_documented(int error)
     return false;
 }
 
+static void look_as_section(const cairn_options *options)
+{
+    cairn_section *section;
+    int error = cairn_section_open(&section, "changed", options);
+    REQUIRE(error == 0 || is_documented(error));
+    if (error < 0)
+        return;
+    uint64_t run;
+    for (uint64_t offset = 0; cairn_section_query(section, offset, &run) >= 0 && run != 0; offset += run)
+        ;
+    if ((options->flags & CAIRN_READ_ONLY) == 0)
+        (void)cairn_section_commit(section, 16384, 4096);
+    cairn_section_close(section);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
     struct input input = {data, bytes};
     uint64_t flags = input_take(&input, 1);
-    size_t length = make_file(&input, flags);
     char path[100];
     snprintf(path, sizeof path, "%s/changed", fuzz_directory());
     unlink(path);
     int file = open(path, O_WRONLY | O_CREAT | O_EXCL, 0600);
-    REQUIRE(file >= 0 && write(file, file_bytes, length) == (ssize_t)length);
+    REQUIRE(file >= 0);
+    make_file(&input, flags, file);
     close(file);
 
     cairn_heap *heap;
     cairn_options options = {.directory = fuzz_directory(), .flags = (flags & 1) != 0 ? 0 : CAIRN_READ_ONLY};
+    look_as_section(&options);
+    if ((flags & 0x41) == 0x40)
+        options.flags |= CAIRN_DAMAGED_TOO;
     int error = cairn_heap_open(&heap, "changed", &options);
     REQUIRE(error == 0 || is_documented(error));
     if (error < 0)
