@@ -119,6 +119,7 @@ struct slot {
     bool exact[CHILDREN];        /* created with CAIRN_EXACT_SIZES */
     bool nested;                 /* the second is a child of the first */
     bool locked;
+    _Atomic uint32_t awaits; /* not in a call: until others have recovered what it left */
     struct random random;
     _Atomic uint64_t calls;
     _Atomic uint64_t begun;        /* when the call in progress began, in nanoseconds; 0: none */
@@ -131,8 +132,11 @@ struct world {
     uint64_t bytes_max, bytes_start, flags; /* options of the heap */
     size_t size_max;                        /* of a usual block */
     bool has_peers;                         /* others work in the heap: not everything can be told at once */
+    bool is_limited;                        /* commits of the actor's process fail */
+    bool is_wide;                           /* any size is as usual as another */
     _Atomic uint32_t stepping;              /* the tracer steps while it is not 0 */
     _Atomic uint32_t pause, parked, stop;   /* of a crew's members, between two calls */
+    _Atomic uint32_t stopped;               /* one of them is, by SIGSTOP: what it is at, nobody else finishes */
     struct crew *crew;
     pid_t guest; /* a forked child that tells who it is */
     struct slot slots[SLOTS];
@@ -190,8 +194,14 @@ uint32_t world_verify(struct world *world, const char *name);
 /* How many records of processes with that id the heap has, dead or alive. */
 uint32_t heap_records_of(cairn_heap *heap, pid_t process);
 
-/* Bytes that are committed where its blocks lie. */
-uint64_t heap_committed_units(cairn_heap *heap);
+/* Whether a process with that id holds the lock of its roots. */
+bool heap_roots_are_held_by(cairn_heap *heap, pid_t process);
+
+/* Bytes that are committed, bookkeeping included. */
+uint64_t heap_committed(cairn_heap *heap);
+
+/* Takes all that there is, and gives it back: the bookkeeping is as large as it will ever be. */
+void heap_fill_once(cairn_heap *heap);
 
 /* Everything is freed, and given back if so wished; what is left in the image is a leak. */
 void world_empty(struct world *world, cairn_heap *heap, bool trim);
@@ -273,14 +283,17 @@ void crew_await(struct crew *crew, uint32_t number, uint64_t calls);       /* on
 void crew_await_total(struct crew *crew, uint32_t number, uint64_t calls); /* so many since it began */
 /* Recovers until no record of the dead process is left, and settles its slot. */
 void crew_settle(struct crew *crew, uint32_t number, pid_t dead);
-/* The same where others live whose records have the same process id: until there is one less. */
+/* The same where the next slot's process lives, and its record has the same process id: until there is one less. */
 void crew_settle_one(struct crew *crew, uint32_t number, pid_t dead);
 /* Recovers, and requires that the heap still knows the process. */
 void crew_require_alive(struct crew *crew, pid_t process);
-/* Stops all between two calls and counts; returns the bytes that the heap's units have committed. */
+/* Whether it holds the lock under which roots are set: who wants it waits for a process that is stopped, too. */
+bool crew_holds_roots(struct crew *crew, pid_t process);
+/* The heap is filled once, and empty again; returns the bytes that are committed then. */
+uint64_t crew_fill_once(struct crew *crew);
+/* Stops all between two calls and counts; returns the bytes that the heap has committed. */
 uint64_t crew_count(struct crew *crew);
-/* All end; the heap is counted, emptied and trimmed. Returns the bytes that its units have committed
- * then. */
+/* All end; the heap is counted, emptied and trimmed. Returns the bytes that it has committed then. */
 uint64_t crew_rest(struct crew *crew);
 /* The same for the last time. */
 uint64_t crew_end(struct crew *crew);
@@ -297,7 +310,7 @@ struct tally {
     _Atomic uint64_t longest;                /* nanoseconds that somebody waited */
     _Atomic uint64_t longest_settle;         /* recovery, and what the harness asks after it */
     _Atomic uint64_t
-        drift; /* what an empty heap's units have committed, in hundredths of a percent of the most at work */
+        drift; /* by what an empty heap has grown, in hundredths of a percent of the most that was committed at work */
     _Atomic uint64_t latencies[LATENCIES];
     _Atomic uint64_t skipped;
 };

@@ -271,10 +271,10 @@ static size_t choose_size(struct actor *actor)
     static const size_t usual[] = {16, 48, 48, 200, 200, 1000, 5000};
     struct random *random = &actor->slot->random;
     uint64_t choice = random_below(random, 100);
-    if (choice < 65)
+    if (choice < 65 && !actor->world->is_wide)
         return usual[random_below(random, COUNT(usual))];
     if (choice < 85)
-        return random_size(random, actor->world->size_max);
+        return random_size(random, actor->world->is_wide ? actor->world->bytes_max / 16 : actor->world->size_max);
     if (actor->world->has_peers) /* of many, and all are filled: few that are spans by themselves */
         return random_size(random, choice < 97 ? actor->world->size_max : 150000);
     return random_size(random, choice < 99 ? actor->world->bytes_max / 16 : actor->world->bytes_max / 3);
@@ -363,6 +363,8 @@ static bool choose(struct actor *actor, struct call *call)
         return slot->locked;
     case CALL_REOPEN:
         return !slot->locked;
+    case CALL_ERRAND: /* a thread that gets no record frees nothing */
+        return !actor->world->is_limited;
     case CALL_REAP: /* others have blocks that no ledger tells of yet */
         return !actor->world->has_peers;
     default:
@@ -534,11 +536,15 @@ static void await_bound(struct actor *actor)
         while (actor->slot->children[i] == CHILD_BOUND &&
                open_child(&child, actor->world, actor->number, i, actor->heap) == 0) {
             cairn_heap_close(child);
+            atomic_store(&actor->slot->awaits, 1);
             require(cairn_recover(actor->heap), "recover");
+            if (atomic_load(&actor->world->stopped) != 0) /* perhaps that one, which holds the lock of the dead */
+                began = now();
             if (now() - began > UINT64_C(10000000000))
                 fail("child %u of slot %u lives, and who made it has closed the heap", i, actor->number);
         }
     }
+    atomic_store(&actor->slot->awaits, 0);
 }
 
 void actor_call(struct actor *actor, struct call call)
@@ -729,7 +735,7 @@ void actor_call(struct actor *actor, struct call call)
         slot->links[call.index].block = NULL;
         break;
     case CALL_ROOT_SET:
-        if (result < 0 && result != -ENOSPC)
+        if (result < 0 && result != -ENOSPC && !(result == -ENOMEM && world->is_limited))
             require(result, "root_set");
         if (result == 0)
             slot->roots[call.index] = call.value;
@@ -943,6 +949,7 @@ void slot_settle(struct world *world, uint32_t number, cairn_heap *heap)
         fail("the anchor of slot %u is lost", number);
     atomic_store(&call->kind, CALL_NONE);
     atomic_store(&slot->begun, 0);
+    atomic_store(&slot->awaits, 0);
 }
 
 /* ---------------------------------------------------------------- counting */
@@ -1093,14 +1100,30 @@ static const struct section_image *image_of(cairn_heap *heap)
 
 #define TABLE(image, type, offset) ((const type *)(const void *)((const unsigned char *)(image) + (image)->offset))
 
-uint64_t heap_committed_units(cairn_heap *heap)
+uint64_t heap_committed(cairn_heap *heap)
 {
     const struct section_image *image = image_of(heap);
     const uint64_t *bits = TABLE(image, uint64_t, commit_offset); /* as in is_committed of trace.c */
     uint64_t bytes = 0;
-    for (uint64_t page = image->units_offset >> image->page_shift; page < image->bytes_max >> image->page_shift; page++)
+    for (uint64_t page = 0; page < image->bytes_max >> image->page_shift; page++)
         bytes += (bits[page / 64] >> page % 64 & 1) << image->page_shift;
     return bytes;
+}
+
+void heap_fill_once(cairn_heap *heap)
+{
+    enum { BLOCK = 1000 };
+    void *first = NULL, *block;
+    while ((block = cairn_alloc(heap, BLOCK)) != NULL) {
+        memcpy(block, &first, sizeof first);
+        first = block;
+    }
+    for (; first != NULL; first = block) {
+        memcpy(&block, first, sizeof block);
+        cairn_free(heap, first);
+    }
+    if (cairn_trim(heap) < 0)
+        fail("trim: %s", cairn_last_error());
 }
 
 uint32_t heap_records_of(cairn_heap *heap, pid_t process)
@@ -1112,6 +1135,17 @@ uint32_t heap_records_of(cairn_heap *heap, pid_t process)
         count += record->word >> RECORD_STATE_SHIFT != RECORD_FREE && record->process_id == (uint32_t)process;
     }
     return count;
+}
+
+bool heap_roots_are_held_by(cairn_heap *heap, pid_t process)
+{
+    const struct section_image *image = image_of(heap);
+    uint64_t owner = image->lock >> 32;
+    if (owner == 0)
+        return false;
+    uint32_t number = record_process_of(TABLE(image, struct owner_image, owners_offset)[owner - 1].word);
+    return number != 0 &&
+           TABLE(image, struct process_image, processes_offset)[number - 1].process_id == (uint32_t)process;
 }
 
 static uint32_t heaps_used(const struct section_image *image)
