@@ -146,7 +146,7 @@ static bool find_live(struct cairn_heap *heap, const void *block, const char *ca
 /* Whether this thread used the heap last, and it still lives as it did then. */
 ALWAYS_INLINE bool is_last(const struct cairn_heap *heap)
 {
-    return LIKELY(thread_last.key == heap->core.key) && LIKELY(word_is(heap->core.life, thread_last.life));
+    return LIKELY(heap_check(&heap->core) == thread_last.check);
 }
 
 /* The bin for a size that is looked up, of the heap that this thread used last; NULL when it was another heap. */
@@ -161,26 +161,28 @@ ALWAYS_INLINE struct bin *last_bin(const struct cairn_heap *heap, size_t size)
 ALWAYS_INLINE struct bins *make_last(const struct cairn_heap *heap)
 {
     struct bins *bins = thread_bins(heap);
-    if (UNLIKELY(!bins_are_current(bins, &heap->core)))
+    uint64_t check = heap_check(&heap->core);
+    if (UNLIKELY(check != load_relaxed(&bins->check)))
         return NULL;
-    thread_last = (struct last_heap){
-        .key = heap->core.key,
-        .life = unit_low_of(bins->word),
-        .word = bins->word,
-        .bins = bins,
-    };
+    thread_last = (struct last_heap){.check = check, .word = bins->word, .bins = bins};
     return bins;
 }
 
+/* Of a bin whose claim is empty. */
+static NOINLINE void *alloc_next(struct cairn_heap *heap, size_t size, struct bin *bin)
+{
+    return core_claim_next(thread_last.bins, bin) ? core_alloc_claimed(bin)
+                                                  : alloc_slowly(heap, 0, size, plain, "alloc");
+}
+
+/* By itself, for it is as short as it must be to go from one heap to the next. */
 static NOINLINE void *alloc_otherwise(struct cairn_heap *heap, size_t size)
 {
     struct bins *bins = make_last(heap);
-    if (LIKELY(bins != NULL) && LIKELY(size <= CLASS_TABLE_MAX)) {
-        struct bin *bin = bins_bin(bins, class_table[(size + 15) / 16]);
-        if (bin->claim != 0 || core_claim_next(bins, bin))
-            return core_alloc_claimed(bin);
-    }
-    return alloc_slowly(heap, 0, size, plain, "alloc");
+    if (UNLIKELY(bins == NULL) || UNLIKELY(size > CLASS_TABLE_MAX))
+        return alloc_slowly(heap, 0, size, plain, "alloc");
+    struct bin *bin = bins_bin(bins, class_table[(size + 15) / 16]);
+    return LIKELY(bin->claim != 0) ? core_alloc_claimed(bin) : alloc_next(heap, size, bin);
 }
 
 CAIRN_API void *cairn_alloc(struct cairn_heap *heap, size_t size)

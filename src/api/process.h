@@ -66,7 +66,7 @@ struct heap_lock {
 };
 
 struct cairn_heap {
-    struct core_heap core; /* first: the fast paths read it */
+    _Alignas(64) struct core_heap core; /* first: the fast paths read it, and no more than its first line */
     struct attachment *attachment;
     struct cairn_heap *next_closed;
     enum heap_state state;
@@ -87,13 +87,12 @@ struct cairn_heap {
 extern _Thread_local struct thread *thread_self;
 
 /*
- * The heap that this thread used last: what both fast paths need of it, in one place. A handle's key is unique in the
- * process, so an entry whose heap was closed fits nothing any more; those whose bins go are forgotten.
+ * The heap that this thread used last: what both fast paths need of it, in one place. Its check is that of the bins and
+ * as unique, so an entry whose heap was closed or reset fits nothing any more; those whose bins go are forgotten.
  */
 struct last_heap {
-    uint64_t key;  /* of the handle; UINT64_MAX: none */
-    uint64_t life; /* of the heap, when the bins were current */
-    uint64_t word; /* unit word of a slab that is this thread's and of this heap */
+    uint64_t check; /* of the bins, when they were current; UINT64_MAX: none */
+    uint64_t word;  /* unit word of a slab that is this thread's and of this heap */
     struct bins *bins;
 };
 
@@ -101,7 +100,7 @@ extern _Thread_local struct last_heap thread_last;
 
 ALWAYS_INLINE void thread_forget_last(void)
 {
-    thread_last.key = UINT64_MAX;
+    thread_last.check = UINT64_MAX;
 }
 
 /* The calling thread's bins for a heap, or some others whose check does not fit. */

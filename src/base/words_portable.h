@@ -9,6 +9,12 @@ ALWAYS_INLINE bool word_is(const atomic_u64 *word, uint64_t value)
     return load_relaxed(word) == value;
 }
 
+/* Whether a value is below a word's. */
+ALWAYS_INLINE bool word_is_above(const atomic_u64 *word, uint64_t value)
+{
+    return load_relaxed(word) > value;
+}
+
 /* Sets bits of a word that only this thread stores to. */
 ALWAYS_INLINE void word_set_own(atomic_u64 *word, uint64_t bits)
 {

@@ -14,6 +14,14 @@ ALWAYS_INLINE bool word_is(const atomic_u64 *word, uint64_t value)
     return is;
 }
 
+/* Whether a value is below a word's. */
+ALWAYS_INLINE bool word_is_above(const atomic_u64 *word, uint64_t value)
+{
+    bool is;
+    __asm__("cmpq %1, %2" : "=@ccb"(is) : "m"(*word), "r"(value));
+    return is;
+}
+
 /* Sets bits of a word that only this thread stores to. */
 ALWAYS_INLINE void word_set_own(atomic_u64 *word, uint64_t bits)
 {

@@ -95,16 +95,16 @@ struct core_owner {
 struct core_heap {
     const atomic_u64 *life; /* in the heap's image; the image's life is below 2^24 */
     uint64_t key;           /* number of this handle << 24: life ^ key is unique in this process; 0: closed */
-    uint64_t guard;         /* GUARDED keeps this heap's bins from ever fitting on the fast paths; else 0 */
+    uint32_t index;         /* of the handle, in each thread's table of bins */
+    uint32_t number;        /* in the section */
     unsigned char *units;
     atomic_u64 *unit_words;
     unsigned char *spans;
-    atomic_u32 local_end; /* units below are looked up by core_free_local; 0, or this process's copy of units_end,
+    atomic_u64 local_end; /* units below are looked up by core_free_local; 0, or this process's copy of units_end,
                              refreshed on slow paths: it only grows */
-    uint32_t index;       /* of the handle, in each thread's table of bins */
-    uint32_t number;      /* in the section */
-    uint32_t slab_max;
     uint64_t span_stride;
+    uint64_t guard; /* GUARDED keeps this heap's bins from ever fitting on the fast paths; else 0 */
+    uint32_t slab_max;
     atomic_u32 life_made; /* the life that this handle is for; a reset by another process moves it on */
     uint64_t word_made;   /* the heap's record then: another generation means that the heap was destroyed */
     bool exact;           /* sizes are exact */
@@ -165,15 +165,21 @@ ALWAYS_INLINE bool slab_count_free(struct span_image *slab)
     return --slab->frees_left == 0;
 }
 
+/* What the check of its bins must be. */
+ALWAYS_INLINE uint64_t heap_check(const struct core_heap *heap)
+{
+    return load_relaxed(heap->life) ^ heap->key;
+}
+
 ALWAYS_INLINE bool bins_are_current(const struct bins *bins, const struct core_heap *heap)
 {
-    return (load_relaxed(heap->life) ^ heap->key) == load_relaxed(&bins->check);
+    return heap_check(heap) == load_relaxed(&bins->check);
 }
 
 /* As bins_are_current for a heap whose fast paths are guarded. */
 ALWAYS_INLINE bool bins_are_guarded(const struct bins *bins, const struct core_heap *heap)
 {
-    return (load_relaxed(heap->life) ^ heap->key ^ GUARDED) == load_relaxed(&bins->check);
+    return (heap_check(heap) ^ GUARDED) == load_relaxed(&bins->check);
 }
 
 /* ---------------------------------------------------------------- fast paths */
@@ -191,7 +197,7 @@ ALWAYS_INLINE void *core_alloc_claimed(struct bin *bin)
     uint64_t rest = claim & (claim - 1);
     bin->claim = rest;
     word_set_own(bin->live, claim ^ rest);
-    return bin->word_base + bit_lowest_wide(claim) * bin->block_bytes;
+    return bin->word_base + (uint32_t)bit_lowest_wide(claim) * bin->block_bytes; /* below 64 times 32 KiB */
 }
 
 /*
@@ -203,18 +209,18 @@ ALWAYS_INLINE bool core_free_local(const struct core_heap *heap, uint64_t my_wor
 {
     uint64_t offset = (uint64_t)((const unsigned char *)block - heap->units);
     uint64_t unit = offset >> UNIT_SHIFT_MAX;
-    if (UNLIKELY(unit >= load_relaxed(&heap->local_end)) || UNLIKELY(!word_is(&heap->unit_words[unit], my_word)))
+    if (UNLIKELY(!word_is_above(&heap->local_end, unit)) || UNLIKELY(!word_is(&heap->unit_words[unit], my_word)))
         return false;
 
     /* offset * reciprocal: the high half is the index, and the low half is below the reciprocal exactly at the
      * beginning of a block (Lemire, Kaser, Kurz: Faster remainder by direct computation, 2019). Behind the last block
      * begins none that is live: those bits are 0. */
     struct span_image *slab = (struct span_image *)(void *)(heap->spans + unit * heap->span_stride);
-    uint32_t reciprocal = load_relaxed(&slab->reciprocal);
+    uint64_t reciprocal = load_relaxed(&slab->reciprocal);
     uint64_t product = (offset & bits_below(UNIT_SHIFT_MAX)) * reciprocal;
-    uint64_t index = product >> 32;
-    if (UNLIKELY((uint32_t)product >= reciprocal))
+    if (UNLIKELY((uint32_t)product >= (uint32_t)reciprocal))
         return false;
+    uint64_t index = product >> 32;
     atomic_u64 *word = &span_live(slab)[index / 64];
     uint64_t live = load_relaxed(word);
     if (UNLIKELY(!bit_take(&live, index)) || UNLIKELY(!word_is(word + SPAN_WORDS_MAX, 0)))
