@@ -74,6 +74,10 @@ static int check_boot(const char *name, int file, const struct section_image *he
 void section_mark_open(struct section *section)
 {
     struct section_image *image = section->image;
+    /* Of a file in memory nobody asks; only a copy of it on a disk will be asked once, for what was noted first. */
+    bool noted = (load_relaxed(&image->boot_id[0]) | load_relaxed(&image->boot_id[1])) != 0;
+    if (noted && load_acquire(&image->clean) == 0 && !file_is_durable(section->file))
+        return;
     uint64_t boot[2];
     this_boot(boot);
     atomic_thread_fence(memory_order_seq_cst); /* with the fence in section_mark_clean */

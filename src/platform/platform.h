@@ -162,6 +162,10 @@ struct liveness {
 
 /* -EBUSY: another process holds the slot. The slot is a byte offset far beyond the file's contents. */
 int liveness_take(struct liveness *ret_liveness, int file, uint64_t slot);
+
+/* The same by a description that nothing else refers to, which it closes. */
+int liveness_take_by(struct liveness *ret_liveness, int description, uint64_t slot);
+
 void liveness_give(struct liveness *liveness);
 
 /* Returns 1 when some process holds the slot, 0 when none does. */

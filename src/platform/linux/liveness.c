@@ -29,9 +29,12 @@ int liveness_take(struct liveness *ret_liveness, int file, uint64_t slot)
     /* A duplicate, or a descriptor received from another process, would share the description and not see its lock. */
     int description;
     int error = file_reopen(&description, file);
-    if (error < 0)
-        return error;
+    return error < 0 ? error : liveness_take_by(ret_liveness, description, slot);
+}
 
+int liveness_take_by(struct liveness *ret_liveness, int description, uint64_t slot)
+{
+    int error = 0;
     struct flock lock = slot_lock(slot);
     if (fcntl(description, F_OFD_SETLK, &lock) < 0) {
         error = errno == EAGAIN || errno == EACCES ? -EBUSY : errno == EINVAL ? -EOPNOTSUPP : -errno;
