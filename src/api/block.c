@@ -99,6 +99,15 @@ static bool is_destroyed(const struct cairn_heap *heap)
     return heap->attachment->is_shared && load_acquire(&heap->core.image->word) != heap->core.word_made;
 }
 
+/* Reports the crime, unless another process has destroyed the heap: then there is none. */
+static COLD void free_failed(struct cairn_heap *heap, const void *block, enum core_crime crime)
+{
+    if (is_destroyed(heap))
+        error_set(-ESTALE, "%s: was destroyed", heap->attachment->name);
+    else
+        crime_report(heap, "free", block, crime);
+}
+
 static COLD void free_slowly(struct cairn_heap *heap, void *block)
 {
     if (heap->state != HEAP_OPEN)
@@ -117,10 +126,8 @@ static COLD void free_slowly(struct cairn_heap *heap, void *block)
         call_end(heap, bins); /* another process tried a reset just now: begin again, and wait for it */
     }
     call_end(heap, bins); /* first: who is told of a crime may leave by longjmp */
-    if (crime != CRIME_NONE && is_destroyed(heap))
-        error_set(-ESTALE, "%s: was destroyed", heap->attachment->name);
-    else if (crime != CRIME_NONE)
-        crime_report(heap, "free", block, crime);
+    if (crime != CRIME_NONE)
+        free_failed(heap, block, crime);
 }
 
 /*
@@ -196,10 +203,18 @@ CAIRN_API void *cairn_alloc(struct cairn_heap *heap, size_t size)
 static NOINLINE void free_otherwise(struct cairn_heap *heap, void *block)
 {
     bool noticed;
-    if (make_last(heap) == NULL || !core_free_local(&heap->core, thread_last.word, block, &noticed))
+    enum core_crime crime;
+    struct bins *bins = make_last(heap);
+    if (bins == NULL) {
         free_slowly(heap, block);
-    else if (noticed)
-        core_slab_noticed(thread_last.bins, block);
+    } else if (core_free_local(&heap->core, bins->word, block, &noticed)) {
+        if (noticed)
+            core_slab_noticed(bins, block);
+    } else if (!core_free_other(bins, &heap->core, block, &crime)) {
+        free_slowly(heap, block);
+    } else if (UNLIKELY(crime != CRIME_NONE)) {
+        free_failed(heap, block, crime);
+    }
 }
 
 CAIRN_API void cairn_free(struct cairn_heap *heap, void *block)

@@ -1105,7 +1105,7 @@ static void free_own(struct bins *bins, const struct core_place *place)
  * The fetch_or commits. While the hand names the block no drain takes it, so the slab can neither be released nor the
  * block be handed out again before the hand is cleared: until then this thread may look at the slab, afterwards not.
  */
-static enum core_crime free_elsewhere(struct core_owner *owner, const struct core_place *place)
+ALWAYS_INLINE enum core_crime free_elsewhere(struct core_owner *owner, const struct core_place *place)
 {
     struct section *section = owner->section;
     atomic_u64 *elsewhere = &span_elsewhere(place->span)[place->index / 64];
@@ -1153,6 +1153,36 @@ enum core_crime core_free(struct bins *bins, struct core_heap *heap, void *block
                                 : free_elsewhere(owner, &place);
     clear_hand(owner);
     return crime;
+}
+
+bool core_free_other(struct bins *bins, const struct core_heap *heap, const void *block, enum core_crime *ret_crime)
+{
+    struct core_owner *owner = bins->owner;
+    uint64_t offset = (uint64_t)((const unsigned char *)block - heap->units);
+    uint64_t unit = offset >> UNIT_SHIFT_MAX;
+    if (!word_is_above(&heap->local_end, unit))
+        return false;
+    struct core_place place = {
+        .unit = (uint32_t)unit,
+        .word = load_acquire(&heap->unit_words[unit]),
+        .span = (struct span_image *)(void *)(heap->spans + unit * heap->span_stride),
+    };
+    if (unit_disowned(place.word) != unit_disowned(bins->word) || place.word == bins->word)
+        return false;
+    uint64_t reciprocal = load_relaxed(&place.span->reciprocal);
+    uint64_t product = (offset & bits_below(UNIT_SHIFT_MAX)) * reciprocal;
+    place.index = (uint32_t)(product >> 32);
+    if ((uint32_t)product >= (uint32_t)reciprocal || place.index >= load_acquire(&place.span->ready) ||
+        place.index >= SLAB_BLOCKS_MAX)
+        return false;
+    if ((slab_live_word(place.span, place.index / 64) >> place.index % 64 & 1) == 0)
+        return false;
+    set_hand(owner, HAND_FREE, section_ref(owner->section, block), heap);
+    bool lives = load_relaxed(heap->life) == unit_low_of(bins->word); /* with a barrier, as in core_free */
+    if (lives)
+        *ret_crime = free_elsewhere(owner, &place);
+    clear_hand(owner);
+    return lives;
 }
 
 /* As alloc_to backwards: the store to *dest comes first, so that nobody finds a freed block there. */

@@ -335,6 +335,12 @@ void *core_alloc_to(struct bins *bins, struct core_heap *heap, size_t size, void
 /* Frees any block of the heap, whoever owns its slab; tells the crime and changes nothing when it is none. */
 enum core_crime core_free(struct bins *bins, struct core_heap *heap, void *block);
 
+/*
+ * As core_free for what core_free_local left, when it lies in the first unit of another owner's slab of this heap, in
+ * units of the largest size; false when it does not, or is no block: then nothing has changed.
+ */
+bool core_free_other(struct bins *bins, const struct core_heap *heap, const void *block, enum core_crime *ret_crime);
+
 /* As core_free, with *dest = NULL in between. */
 enum core_crime core_free_from(struct bins *bins, struct core_heap *heap, void **dest, uint64_t dest_ref);
 

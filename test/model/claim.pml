@@ -5,7 +5,7 @@
  *
  * Follows src/core/core.h (core_alloc_claimed, core_free_local), src/core/slab.c (slab_find_free, slab_drain, slab_live_word,
  * slab_normalise, slab_make_orphan), src/core/core.c (claim_word, release_empty, adopt, orphan_slab, core_find, free_own,
- * free_elsewhere, core_free) and src/recovery/recovery.c (finish_hand for HAND_FREE, disown_spans).
+ * free_elsewhere, core_free, core_free_other) and src/recovery/recovery.c (finish_hand for HAND_FREE, disown_spans).
  *
  * Each of them may be killed after any store it makes, the adopter too. A recoverer that is killed is followed by another that
  * begins again, as often as the search likes. Plain stores reach the others late, and in any order among different words: each

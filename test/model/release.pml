@@ -5,7 +5,7 @@
  * is followed by another, as often as the search likes.
  *
  * Follows src/core/core.c (notice_slab, release_empty, orphan_slab, adopt, is_in_a_hand, release_slab, core_find,
- * free_elsewhere, core_free), src/core/slab.c (slab_drain, slab_taken, slab_normalise, slab_make_orphan) and
+ * free_elsewhere, core_free, core_free_other), src/core/slab.c (slab_drain, slab_taken, slab_normalise, slab_make_orphan) and
  * src/recovery/recovery.c (finish_hand for HAND_FREE, disown_spans). How the units of the span become FREE is in spans.pml:
  * here they are the stranger's from the CAS on.
  *   live[w], elsewhere[w]  the two arrays; word w has the one block w here
