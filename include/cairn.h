@@ -336,7 +336,8 @@ CAIRN_API void *cairn_at(cairn_heap *heap, cairn_ref ref);
 
 /*
  * Names a block so that other processes find it: sets root `name` (1 to CAIRN_ROOT_NAME_MAX bytes) to the block, or
- * removes the root when block is NULL. The change is one atomic store; who reads it sees what was written before.
+ * removes the root when block is NULL. The change is one atomic store; who reads it sees what was written before. One
+ * sets roots at a time: the call waits for another, also for one that was stopped in it, but for none that died.
  * Errors: -EINVAL (the name, or a block outside the heap), -ENAMETOOLONG, -ENOSPC (CAIRN_ROOTS_MAX roots are in use;
  * fewer in a section below 64 MiB, and in a private heap), -EEXIST (a child has that name), -EROFS (attached
  * read-only), -ESTALE (another process destroyed the heap), -ENOMEM (no memory for bookkeeping).

@@ -301,6 +301,21 @@ uint32_t attachment_recover(struct attachment *attachment, uint32_t by)
     return recovery_of_dead(&recovery);
 }
 
+/*
+ * Looks after 1, 2, 4, ... turns, and then after each 64th. Looking costs a system call for each process; a turn that
+ * is given up is short as a rule, but a tenth of a second where many wait for processors, so that what comes after a
+ * thousand of them comes after a minute.
+ */
+void attachment_wait(struct attachment *attachment, uint32_t by, uint32_t waited)
+{
+    thread_yield();
+    if (waited % 64 != 0 && !is_power_of_two(waited))
+        return;
+    mutex_lock(&process_lock);
+    attachment_recover(attachment, by);
+    mutex_unlock(&process_lock);
+}
+
 /* ---------------------------------------------------------------- handles */
 
 /*

@@ -170,6 +170,12 @@ int attachment_join(struct attachment *attachment);
 /* Recovers what the dead left in a section; by is the calling thread's owner there. */
 uint32_t attachment_recover(struct attachment *attachment, uint32_t by);
 
+/*
+ * Gives a turn up, the waited-th, counted from 1, to another process that is to finish a few instructions, and looks
+ * now and then whether it is dead. The caller holds no lock.
+ */
+void attachment_wait(struct attachment *attachment, uint32_t by, uint32_t waited);
+
 /* Finds a root of the heap, whatever its ref stands for. */
 bool root_find(const struct cairn_heap *heap, const char *name, uint64_t *ret_ref);
 

@@ -26,8 +26,6 @@ static uint32_t root_heap_of(uint64_t word)
 
 /* ---------------------------------------------------------------- the lock */
 
-enum { YIELDS_BEFORE_PROBE = 1000 };
-
 static void lock_roots(struct attachment *attachment, uint32_t owner)
 {
     atomic_u64 *lock = &attachment->section.image->lock;
@@ -35,12 +33,7 @@ static void lock_roots(struct attachment *attachment, uint32_t owner)
         uint64_t seen = 0;
         if (cas_acq_rel(lock, &seen, (uint64_t)owner << 32 | 1))
             return;
-        thread_yield();
-        if (waited % YIELDS_BEFORE_PROBE == 0) {
-            mutex_lock(&process_lock);
-            attachment_recover(attachment, owner); /* opens the lock of a dead holder */
-            mutex_unlock(&process_lock);
-        }
+        attachment_wait(attachment, owner, waited); /* opens the lock of a dead holder */
     }
 }
 

@@ -209,20 +209,12 @@ static int check_life(struct cairn_heap *heap)
     return 0;
 }
 
-enum { YIELDS_BEFORE_RECOVERY = 1000 };
-
 /* Waits while another process resets the heap; one that died at it is recovered. */
 static int wait_for_life(struct cairn_heap *heap, const struct thread_owner *owner)
 {
     int stopped;
-    for (uint32_t waited = 1; (stopped = check_life(heap)) > 0; waited++) {
-        thread_yield();
-        if (waited % YIELDS_BEFORE_RECOVERY == 0) {
-            mutex_lock(&process_lock);
-            attachment_recover(heap->attachment, owner->core.number);
-            mutex_unlock(&process_lock);
-        }
-    }
+    for (uint32_t waited = 1; (stopped = check_life(heap)) > 0; waited++)
+        attachment_wait(heap->attachment, owner->core.number, waited);
     return stopped;
 }
 
