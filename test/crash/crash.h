@@ -119,6 +119,7 @@ struct slot {
     bool exact[CHILDREN];        /* created with CAIRN_EXACT_SIZES */
     bool nested;                 /* the second is a child of the first */
     bool locked;
+    _Atomic uint32_t awaits; /* not in a call: until others have recovered what it left */
     struct random random;
     _Atomic uint64_t calls;
     _Atomic uint64_t begun;        /* when the call in progress began, in nanoseconds; 0: none */
@@ -133,6 +134,7 @@ struct world {
     bool has_peers;                         /* others work in the heap: not everything can be told at once */
     _Atomic uint32_t stepping;              /* the tracer steps while it is not 0 */
     _Atomic uint32_t pause, parked, stop;   /* of a crew's members, between two calls */
+    _Atomic uint32_t stopped;               /* one of them is, by SIGSTOP: what it is at, nobody else finishes */
     struct crew *crew;
     pid_t guest; /* a forked child that tells who it is */
     struct slot slots[SLOTS];
@@ -189,6 +191,9 @@ uint32_t world_verify(struct world *world, const char *name);
 
 /* How many records of processes with that id the heap has, dead or alive. */
 uint32_t heap_records_of(cairn_heap *heap, pid_t process);
+
+/* Whether a process with that id holds the lock of its roots. */
+bool heap_roots_are_held_by(cairn_heap *heap, pid_t process);
 
 /* Bytes that are committed where its blocks lie. */
 uint64_t heap_committed_units(cairn_heap *heap);
@@ -273,10 +278,12 @@ void crew_await(struct crew *crew, uint32_t number, uint64_t calls);       /* on
 void crew_await_total(struct crew *crew, uint32_t number, uint64_t calls); /* so many since it began */
 /* Recovers until no record of the dead process is left, and settles its slot. */
 void crew_settle(struct crew *crew, uint32_t number, pid_t dead);
-/* The same where others live whose records have the same process id: until there is one less. */
+/* The same where the next slot's process lives, and its record has the same process id: until there is one less. */
 void crew_settle_one(struct crew *crew, uint32_t number, pid_t dead);
 /* Recovers, and requires that the heap still knows the process. */
 void crew_require_alive(struct crew *crew, pid_t process);
+/* Whether it holds the lock under which roots are set: who wants it waits for a process that is stopped, too. */
+bool crew_holds_roots(struct crew *crew, pid_t process);
 /* Stops all between two calls and counts; returns the bytes that the heap's units have committed. */
 uint64_t crew_count(struct crew *crew);
 /* All end; the heap is counted, emptied and trimmed. Returns the bytes that its units have committed

@@ -85,25 +85,39 @@ void crew_start(struct crew *crew, uint32_t number)
 
 /* ---------------------------------------------------------------- the overseer */
 
-enum order { ORDER_SETTLE, ORDER_COUNT, ORDER_REQUIRE_ALIVE, ORDER_EMPTY };
+enum order { ORDER_SETTLE, ORDER_COUNT, ORDER_REQUIRE_ALIVE, ORDER_EMPTY, ORDER_HOLDS_ROOTS };
 
 struct order_message {
     enum order order;
     uint32_t number;
     pid_t dead;
-    uint32_t left; /* so many records of that process id may stay */
+    bool has_namesake; /* the next slot's process has the same id, and a record */
 };
 
+/* Whether the heap has a record of the dead. The namesake's own does not count; while it closes and opens the heap, it
+ * has none, or one too many. */
+static bool is_left(cairn_heap *heap, const struct world *world, const struct order_message *message)
+{
+    if (!message->has_namesake)
+        return heap_records_of(heap, message->dead) > 0;
+    const struct slot *namesake = &world->slots[message->number + 1];
+    uint64_t calls = atomic_load(&namesake->calls);
+    uint32_t kind = atomic_load(&namesake->call.kind);
+    bool left = heap_records_of(heap, message->dead) > 1;
+    return left || kind == CALL_REOPEN || kind != atomic_load(&namesake->call.kind) ||
+           calls != atomic_load(&namesake->calls);
+}
+
 /* Another may be recovering the same process: a call of cairn_recover then has nothing to do, and does not wait. */
-static void recover(cairn_heap *heap, pid_t dead, uint32_t left)
+static void recover(cairn_heap *heap, const struct world *world, const struct order_message *message)
 {
     uint64_t began = now();
     do {
         if (cairn_recover(heap) < 0)
             fail("recover: %s", cairn_last_error());
         if (now() - began > WATCHDOG_SECONDS * UINT64_C(1000000000))
-            fail("process %d stays dead and is not recovered", (int)dead);
-    } while (dead != 0 && heap_records_of(heap, dead) > left);
+            fail("process %d stays dead and is not recovered", (int)message->dead);
+    } while (message->order == ORDER_SETTLE && is_left(heap, world, message));
 }
 
 static void overseer_run(void *arg)
@@ -117,7 +131,13 @@ static void overseer_run(void *arg)
         fail("open: %s", cairn_last_error());
     while (read(crew->order[0], &message, sizeof message) == sizeof message) {
         uint64_t began = now();
-        recover(heap, message.order == ORDER_REQUIRE_ALIVE ? 0 : message.dead, message.left);
+        if (message.order == ORDER_HOLDS_ROOTS) {
+            uint64_t holds = heap_roots_are_held_by(heap, message.dead);
+            if (write(crew->answer[1], &holds, sizeof holds) < 0)
+                break;
+            continue;
+        }
+        recover(heap, world, &message);
         if (message.order == ORDER_SETTLE)
             slot_settle(world, message.number, heap);
         else if (message.order == ORDER_REQUIRE_ALIVE && heap_records_of(heap, message.dead) == 0)
@@ -171,6 +191,8 @@ void crew_await_total(struct crew *crew, uint32_t number, uint64_t calls)
     const struct slot *slot = &crew->world->slots[number];
     uint64_t began = now(), made = 0;
     for (uint64_t calls_now; (calls_now = atomic_load(&slot->calls)) < calls;) {
+        if (atomic_load(&crew->world->stopped) != 0 && atomic_load(&slot->awaits) != 0)
+            return;              /* perhaps for the one that is stopped */
         if (calls_now != made) { /* slow is no hang */
             made = calls_now;
             began = now();
@@ -209,12 +231,18 @@ void crew_settle(struct crew *crew, uint32_t number, pid_t dead)
 
 void crew_settle_one(struct crew *crew, uint32_t number, pid_t dead)
 {
-    (void)give_order(crew, (struct order_message){.order = ORDER_SETTLE, .number = number, .dead = dead, .left = 1});
+    (void)give_order(
+        crew, (struct order_message){.order = ORDER_SETTLE, .number = number, .dead = dead, .has_namesake = true});
 }
 
 void crew_require_alive(struct crew *crew, pid_t process)
 {
     (void)give_order(crew, (struct order_message){.order = ORDER_REQUIRE_ALIVE, .dead = process});
+}
+
+bool crew_holds_roots(struct crew *crew, pid_t process)
+{
+    return give_order(crew, (struct order_message){.order = ORDER_HOLDS_ROOTS, .dead = process}) != 0;
 }
 
 uint64_t crew_count(struct crew *crew)

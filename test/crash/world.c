@@ -534,11 +534,15 @@ static void await_bound(struct actor *actor)
         while (actor->slot->children[i] == CHILD_BOUND &&
                open_child(&child, actor->world, actor->number, i, actor->heap) == 0) {
             cairn_heap_close(child);
+            atomic_store(&actor->slot->awaits, 1);
             require(cairn_recover(actor->heap), "recover");
+            if (atomic_load(&actor->world->stopped) != 0) /* perhaps that one, which holds the lock of the dead */
+                began = now();
             if (now() - began > UINT64_C(10000000000))
                 fail("child %u of slot %u lives, and who made it has closed the heap", i, actor->number);
         }
     }
+    atomic_store(&actor->slot->awaits, 0);
 }
 
 void actor_call(struct actor *actor, struct call call)
@@ -943,6 +947,7 @@ void slot_settle(struct world *world, uint32_t number, cairn_heap *heap)
         fail("the anchor of slot %u is lost", number);
     atomic_store(&call->kind, CALL_NONE);
     atomic_store(&slot->begun, 0);
+    atomic_store(&slot->awaits, 0);
 }
 
 /* ---------------------------------------------------------------- counting */
@@ -1112,6 +1117,17 @@ uint32_t heap_records_of(cairn_heap *heap, pid_t process)
         count += record->word >> RECORD_STATE_SHIFT != RECORD_FREE && record->process_id == (uint32_t)process;
     }
     return count;
+}
+
+bool heap_roots_are_held_by(cairn_heap *heap, pid_t process)
+{
+    const struct section_image *image = image_of(heap);
+    uint64_t owner = image->lock >> 32;
+    if (owner == 0)
+        return false;
+    uint32_t number = record_process_of(TABLE(image, struct owner_image, owners_offset)[owner - 1].word);
+    return number != 0 &&
+           TABLE(image, struct process_image, processes_offset)[number - 1].process_id == (uint32_t)process;
 }
 
 static uint32_t heaps_used(const struct section_image *image)
