@@ -195,8 +195,11 @@ uint32_t heap_records_of(cairn_heap *heap, pid_t process);
 /* Whether a process with that id holds the lock of its roots. */
 bool heap_roots_are_held_by(cairn_heap *heap, pid_t process);
 
-/* Bytes that are committed where its blocks lie. */
-uint64_t heap_committed_units(cairn_heap *heap);
+/* Bytes that are committed, bookkeeping included. */
+uint64_t heap_committed(cairn_heap *heap);
+
+/* Takes all that there is, and gives it back: the bookkeeping is as large as it will ever be. */
+void heap_fill_once(cairn_heap *heap);
 
 /* Everything is freed, and given back if so wished; what is left in the image is a leak. */
 void world_empty(struct world *world, cairn_heap *heap, bool trim);
@@ -284,10 +287,11 @@ void crew_settle_one(struct crew *crew, uint32_t number, pid_t dead);
 void crew_require_alive(struct crew *crew, pid_t process);
 /* Whether it holds the lock under which roots are set: who wants it waits for a process that is stopped, too. */
 bool crew_holds_roots(struct crew *crew, pid_t process);
-/* Stops all between two calls and counts; returns the bytes that the heap's units have committed. */
+/* The heap is filled once, and empty again; returns the bytes that are committed then. */
+uint64_t crew_fill_once(struct crew *crew);
+/* Stops all between two calls and counts; returns the bytes that the heap has committed. */
 uint64_t crew_count(struct crew *crew);
-/* All end; the heap is counted, emptied and trimmed. Returns the bytes that its units have committed
- * then. */
+/* All end; the heap is counted, emptied and trimmed. Returns the bytes that it has committed then. */
 uint64_t crew_rest(struct crew *crew);
 /* The same for the last time. */
 uint64_t crew_end(struct crew *crew);
@@ -304,7 +308,7 @@ struct tally {
     _Atomic uint64_t longest;                /* nanoseconds that somebody waited */
     _Atomic uint64_t longest_settle;         /* recovery, and what the harness asks after it */
     _Atomic uint64_t
-        drift; /* what an empty heap's units have committed, in hundredths of a percent of the most at work */
+        drift; /* by what an empty heap has grown, in hundredths of a percent of the most that was committed at work */
     _Atomic uint64_t latencies[LATENCIES];
     _Atomic uint64_t skipped;
 };

@@ -85,7 +85,7 @@ void crew_start(struct crew *crew, uint32_t number)
 
 /* ---------------------------------------------------------------- the overseer */
 
-enum order { ORDER_SETTLE, ORDER_COUNT, ORDER_REQUIRE_ALIVE, ORDER_EMPTY, ORDER_HOLDS_ROOTS };
+enum order { ORDER_SETTLE, ORDER_COUNT, ORDER_REQUIRE_ALIVE, ORDER_EMPTY, ORDER_HOLDS_ROOTS, ORDER_FILL };
 
 struct order_message {
     enum order order;
@@ -142,12 +142,14 @@ static void overseer_run(void *arg)
             slot_settle(world, message.number, heap);
         else if (message.order == ORDER_REQUIRE_ALIVE && heap_records_of(heap, message.dead) == 0)
             fail("process %d lives, and was recovered as if it were dead", (int)message.dead);
+        else if (message.order == ORDER_FILL)
+            heap_fill_once(heap);
         else if (message.order != ORDER_REQUIRE_ALIVE)
             atomic_fetch_add(&crew->tally->lost, world_count(world, heap));
         if (message.order == ORDER_EMPTY)
             world_empty(world, heap, true);
         raise_to(&crew->tally->longest_settle, now() - began);
-        uint64_t committed = heap_committed_units(heap);
+        uint64_t committed = heap_committed(heap);
         if (write(crew->answer[1], &committed, sizeof committed) < 0)
             break;
     }
@@ -243,6 +245,11 @@ void crew_require_alive(struct crew *crew, pid_t process)
 bool crew_holds_roots(struct crew *crew, pid_t process)
 {
     return give_order(crew, (struct order_message){.order = ORDER_HOLDS_ROOTS, .dead = process}) != 0;
+}
+
+uint64_t crew_fill_once(struct crew *crew)
+{
+    return give_order(crew, (struct order_message){.order = ORDER_FILL});
 }
 
 uint64_t crew_count(struct crew *crew)

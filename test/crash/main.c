@@ -299,7 +299,7 @@ static void show(const struct check *check, const struct tally *tally, uint64_t 
         printf(", longest call %.1f ms, 99.99 %% below %.3f ms, longest recovery and settling %.1f ms",
                (double)tally->longest / 1e6, latency_below(tally, 0.9999), (double)tally->longest_settle / 1e6);
     if (check->trial == storm_trial)
-        printf(", when all is freed at most %.2f %% of that at work stays committed", (double)tally->drift / 100);
+        printf(", an empty heap has grown by at most %.2f %% of that at work", (double)tally->drift / 100);
     printf(", %llu lost in the call, %llu failed, %.0f s%s", (unsigned long long)tally->lost,
            (unsigned long long)tally->failed, (double)(now() - started) / 1e9, terminal && !last ? "" : "\n");
     fflush(stdout);

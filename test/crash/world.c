@@ -1098,14 +1098,30 @@ static const struct section_image *image_of(cairn_heap *heap)
 
 #define TABLE(image, type, offset) ((const type *)(const void *)((const unsigned char *)(image) + (image)->offset))
 
-uint64_t heap_committed_units(cairn_heap *heap)
+uint64_t heap_committed(cairn_heap *heap)
 {
     const struct section_image *image = image_of(heap);
     const uint64_t *bits = TABLE(image, uint64_t, commit_offset); /* as in is_committed of trace.c */
     uint64_t bytes = 0;
-    for (uint64_t page = image->units_offset >> image->page_shift; page < image->bytes_max >> image->page_shift; page++)
+    for (uint64_t page = 0; page < image->bytes_max >> image->page_shift; page++)
         bytes += (bits[page / 64] >> page % 64 & 1) << image->page_shift;
     return bytes;
+}
+
+void heap_fill_once(cairn_heap *heap)
+{
+    enum { BLOCK = 1000 };
+    void *first = NULL, *block;
+    while ((block = cairn_alloc(heap, BLOCK)) != NULL) {
+        memcpy(block, &first, sizeof first);
+        first = block;
+    }
+    for (; first != NULL; first = block) {
+        memcpy(&block, first, sizeof block);
+        cairn_free(heap, first);
+    }
+    if (cairn_trim(heap) < 0)
+        fail("trim: %s", cairn_last_error());
 }
 
 uint32_t heap_records_of(cairn_heap *heap, pid_t process)
