@@ -132,6 +132,8 @@ struct world {
     uint64_t bytes_max, bytes_start, flags; /* options of the heap */
     size_t size_max;                        /* of a usual block */
     bool has_peers;                         /* others work in the heap: not everything can be told at once */
+    bool is_limited;                        /* commits of the actor's process fail */
+    bool is_wide;                           /* any size is as usual as another */
     _Atomic uint32_t stepping;              /* the tracer steps while it is not 0 */
     _Atomic uint32_t pause, parked, stop;   /* of a crew's members, between two calls */
     _Atomic uint32_t stopped;               /* one of them is, by SIGSTOP: what it is at, nobody else finishes */

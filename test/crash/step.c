@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -206,6 +207,18 @@ static void step_trapped(struct trial *trial, void (*run)(void *arg), struct vic
 
 /* ---------------------------------------------------------------- who is stepped */
 
+/* From here on the file grows by no more than so many bytes, as where the file system is full. */
+static void limit_growth(const struct world *world, uint64_t bytes)
+{
+    struct stat status;
+    if (stat(path_of(world->name), &status) < 0)
+        fail("no heap");
+    rlim_t most = (rlim_t)status.st_size + bytes;
+    struct rlimit limit = {.rlim_cur = most, .rlim_max = most};
+    if (setrlimit(RLIMIT_FSIZE, &limit) < 0)
+        fail("no limit");
+}
+
 static void victim_run(void *arg)
 {
     struct victim *victim = arg;
@@ -223,6 +236,8 @@ static void victim_run(void *arg)
     actor_begin(&actor, victim->world, 0);
     for (uint32_t i = 0; i < victim->warm_up; i++)
         actor_turn(&actor);
+    if (victim->world->is_limited)
+        limit_growth(victim->world, random_below(&actor.slot->random, victim->world->bytes_max / 8));
     if (victim->exhausts)
         actor_exhaust(&actor);
     for (uint32_t i = 0; i < STEPPED_CALLS; i++) {
@@ -315,6 +330,7 @@ uint64_t step_trial(uint64_t seed, uint64_t only_step, struct tally *tally)
 
     struct victim victim = {.world = world, .warm_up = (uint32_t)random_below(&trial.random, 200)};
     victim.exhausts = random_below(&trial.random, 4) == 0;
+    world->is_wide = random_below(&trial.random, 3) == 0;
     if (random_below(&trial.random, 4) == 0)
         world->flags = CAIRN_EXACT_SIZES;
     if (random_below(&trial.random, 8) == 0)
@@ -326,6 +342,7 @@ uint64_t step_trial(uint64_t seed, uint64_t only_step, struct tally *tally)
     } else {
         world_begin(world, "heap", bytes_max);
     }
+    world->is_limited = victim.first == CALL_NONE && random_below(&trial.random, 4) == 0;
     victim.trapped = victim.first == CALL_NONE && random_below(&trial.random, TRACED_ONE_IN) != 0;
     victim.last = victim.first == CALL_CREATE ? CALL_DESTROY : CALL_NONE; /* nobody else has children there */
 
