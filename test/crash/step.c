@@ -124,6 +124,7 @@ struct victim {
     int ask, answer;
     uint32_t warm_up;
     bool exhausts;              /* what is stepped is a heap that refuses */
+    bool tours;                 /* before calls by chance */
     enum call_kind first, last; /* CALL_NONE: as the others */
 };
 
@@ -219,6 +220,49 @@ static void limit_growth(const struct world *world, uint64_t bytes)
         fail("no limit");
 }
 
+/* One stepped call that gets a block, or changes one; NULL when there is no place for it, or the heap refuses. */
+static struct record *make(struct actor *actor, enum call_kind kind, struct record *old, size_t size)
+{
+    struct record *records = actor->world->records, *own = &records[actor->number * BLOCKS_PER_SLOT];
+    for (uint32_t i = 0; i < BLOCKS_PER_SLOT; i++) {
+        if (atomic_load(&own[i].holder) != 0)
+            continue;
+        actor_call(actor, (struct call){.kind = kind,
+                                        .size = size,
+                                        .alignment = 64 << 10,
+                                        .record = (uint32_t)(&own[i] - records),
+                                        .old = old != NULL ? (uint32_t)(old - records) : 0});
+        return kind == CALL_FREE || atomic_load(&own[i].holder) == 0 ? NULL : &own[i];
+    }
+    return NULL;
+}
+
+/* What chance seldom does in a row: large blocks that shrink and grow, and so much freed at once that it is given back.
+ */
+static void tour(struct actor *actor)
+{
+    size_t most = actor->world->bytes_max;
+    struct record *large = make(actor, CALL_ALLOC, NULL, most / 8);
+    struct record *shorter = large != NULL ? make(actor, CALL_REALLOC, large, most / 20) : NULL;
+    if (shorter != NULL)
+        (void)make(actor, CALL_EXPAND, shorter, most / 10);
+    if (shorter != NULL)
+        (void)make(actor, CALL_FREE, shorter, 0);
+    struct record *several[6];
+    for (size_t i = 0; i < COUNT(several); i++)
+        several[i] = make(actor, i % 2 == 0 ? CALL_ZALLOC : CALL_ALIGNED, NULL, most / 7);
+    for (size_t i = 0; i < COUNT(several); i++)
+        if (several[i] != NULL)
+            (void)make(actor, CALL_FREE, several[i], 0);
+    actor->mode = FREE_RUNNING;
+    for (uint32_t i = 0; i < BLOCKS_PER_SLOT / 2; i++) /* several slabs of a class */
+        (void)make(actor, CALL_ALLOC, NULL, most / 256);
+    actor->mode = TRACED;
+    if (!actor->slot->locked)
+        actor_call(actor, (struct call){.kind = CALL_REOPEN});
+    actor_call(actor, (struct call){.kind = CALL_TRIM});
+}
+
 static void victim_run(void *arg)
 {
     struct victim *victim = arg;
@@ -240,6 +284,10 @@ static void victim_run(void *arg)
         limit_growth(victim->world, random_below(&actor.slot->random, victim->world->bytes_max / 8));
     if (victim->exhausts)
         actor_exhaust(&actor);
+    if (victim->tours) {
+        actor.mode = TRACED;
+        tour(&actor);
+    }
     for (uint32_t i = 0; i < STEPPED_CALLS; i++) {
         actor.mode = FREE_RUNNING;
         for (uint64_t more = random_below(&actor.slot->random, 4); more > 0; more--)
@@ -344,6 +392,7 @@ uint64_t step_trial(uint64_t seed, uint64_t only_step, struct tally *tally)
     }
     world->is_limited = victim.first == CALL_NONE && random_below(&trial.random, 4) == 0;
     victim.trapped = victim.first == CALL_NONE && random_below(&trial.random, TRACED_ONE_IN) != 0;
+    victim.tours = !victim.trapped && random_below(&trial.random, 4) == 0;
     victim.last = victim.first == CALL_CREATE ? CALL_DESTROY : CALL_NONE; /* nobody else has children there */
 
     pid_t other = 0;

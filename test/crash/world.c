@@ -328,6 +328,9 @@ static bool choose(struct actor *actor, struct call *call)
         call->old = (uint32_t)(held - actor->world->records);
         if (random_below(random, 2) == 0)
             call->size = held->size / 4 + 1 + (size_t)random_below(random, 2 * held->size + 1); /* near what it has */
+        else if (random_below(random, 3) == 0)
+            call->size =
+                held->size / 4 + (size_t)random_below(random, held->size / 4 + 1); /* so short that it shrinks */
     }
     if (kind == CALL_REALLOC || kind == CALL_EXPAND || kind == CALL_FREE)
         call->heap = held->heap;
