@@ -208,7 +208,7 @@ CAIRN_API int cairn_heap_create(cairn_heap **ret_heap, const cairn_options *opti
  * impossible header, now or earlier; CAIRN_DAMAGED_TOO opens the last two to look at them), -EADDRINUSE
  * (something else lies at the heap's address in this process), -EBUSY (already attached read-only in this process, now
  * asked for writing; close that first), -ENOMEM, -EMFILE, -EAGAIN (too many processes are attached), -EOPNOTSUPP (the
- * file system, or no /proc to take the liveness lock by).
+ * file system, or no /proc where the name leads to another file by now or the heap lies on a disk).
  */
 CAIRN_API int cairn_heap_open(cairn_heap **ret_heap, const char *name, const cairn_options *options);
 

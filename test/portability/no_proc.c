@@ -68,7 +68,7 @@ static void a_shared_heap_is_refused_and_leaves_nothing(void)
     REQUIRE_EQUAL(workspace_entries(), 0);
 }
 
-static void an_existing_heap_can_be_read(void)
+static void an_existing_heap_can_be_used(void)
 {
     cairn_heap *heap = create_shared("heap", 0);
     char *text = cairn_alloc(heap, 100);
@@ -78,11 +78,10 @@ static void an_existing_heap_can_be_read(void)
     cairn_heap_close(heap);
 
     hide_proc();
-    heap = untouched;
-    REFUSED(-EOPNOTSUPP, cairn_heap_open(&heap, "heap", NULL));
-    require_reason();
-    REQUIRE(heap == untouched);
-
+    heap = open_shared("heap", 0); /* its name leads to a description of our own, to take the lock by */
+    REQUIRE_CALL(cairn_alloc(heap, 1000) != NULL);
+    REQUIRE_SOUND(heap);
+    cairn_heap_close(heap);
     heap = open_shared("heap", CAIRN_READ_ONLY);
     const char *read = cairn_root_get(heap, "text");
     REQUIRE(read != NULL && strcmp(read, "read without /proc") == 0);
@@ -115,7 +114,7 @@ int main(void)
     static const struct claim claims[] = {
         CLAIM(private_heaps_need_no_proc),
         CLAIM(a_shared_heap_is_refused_and_leaves_nothing),
-        CLAIM(an_existing_heap_can_be_read),
+        CLAIM(an_existing_heap_can_be_used),
         CLAIM(who_is_attached_goes_on),
     };
     return run_claims(claims, COUNT(claims), 20);
