@@ -2,8 +2,8 @@
  *
  * Destroy of a heap in a shared section, beside a thread that frees a block of it and may be killed with its hand full.
  *
- * Follows src/api/heap.c (destroy_child), src/core/core.c (core_free, core_free_other, free_elsewhere, heap_kill, heap_sweep, is_dead,
- * sweep_span, owner_sweep, is_in_a_hand) and src/recovery/recovery.c (find_block, is_life_of, finish_hand for
+ * Follows src/api/heap.c (destroy_child), src/core/core.c (core_free, core_free_other, free_elsewhere, heap_kill, heap_sweep,
+ * is_dead, sweep_span, owner_sweep, is_in_a_hand) and src/recovery/recovery.c (find_block, is_life_of, finish_hand for
  * HAND_FREE).
  *
  * The heap has one slab in one unit, with one block that the program holds. A destroyer ends the heap; the unit goes back and
