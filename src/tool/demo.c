@@ -220,7 +220,7 @@ static bool kill_when_due(struct demo *demo)
     crew_kill(demo->indexer);
     if (!recover(demo))
         return false;
-    plan_kill(demo, names);
+    plan_kill(demo, names_now(demo)); /* not those of before: the next one must have added some, or nobody has died */
     return crew_replace(demo->indexer, demo->args, demo->heap_name, demo->directory) ||
            fail(demo, "the indexer cannot be started again: %s", strerror(errno));
 }
