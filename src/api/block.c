@@ -54,6 +54,14 @@ static bool make_room(struct cairn_heap *heap, size_t size, int error, bool *rec
         if (found != 0)
             return true;
     }
+    if (heap->published != NULL) {
+        struct bins *bins = call_begin(heap, "alloc");
+        bool made = bins != NULL && heap->published->make_room(heap->published, bins);
+        if (bins != NULL)
+            call_end(heap, bins);
+        if (made)
+            return true;
+    }
     alloc_failed(heap, size, error);
     return heap->on_failure != NULL &&
            heap->on_failure(heap, size, cairn_last_errno(), heap->on_failure_arg) == CAIRN_RETRY;
@@ -108,6 +116,13 @@ static COLD void free_failed(struct cairn_heap *heap, const void *block, enum co
         crime_report(heap, "free", block, crime);
 }
 
+static enum core_crime free_block(struct cairn_heap *heap, struct bins *bins, void *block)
+{
+    if (heap->published != NULL)
+        return heap->published->free(heap->published, bins, block);
+    return heap->checked != NULL ? checked_free(heap, bins, block, "free") : core_free(bins, &heap->core, block);
+}
+
 static COLD void free_slowly(struct cairn_heap *heap, void *block)
 {
     if (heap->state != HEAP_OPEN)
@@ -120,7 +135,7 @@ static COLD void free_slowly(struct cairn_heap *heap, void *block)
         bins = call_begin(heap, "free");
         if (bins == NULL)
             return; /* read-only, destroyed, or no memory for a record: the reason is told */
-        crime = heap->checked != NULL ? checked_free(heap, bins, block, "free") : core_free(bins, &heap->core, block);
+        crime = free_block(heap, bins, block);
         if (crime != CRIME_DESTROYED || is_destroyed(heap))
             break;
         call_end(heap, bins); /* another process tried a reset just now: begin again, and wait for it */
@@ -128,6 +143,14 @@ static COLD void free_slowly(struct cairn_heap *heap, void *block)
     call_end(heap, bins); /* first: who is told of a crime may leave by longjmp */
     if (crime != CRIME_NONE)
         free_failed(heap, block, crime);
+}
+
+static bool is_retired(struct cairn_heap *heap, const void *block)
+{
+    heap_lock_take(&heap->lock);
+    bool is = heap->published->is_retired(heap->published, block);
+    heap_lock_give(&heap->lock);
+    return is;
 }
 
 /*
@@ -139,6 +162,8 @@ static bool find_live(struct cairn_heap *heap, const void *block, const char *ca
     if (heap->state != HEAP_OPEN)
         crime_closed(heap, call);
     *ret_place = heap->checked != NULL ? checked_look(heap, block, call) : core_find(&heap->core, block);
+    if (heap->published != NULL && ret_place->crime == CRIME_NONE && is_retired(heap, block))
+        ret_place->crime = CRIME_FREED;
     if (is_destroyed(heap)) {
         error_set(-ESTALE, "%s: was destroyed", heap->attachment->name);
         return false;
@@ -291,7 +316,10 @@ CAIRN_API void *cairn_realloc(struct cairn_heap *heap, void *block, size_t size)
         return NULL;
     if (fits(heap, &place, size) && !heap->read_only)
         return note_size(heap, &place, size, "realloc") ? block : NULL;
-    if (unit_state_of(place.word) == UNIT_LARGE && size > heap->core.slab_max && resize_large(heap, &place, size))
+    /* Where there are readers a block becomes no smaller under them: they may be at its end. */
+    bool may_resize = heap->published == NULL || size > place.bytes_granted;
+    if (unit_state_of(place.word) == UNIT_LARGE && size > heap->core.slab_max && may_resize &&
+        resize_large(heap, &place, size))
         return block;
 
     void *moved = cairn_alloc(heap, size);
@@ -379,10 +407,14 @@ CAIRN_API int cairn_free_from(struct cairn_heap *heap, void **dest)
     int error = dest_ref_get(heap, dest, &dest_ref);
     void *block = error < 0 ? NULL : *dest;
     enum core_crime crime = CRIME_NONE;
-    if (block != NULL && heap->checked != NULL)
+    if (block != NULL && heap->checked != NULL) {
         crime = checked_free_from(heap, bins, dest);
-    else if (block != NULL)
+    } else if (block != NULL && heap->published != NULL) {
+        __atomic_store_n(dest, NULL, __ATOMIC_RELEASE); /* from here on no reader comes to it */
+        crime = heap->published->free(heap->published, bins, block);
+    } else if (block != NULL) {
         crime = core_free_from(bins, &heap->core, dest, dest_ref);
+    }
     if (crime == CRIME_DESTROYED && !is_destroyed(heap)) {
         call_end(heap, bins); /* another process tried a reset just now: begin again, and wait for it */
         return cairn_free_from(heap, dest);
