@@ -161,6 +161,8 @@ static bool find_live(struct cairn_heap *heap, const void *block, const char *ca
 {
     if (heap->state != HEAP_OPEN)
         crime_closed(heap, call);
+    if (heap_is_the_parents(heap))
+        return false;
     *ret_place = heap->checked != NULL ? checked_look(heap, block, call) : core_find(&heap->core, block);
     if (heap->published != NULL && ret_place->crime == CRIME_NONE && is_retired(heap, block))
         ret_place->crime = CRIME_FREED;

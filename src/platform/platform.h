@@ -315,6 +315,7 @@ bool socket_has_message(int socket);
 /* A set of descriptors, each with a tag of the caller's; itself a descriptor that can be read when one of them can. */
 int events_create(int *ret_events);
 int events_add(int events, int file, uint64_t tag);
+void events_remove(int events, int file);
 
 /* Waits until one of the set can be read, or hangs up, and gets the tags. Returns how many; 0 when the time is over. */
 int events_wait(int events, uint64_t *ret_tags, uint32_t count, int milliseconds);

@@ -145,6 +145,7 @@ static void empty_slot(struct cairn_publisher *publisher, struct slot *slot)
 {
     if (!slot->is_misbehaving)
         slot_resign(&publisher->retirement, slot);
+    events_remove(publisher->events, slot->socket); /* closing does not, as long as somebody has a copy */
     file_close(slot->socket);
     slot->socket = -1;
     memory_release(slot->pin, platform_page_size());

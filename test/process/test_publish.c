@@ -235,6 +235,8 @@ static void use_in_a_child(cairn_publisher *publisher, void *block)
     REFUSED_NULL(-EROFS, cairn_root_get(heap, "lines"));
     REFUSED(-EROFS, cairn_heap_reset(heap));
     REFUSED(-EROFS, cairn_trim(heap));
+    REFUSED_NULL(-EROFS, cairn_realloc(heap, block, 40));
+    REFUSED_NULL(-EROFS, cairn_size(heap, block) != 0);
     REFUSED(-EROFS, cairn_check(heap, NULL, NULL));
     REFUSED(-EROFS, cairn_publisher_dispatch(publisher));
     REFUSED(-EROFS, cairn_publisher_start_thread(publisher));
@@ -244,6 +246,7 @@ static void use_in_a_child(cairn_publisher *publisher, void *block)
     pid_t grandchild = fork();
     REQUIRE(grandchild >= 0);
     if (grandchild == 0) {
+        signal(SIGSEGV, SIG_DFL); /* a sanitizer's handler would exit */
         *(volatile char *)block = 1;
         _exit(0);
     }

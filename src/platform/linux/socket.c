@@ -342,6 +342,11 @@ int events_add(int events, int file, uint64_t tag)
     return epoll_ctl(events, EPOLL_CTL_ADD, file, &event) == 0 ? 0 : -errno;
 }
 
+void events_remove(int events, int file)
+{
+    (void)epoll_ctl(events, EPOLL_CTL_DEL, file, NULL);
+}
+
 int events_wait(int events, uint64_t *ret_tags, uint32_t count, int milliseconds)
 {
     struct epoll_event found[EVENTS_AT_ONCE];
