@@ -294,23 +294,23 @@ struct socket_peer {
     uint32_t group;
     uint32_t process; /* for people */
 };
-int socket_peer_get(int socket, struct socket_peer *ret_peer);
+int socket_peer_get(int fd, struct socket_peer *ret_peer);
 
 /* Whether the peer was a member of one of these groups. */
-bool socket_peer_is_in(int socket, const uint32_t *groups, uint32_t count);
+bool socket_peer_is_in(int fd, const uint32_t *groups, uint32_t count);
 
 /* Sends a message with descriptors, or nothing. */
-int socket_send(int socket, const void *message, size_t bytes, const int *files, uint32_t count);
+int socket_send(int fd, const void *message, size_t bytes, const int *files, uint32_t count);
 
 /*
  * Gets one message of exactly that length with exactly so many descriptors. -EPROTO: it was another; -ETIMEDOUT;
  * -ECONNRESET: the peer has gone.
  */
-int socket_receive(int socket, void *ret_message, size_t bytes, int *ret_files, uint32_t count);
+int socket_receive(int fd, void *ret_message, size_t bytes, int *ret_files, uint32_t count);
 
 /* Whether the other end is closed; whether a message waits here. */
-bool socket_is_hung_up(int socket);
-bool socket_has_message(int socket);
+bool socket_is_hung_up(int fd);
+bool socket_has_message(int fd);
 
 /* A set of descriptors, each with a tag of the caller's; itself a descriptor that can be read when one of them can. */
 int events_create(int *ret_events);
@@ -322,8 +322,8 @@ int events_wait(int events, uint64_t *ret_tags, uint32_t count, int milliseconds
 
 /* A descriptor that can be read once the time that was set last is over, until it is stilled. */
 int alarm_create(int *ret_alarm);
-void alarm_set(int alarm, uint32_t milliseconds);
-void alarm_still(int alarm);
+void alarm_set(int alarm_fd, uint32_t milliseconds);
+void alarm_still(int alarm_fd);
 
 /* Writes one line to standard error and ends the process by abort. */
 _Noreturn void crime_abort(const char *line);

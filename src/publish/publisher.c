@@ -719,7 +719,7 @@ CAIRN_API int cairn_publish(struct cairn_publisher **ret_publisher, const char *
     error = watch_forks();
     if (error == 0)
         error = memory_get(&memory, align_up(sizeof(struct cairn_publisher), platform_page_size()));
-    if (error < 0)
+    if (memory == NULL)
         return error_set(error, "%s: no memory for its bookkeeping", name);
 
     struct cairn_publisher *publisher = memory;

@@ -217,8 +217,8 @@ static int check_publisher(const char *name, int socket, const struct cairn_read
 
 static int attach(const char *name, struct cairn_reader *reader, const struct received *received)
 {
-    struct public_image header;
-    struct file_status status;
+    struct public_image header = {0};
+    struct file_status status = {0};
     int error = check_files(name, received, &header, &status);
     if (error < 0)
         return error;

@@ -273,8 +273,8 @@ int socket_send(int fd, const void *message, size_t bytes, const int *files, uin
     return sent < 0 ? -errno : (size_t)sent == bytes ? 0 : -EPROTO;
 }
 
-/* Gets the descriptors out of a message, as many as there is room for, and closes the others. Returns how many came. */
-static uint32_t take_files(struct msghdr *header, int *ret_files, uint32_t count)
+/* Gets the descriptors out of a message, and closes what is too many. Returns how many came. */
+static uint32_t take_files(struct msghdr *header, int ret_files[FILES_MAX])
 {
     uint32_t came = 0;
     for (struct cmsghdr *c = CMSG_FIRSTHDR(header); c != NULL; c = CMSG_NXTHDR(header, c)) {
@@ -284,7 +284,7 @@ static uint32_t take_files(struct msghdr *header, int *ret_files, uint32_t count
         for (size_t i = 0; i < files; i++) {
             int file;
             memcpy(&file, CMSG_DATA(c) + i * sizeof file, sizeof file);
-            if (came < count)
+            if (came < FILES_MAX)
                 ret_files[came] = file;
             else
                 close(file);
@@ -303,13 +303,17 @@ int socket_receive(int fd, void *ret_message, size_t bytes, int *ret_files, uint
     ssize_t received = recvmsg(fd, &header, MSG_CMSG_CLOEXEC);
     if (received < 0)
         return errno == EAGAIN || errno == EINTR ? -ETIMEDOUT : -errno;
-    uint32_t came = take_files(&header, ret_files, count);
+    int files[FILES_MAX] = {0};
+    uint32_t came = take_files(&header, files);
     if (received == 0 && came == 0)
         return -ECONNRESET;
-    if ((size_t)received == bytes && came == count && (header.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) == 0)
+    if ((size_t)received == bytes && came == count && count <= FILES_MAX &&
+        (header.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) == 0) {
+        memcpy(ret_files, files, count * sizeof *ret_files);
         return 0;
-    for (uint32_t i = 0; i < came && i < count; i++)
-        close(ret_files[i]);
+    }
+    for (uint32_t i = 0; i < came && i < FILES_MAX; i++)
+        close(files[i]);
     return -EPROTO;
 }
 
