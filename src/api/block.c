@@ -37,6 +37,13 @@ static void alloc_failed(struct cairn_heap *heap, size_t size, int error)
 
 /* ---------------------------------------------------------------- slow paths */
 
+/* Of a published heap what is live is counted: a part of it is what its readers may hold back. */
+static void note_published(struct cairn_heap *heap, struct bins *bins, const void *block, uint64_t bytes_before)
+{
+    if (heap->published != NULL && block != NULL)
+        heap->published->grown(heap->published, bins, core_find(&heap->core, block).bytes_granted - bytes_before);
+}
+
 typedef void *alloc_fn(struct bins *bins, struct core_heap *heap, size_t alignment, size_t size, int *ret_error);
 
 /*
@@ -81,6 +88,7 @@ static NOINLINE void *alloc_slowly(struct cairn_heap *heap, size_t alignment, si
         int error = -ENOMEM;
         void *block = heap->checked != NULL ? checked_alloc(heap, bins, alignment, size, alloc == zeroed, &error)
                                             : alloc(bins, &heap->core, alignment, size, &error);
+        note_published(heap, bins, block, 0);
         call_end(heap, bins);
         if (block == NULL && error == -EAGAIN)
             continue; /* another process reset the heap, or tried to: begin again, and wait for it */
@@ -278,6 +286,8 @@ static bool resize_large(struct cairn_heap *heap, const struct core_place *place
     if (bins == NULL)
         return false;
     bool done = core_resize_large(bins, &heap->core, place, size);
+    if (done)
+        note_published(heap, bins, place->block, place->bytes_granted);
     call_end(heap, bins);
     return done;
 }
@@ -388,6 +398,7 @@ CAIRN_API int cairn_alloc_to(struct cairn_heap *heap, size_t size, void **dest)
             block = checked_alloc_to(heap, bins, size, dest, &error);
         else if (error == 0)
             block = core_alloc_to(bins, &heap->core, size, dest, dest_ref, &error);
+        note_published(heap, bins, block, 0);
         call_end(heap, bins);
         if (block != NULL)
             return 0;

@@ -68,13 +68,15 @@ struct heap_lock {
 };
 
 /*
- * What a published heap does otherwise; the floor above makes it. All but stop are called between call_begin and
- * call_end.
+ * What a published heap does otherwise; the floor above makes it. All are called between call_begin and call_end, but
+ * for is_retired, for which the heap's lock is enough.
  */
 struct publication {
     /* Puts a block aside until no reader can be at it. Ends as core_free does. */
     enum core_crime (*free)(struct publication *self, struct bins *bins, void *block);
     bool (*is_retired)(const struct publication *self, const void *block);
+    /* A block was allocated, or became larger, and so many bytes more are live. */
+    void (*grown)(struct publication *self, struct bins *bins, uint64_t bytes);
     /* Frees what was put aside, whoever may be reading it; false: there was nothing. */
     bool (*make_room)(struct publication *self, struct bins *bins);
     /* A root was set or removed. */

@@ -285,8 +285,9 @@ int socket_accept(const struct listener *listener, int *spare, int *ret_socket);
 /* Gets a descriptor for socket_accept to give up when there is no other. */
 int socket_spare(int *ret_spare);
 
-/* Waits at most the given time. -ENOENT, -ECONNREFUSED: nobody listens; -ETIMEDOUT. */
-int socket_connect(int *ret_socket, const char *directory, const char *name, uint32_t milliseconds);
+/* Connects a new socket, and waits at most the given time. -ENOENT, -ECONNREFUSED: nobody listens; -ETIMEDOUT. */
+int socket_create(int *ret_socket);
+int socket_connect(int fd, const char *directory, const char *name, uint32_t milliseconds);
 
 /* Who is at the other end: as it was when it connected, or began to listen. */
 struct socket_peer {

@@ -6,8 +6,9 @@
  * at its publisher, and a page of its own in which it *pins* an epoch while it reads. A block is *retired* when it is
  * freed and a pin may still see it. A reader is *cut off* when its pins of before count no more, and it is told so.
  *
- * Lock order: publishers_lock, the heap's lock, process_lock. What a publisher knows of its readers is changed under
- * the heap's lock alone.
+ * Lock order: publishers_lock, a publisher's door, its heap's lock, process_lock. Who has the door lets readers in and
+ * out, with all the system calls of that, and changes what is known of them under the heap's lock too: so who has
+ * either may read it, and nobody who allocates waits for a reader to come in.
  */
 #ifndef CAIRN_PUBLISH_PUBLISH_H
 #define CAIRN_PUBLISH_PUBLISH_H
@@ -55,7 +56,9 @@ struct retirement {
     uint64_t end;
     uint64_t looked_at_end; /* end when the pins were last looked at */
     uint64_t looked_at_bytes;
-    uint64_t bytes;
+    uint64_t calls;       /* that allocated since then */
+    uint64_t bytes_live;  /* granted, in blocks that are not freed */
+    uint64_t bytes;       /* granted, in those that are retired */
     uint64_t bytes_freed; /* so far */
     atomic_u64 *bits;     /* one for each place of a block: set when it is retired */
     uint64_t bits_bytes;
@@ -69,6 +72,9 @@ void retirement_end(struct retirement *retirement);
 /* Puts a block aside; CRIME_FREED: it is retired already. The heap's lock is held, as for all that follows. */
 enum core_crime retire(struct retirement *retirement, struct bins *bins, void *block);
 bool is_retired(const struct retirement *retirement, const void *block);
+
+/* Notes that so many bytes more are live, and now and then frees what no pin sees any more. */
+void retired_note_live(struct retirement *retirement, struct bins *bins, uint64_t bytes);
 
 /* Frees what no pin sees, and cuts off those whose time is over or that hold back too much. */
 void retired_collect(struct retirement *retirement, struct bins *bins);

@@ -4,7 +4,8 @@
  * to it comes in by the hooks of struct publication, and is done by retire.c. Here readers are let in and watched.
  *
  * Nothing here waits for a reader: sockets do not block, a reader that connects is answered at once by one message and
- * has nothing to say itself, and when its socket closes it is gone.
+ * has nothing to say itself, and when its socket closes it is gone. What comes and goes passes the door, and holds the
+ * heap's lock only for the stores that tell of it: readers who come in crowds are not in the way of who allocates.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -17,6 +18,7 @@ enum {
     DEADLINE_DEFAULT = 1000,
     PUBLISHED_ROOTS = 1024,
     ACCEPTS_AT_ONCE = 64,
+    LISTEN_AGAIN = 100, /* milliseconds */
     TAG_LISTENER = CAIRN_READERS_MAX,
     TAG_ALARM,
 };
@@ -37,6 +39,9 @@ struct cairn_publisher {
     int events;
     int alarm;
     int spare;
+    bool alarm_is_set; /* and has not been heard yet */
+    bool is_listening; /* the listener is among the events */
+    struct mutex door; /* see publish.h */
     uintptr_t thread;
     bool has_thread;
     atomic_u32 is_stopping;
@@ -74,14 +79,26 @@ static struct cairn_publisher *publisher_of(struct publication *self)
     return (struct cairn_publisher *)(void *)self;
 }
 
+/* Sees to it that dispatch is called when so much time has passed; the heap's lock is held. */
+static void wake_in(struct cairn_publisher *publisher, uint32_t milliseconds)
+{
+    alarm_set(publisher->alarm, milliseconds);
+    publisher->alarm_is_set = true;
+}
+
 static enum core_crime hook_free(struct publication *self, struct bins *bins, void *block)
 {
-    struct retirement *retirement = &publisher_of(self)->retirement;
-    bool was_empty = retirement->first == retirement->end;
+    struct cairn_publisher *publisher = publisher_of(self);
+    struct retirement *retirement = &publisher->retirement;
     enum core_crime crime = retire(retirement, bins, block);
-    if (was_empty && retirement->first != retirement->end)
-        alarm_set(publisher_of(self)->alarm, retirement->deadline_ms); /* from now on there is a time to watch */
+    if (retirement->first != retirement->end && !publisher->alarm_is_set)
+        wake_in(publisher, retirement->deadline_ms); /* from now on there is a time to watch */
     return crime;
+}
+
+static void hook_grown(struct publication *self, struct bins *bins, uint64_t bytes)
+{
+    retired_note_live(&publisher_of(self)->retirement, bins, bytes);
 }
 
 static bool hook_is_retired(const struct publication *self, const void *block)
@@ -141,16 +158,27 @@ static struct happening happening_of(const struct cairn_publisher *publisher, ca
     return happening;
 }
 
+static void count(struct cairn_publisher *publisher, uint64_t *counter)
+{
+    lock(publisher);
+    ++*counter;
+    unlock(publisher);
+}
+
 static void empty_slot(struct cairn_publisher *publisher, struct slot *slot)
 {
+    int socket = slot->socket;
+    struct pin_image *pin = slot->pin;
+    lock(publisher);
     if (!slot->is_misbehaving)
         slot_resign(&publisher->retirement, slot);
-    events_remove(publisher->events, slot->socket); /* closing does not, as long as somebody has a copy */
-    file_close(slot->socket);
-    slot->socket = -1;
-    memory_release(slot->pin, platform_page_size());
-    slot->pin = NULL;
     slot->is_misbehaving = false;
+    slot->socket = -1;
+    slot->pin = NULL;
+    unlock(publisher);
+    events_remove(publisher->events, socket); /* closing does not, as long as somebody has a copy */
+    file_close(socket);
+    memory_release(pin, platform_page_size());
 }
 
 /* Why a peer is not let in; NULL: it is. */
@@ -220,8 +248,28 @@ static struct wire_welcome welcome_of(const struct cairn_publisher *publisher, i
     };
 }
 
-/* Everything that a reader gets; on failure it has got nothing. */
-static int welcome(struct cairn_publisher *publisher, struct slot *slot, int socket)
+static void tell_why_not(const struct cairn_publisher *publisher, int socket, int status)
+{
+    struct wire_welcome message = welcome_of(publisher, status);
+    (void)socket_send(socket, &message, sizeof message, NULL, 0);
+}
+
+/* Makes a slot a reader's. Its pins count before it knows of them. */
+static void fill_slot(struct cairn_publisher *publisher, struct slot *slot, const struct socket_peer *peer, int socket,
+                      struct pin_image *pin)
+{
+    lock(publisher);
+    slot->user = peer->user;
+    slot->group = peer->group;
+    slot->process = peer->process;
+    slot->pin = pin;
+    slot->socket = socket;
+    slot_assign(&publisher->retirement, slot);
+    unlock(publisher);
+}
+
+/* Everything that a reader gets; on failure it has got nothing but the reason, and its socket is closed. */
+static int welcome(struct cairn_publisher *publisher, struct slot *slot, const struct socket_peer *peer, int socket)
 {
     int files[2] = {-1, -1};
     struct pin_image *pin = NULL;
@@ -234,32 +282,23 @@ static int welcome(struct cairn_publisher *publisher, struct slot *slot, int soc
         struct wire_welcome message = welcome_of(publisher, 0);
         message.number = (uint32_t)(slot - publisher->slots);
         message.assignment = slot->assignment;
-        slot->pin = pin;
-        slot->socket = socket;
-        slot_assign(&publisher->retirement, slot);
+        fill_slot(publisher, slot, peer, socket, pin);
         error = socket_send(socket, &message, sizeof message, files, 2);
         if (error < 0) {
-            slot_resign(&publisher->retirement, slot);
-            slot->socket = -1;
-            slot->pin = NULL;
+            tell_why_not(publisher, socket, -ENOMEM);
+            empty_slot(publisher, slot);
         }
-    }
-    if (error < 0)
+    } else {
         memory_release(pin, platform_page_size());
+        tell_why_not(publisher, socket, -ENOMEM);
+        file_close(socket);
+    }
     file_close(files[0]);
     file_close(files[1]);
     return error;
 }
 
-static void refuse(struct cairn_publisher *publisher, int socket, int status)
-{
-    struct wire_welcome message = welcome_of(publisher, status);
-    (void)socket_send(socket, &message, sizeof message, NULL, 0);
-    file_close(socket);
-    publisher->refused++;
-}
-
-/* Lets one in, or refuses; -EAGAIN: nobody waits. */
+/* Lets one in, or refuses; -EAGAIN: nobody waits. The door is held, as for all that follows. */
 static int accept_one(struct cairn_publisher *publisher, struct happening *ret_happening)
 {
     int socket;
@@ -272,7 +311,6 @@ static int accept_one(struct cairn_publisher *publisher, struct happening *ret_h
         file_close(socket);
         return 0;
     }
-    struct slot nobody = {.user = peer.user, .group = peer.group, .process = peer.process};
     struct slot *slot = NULL;
     const char *reason = reason_against(publisher, socket, &peer);
     int status = reason != NULL ? -EACCES : 0;
@@ -281,21 +319,23 @@ static int accept_one(struct cairn_publisher *publisher, struct happening *ret_h
         status = slot == NULL ? -EAGAIN : 0;
         reason = "all readers that may be there are there";
     }
-    if (status == 0) {
-        slot->user = peer.user;
-        slot->group = peer.group;
-        slot->process = peer.process;
-        status = welcome(publisher, slot, socket);
+    if (status < 0) {
+        tell_why_not(publisher, socket, status);
+        file_close(socket);
+    } else {
+        status = welcome(publisher, slot, &peer, socket);
         reason = "no descriptor or no memory is left for it, or it left";
     }
+    count(publisher, status < 0 ? &publisher->refused : &publisher->joined);
     if (status < 0) {
-        refuse(publisher, socket, status == -EACCES || status == -EAGAIN ? status : -ENOMEM);
-        *ret_happening = happening_of(publisher, CAIRN_READER_REFUSED, &nobody, reason);
+        *ret_happening = happening_of(publisher, CAIRN_READER_REFUSED, publisher->slots, reason);
         ret_happening->event.reader = 0;
-        return 0;
+        ret_happening->event.user = peer.user;
+        ret_happening->event.group = peer.group;
+        ret_happening->event.process = peer.process;
+    } else {
+        *ret_happening = happening_of(publisher, CAIRN_READER_JOINED, slot, "let in");
     }
-    publisher->joined++;
-    *ret_happening = happening_of(publisher, CAIRN_READER_JOINED, slot, "let in");
     return 0;
 }
 
@@ -309,7 +349,8 @@ static void look_at_reader(struct cairn_publisher *publisher, struct slot *slot,
         return; /* the number is another reader's since */
     *ret_happening = happening_of(publisher, has_gone ? CAIRN_READER_LEFT : CAIRN_READER_DROPPED, slot,
                                   has_gone ? "its connection is closed" : "sent a message, which no reader does");
-    publisher->dropped += !has_gone;
+    if (!has_gone)
+        count(publisher, &publisher->dropped);
     empty_slot(publisher, slot);
 }
 
@@ -318,21 +359,51 @@ static void drop_misbehaving(struct cairn_publisher *publisher, struct happening
 {
     for (uint32_t i = 0; i < publisher->options.readers_max && !ret_happening->is_one; i++) {
         struct slot *slot = &publisher->slots[i];
-        if (slot->socket < 0 || !slot->is_misbehaving)
+        lock(publisher);
+        bool is_one = slot->socket >= 0 && slot->is_misbehaving;
+        unlock(publisher);
+        if (!is_one)
             continue;
         *ret_happening = happening_of(publisher, CAIRN_READER_DROPPED, slot, slot->misconduct);
-        publisher->dropped++;
+        count(publisher, &publisher->dropped);
         empty_slot(publisher, slot);
     }
+}
+
+/*
+ * Nobody could be sent away, for the spare descriptor is lost, too: who waits goes on waiting, and so do we, for the
+ * listener would stay readable and have us turn in circles.
+ */
+static void stop_listening(struct cairn_publisher *publisher)
+{
+    events_remove(publisher->events, publisher->listener.socket);
+    publisher->is_listening = false;
+    lock(publisher);
+    wake_in(publisher, LISTEN_AGAIN);
+    unlock(publisher);
+}
+
+static void hear_alarm(struct cairn_publisher *publisher)
+{
+    mutex_lock(&publisher->door);
+    lock(publisher);
+    alarm_still(publisher->alarm);
+    publisher->alarm_is_set = false;
+    unlock(publisher);
+    if (!publisher->is_listening && events_add(publisher->events, publisher->listener.socket, TAG_LISTENER) == 0)
+        publisher->is_listening = true;
+    mutex_unlock(&publisher->door);
 }
 
 static int accept_some(struct cairn_publisher *publisher, uint32_t *done)
 {
     for (uint32_t i = 0; i < ACCEPTS_AT_ONCE; i++) {
         struct happening happening = {0};
-        lock(publisher);
+        mutex_lock(&publisher->door);
         int error = accept_one(publisher, &happening);
-        unlock(publisher);
+        if (error == -EMFILE && publisher->spare < 0)
+            stop_listening(publisher);
+        mutex_unlock(&publisher->door);
         tell_of(publisher, &happening);
         if (error == -EMFILE)
             return error_set(-EMFILE, "%s: no descriptor is left for a reader, who was sent away", publisher->name);
@@ -351,7 +422,7 @@ static void collect(struct cairn_publisher *publisher)
     retired_collect(&publisher->retirement, bins);
     int patience = retired_patience(&publisher->retirement);
     if (patience >= 0)
-        alarm_set(publisher->alarm, (uint32_t)patience + 1);
+        wake_in(publisher, (uint32_t)patience + 1);
     call_end(publisher->heap, bins);
 }
 
@@ -366,11 +437,11 @@ static int dispatch(struct cairn_publisher *publisher, int milliseconds)
         if (tags[i] == TAG_LISTENER) {
             result = accept_some(publisher, &done);
         } else if (tags[i] == TAG_ALARM) {
-            alarm_still(publisher->alarm);
+            hear_alarm(publisher);
         } else {
-            lock(publisher);
+            mutex_lock(&publisher->door);
             look_at_reader(publisher, &publisher->slots[tags[i]], &happening);
-            unlock(publisher);
+            mutex_unlock(&publisher->door);
             tell_of(publisher, &happening);
             done++;
         }
@@ -379,9 +450,9 @@ static int dispatch(struct cairn_publisher *publisher, int milliseconds)
     struct happening happening;
     do {
         happening = (struct happening){0};
-        lock(publisher);
+        mutex_lock(&publisher->door);
         drop_misbehaving(publisher, &happening);
-        unlock(publisher);
+        mutex_unlock(&publisher->door);
         tell_of(publisher, &happening);
         done += happening.is_one;
     } while (happening.is_one);
@@ -399,8 +470,10 @@ CAIRN_API int cairn_publisher_dispatch(struct cairn_publisher *publisher)
 static void *run(void *arg)
 {
     struct cairn_publisher *publisher = arg;
-    while (load_acquire(&publisher->is_stopping) == 0)
-        (void)dispatch(publisher, -1);
+    int result = 0;
+    /* Ends, too, when the program has closed the descriptors under it: there is nothing left to wait for. */
+    while (load_acquire(&publisher->is_stopping) == 0 && result != -EBADF && result != -EINVAL)
+        result = dispatch(publisher, -1);
     return NULL;
 }
 
@@ -409,13 +482,15 @@ CAIRN_API int cairn_publisher_start_thread(struct cairn_publisher *publisher)
     int error = check_not_forked(publisher);
     if (error < 0)
         return error;
+    mutex_lock(&publisher->door);
     if (publisher->has_thread)
-        return error_set(-EBUSY, "%s: the publisher has its thread already", publisher->name);
-    error = thread_start(&publisher->thread, run, publisher);
-    if (error < 0)
-        return error_set(error, "%s: no thread can be started", publisher->name);
-    publisher->has_thread = true;
-    return 0;
+        error = error_set(-EBUSY, "%s: the publisher has its thread already", publisher->name);
+    else if ((error = thread_start(&publisher->thread, run, publisher)) < 0)
+        error = error_set(error, "%s: no thread can be started", publisher->name);
+    else
+        publisher->has_thread = true;
+    mutex_unlock(&publisher->door);
+    return error;
 }
 
 CAIRN_API struct cairn_heap *cairn_publisher_heap(struct cairn_publisher *publisher)
@@ -468,14 +543,18 @@ CAIRN_API int cairn_publisher_stats_get(struct cairn_publisher *publisher, struc
 static void before_fork(void)
 {
     mutex_lock(&publishers_lock);
-    for (struct cairn_publisher *p = publishers; p != NULL; p = p->next)
+    for (struct cairn_publisher *p = publishers; p != NULL; p = p->next) {
+        mutex_lock(&p->door);
         lock(p);
+    }
 }
 
 static void parent_after_fork(void)
 {
-    for (struct cairn_publisher *p = publishers; p != NULL; p = p->next)
+    for (struct cairn_publisher *p = publishers; p != NULL; p = p->next) {
         unlock(p);
+        mutex_unlock(&p->door);
+    }
     mutex_unlock(&publishers_lock);
 }
 
@@ -500,6 +579,7 @@ static void child_after_fork(void)
         for (uint32_t i = 0; i < CAIRN_READERS_MAX; i++)
             p->slots[i].pin = NULL; /* not inherited: something else may lie there by now */
         unlock(p);
+        mutex_unlock(&p->door);
     }
     mutex_unlock(&publishers_lock);
 }
@@ -684,6 +764,21 @@ static int listen_for_readers(struct cairn_publisher *publisher)
                                               : cairn_strerror(error));
 }
 
+/* With the door held, so that a child which is forked meanwhile gets no descriptor that it does not know of. */
+static int open_door(struct cairn_publisher *publisher)
+{
+    link_publisher(publisher);
+    mutex_lock(&publisher->door);
+    int error = make_events(publisher);
+    if (error == 0)
+        error = listen_for_readers(publisher);
+    publisher->is_listening = error == 0;
+    mutex_unlock(&publisher->door);
+    if (error < 0)
+        unlink_publisher(publisher);
+    return error;
+}
+
 static void end(struct cairn_publisher *publisher)
 {
     char name[SOCKET_NAME_BYTES];
@@ -726,6 +821,7 @@ CAIRN_API int cairn_publish(struct cairn_publisher **ret_publisher, const char *
     publisher->publication = (struct publication){
         .free = hook_free,
         .is_retired = hook_is_retired,
+        .grown = hook_grown,
         .make_room = hook_make_room,
         .root_changed = hook_root_changed,
         .reset = hook_reset,
@@ -746,14 +842,11 @@ CAIRN_API int cairn_publish(struct cairn_publisher **ret_publisher, const char *
     if (error == 0)
         error = check_proc(publisher);
     if (error == 0)
-        error = make_events(publisher);
-    if (error == 0)
-        error = listen_for_readers(publisher);
+        error = open_door(publisher);
     if (error < 0) {
         end(publisher);
         return error;
     }
-    link_publisher(publisher);
     *ret_publisher = publisher;
     return 0;
 }

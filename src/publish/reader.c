@@ -20,6 +20,7 @@ struct reader_view {
     uint64_t device;
     uint64_t inode;
     uint32_t handles;
+    char name[CAIRN_NAME_MAX + 1]; /* for people */
     /* Checked once, so that no later byte leads outside the view. */
     uint64_t bytes_max;
     uint64_t public_offset;
@@ -88,7 +89,7 @@ static int watch_forks(void)
 /* ---------------------------------------------------------------- views */
 
 /* The view of a file that this process has, or a new one; readers_lock is held. */
-static int view_get(struct reader_view **ret_view, int file, const struct file_status *status,
+static int view_get(struct reader_view **ret_view, const char *name, int file, const struct file_status *status,
                     const struct public_image *header)
 {
     for (struct reader_view *view = views; view != NULL; view = view->next) {
@@ -119,9 +120,26 @@ static int view_get(struct reader_view **ret_view, int file, const struct file_s
         .roots_max = header->roots_max,
         .roots = (const struct root_image *)(const void *)((const unsigned char *)base + header->roots_offset),
     };
+    memcpy(view->name, name, strlen(name) + 1); /* was checked to fit */
     views = view;
     *ret_view = view;
     return 0;
+}
+
+/* What lies where a heap has to be mapped; readers_lock is held. */
+static int refuse_address(const char *name, const struct public_image *header)
+{
+    uint64_t end = header->address + header->bytes_max;
+    for (const struct reader_view *view = views; view != NULL; view = view->next) {
+        uint64_t begin = (uintptr_t)view->image;
+        if (begin < end && header->address < begin + view->bytes_max)
+            return error_set(-EADDRINUSE, "%s: cannot be mapped at %#llx: %s \"%s\" lies there, which is open here",
+                             name, (unsigned long long)header->address,
+                             strcmp(view->name, name) == 0 ? "another generation of" : "the published heap",
+                             view->name);
+    }
+    return error_set(-EADDRINUSE, "%s: cannot be mapped at %#llx: something of this process lies there", name,
+                     (unsigned long long)header->address);
 }
 
 static void view_give(struct reader_view *view)
@@ -222,28 +240,51 @@ static int attach(const char *name, struct cairn_reader *reader, const struct re
     int error = check_files(name, received, &header, &status);
     if (error < 0)
         return error;
-    void *pin;
-    error = file_map_part(&pin, received->files[1], 0, platform_page_size(), false);
-    if (error < 0)
-        return error_set(error, "%s: no memory for the page of its pin", name);
-    reader->pin = pin;
-    error = memory_not_for_children(pin, platform_page_size());
+    /* Under the lock, so that the child of a fork knows of the page, which it does not inherit. */
     mutex_lock(&readers_lock);
+    void *pin = NULL;
+    error = file_map_part(&pin, received->files[1], 0, platform_page_size(), false);
     if (error == 0)
-        error = view_get(&reader->view, received->files[0], &status, &header);
-    if (error == 0) {
-        reader->next = readers;
-        readers = reader;
-    }
+        error = memory_not_for_children(pin, platform_page_size());
+    reader->pin = pin;
+    if (error == 0)
+        error = view_get(&reader->view, name, received->files[0], &status, &header);
+    if (error == -EADDRINUSE)
+        error = refuse_address(name, &header);
+    else if (error == -ENOMEM)
+        error = error_set(-ENOMEM, "%s: no memory to map it", name);
+    else if (error < 0)
+        error = error_set(-EPROTO, "%s: what the publisher sent cannot be mapped: %s", name, cairn_strerror(error));
     mutex_unlock(&readers_lock);
     if (error < 0)
-        return error_set(error, "%s: cannot be mapped at %#llx: %s", name, (unsigned long long)header.address,
-                         cairn_strerror(error));
+        return error;
     reader->image = reader->view->image;
     reader->number = received->welcome.number;
     reader->assignment = received->welcome.assignment;
     reader->cut = &reader->image->cut[reader->number];
     return 0;
+}
+
+/* From here on the child of a fork closes the connection, which would keep the publisher from seeing its end. */
+static int link_reader(struct cairn_reader *reader)
+{
+    mutex_lock(&readers_lock);
+    int error = socket_create(&reader->socket);
+    reader->next = readers;
+    readers = reader;
+    mutex_unlock(&readers_lock);
+    return error;
+}
+
+static void unlink_reader(struct cairn_reader *reader)
+{
+    mutex_lock(&readers_lock);
+    struct cairn_reader **link = &readers;
+    while (*link != reader)
+        link = &(*link)->next;
+    *link = reader->next;
+    view_give(reader->view);
+    mutex_unlock(&readers_lock);
 }
 
 static void give_reader(struct cairn_reader *reader)
@@ -268,7 +309,7 @@ static int options_take(struct cairn_reader_options *ret_options, const struct c
     return 0;
 }
 
-static int connect_to(const char *name, const struct cairn_reader_options *options, int *ret_socket)
+static int connect_to(const char *name, const struct cairn_reader_options *options, int socket)
 {
     char directory[DIRECTORY_BYTES];
     char socket_name[SOCKET_NAME_BYTES];
@@ -276,7 +317,7 @@ static int connect_to(const char *name, const struct cairn_reader_options *optio
     if (error < 0)
         return error;
     wire_socket_name(socket_name, name);
-    error = socket_connect(ret_socket, directory, socket_name, options->timeout_ms);
+    error = socket_connect(socket, directory, socket_name, options->timeout_ms);
     if (error < 0)
         return error_set(error == -ENOTDIR      ? -ENOENT
                          : error == -EPROTOTYPE ? -EPROTO
@@ -306,7 +347,11 @@ CAIRN_API int cairn_reader_open(struct cairn_reader **ret_reader, const char *na
     reader->forks = process_forks();
     reader->socket = -1;
     struct received received = {.files = {-1, -1}};
-    error = connect_to(name, &o, &reader->socket);
+    error = link_reader(reader);
+    if (error < 0)
+        error_set(error, "%s: no descriptor for a connection", name);
+    if (error == 0)
+        error = connect_to(name, &o, reader->socket);
     if (error == 0)
         error = check_publisher(name, reader->socket, &o);
     if (error == 0) {
@@ -318,6 +363,7 @@ CAIRN_API int cairn_reader_open(struct cairn_reader **ret_reader, const char *na
         }
     }
     if (error < 0) {
+        unlink_reader(reader);
         give_reader(reader);
         return error;
     }
@@ -329,14 +375,7 @@ CAIRN_API void cairn_reader_close(struct cairn_reader *reader)
 {
     if (reader == NULL)
         return;
-    mutex_lock(&readers_lock);
-    struct cairn_reader **link = &readers;
-    while (*link != NULL && *link != reader)
-        link = &(*link)->next;
-    if (*link != NULL)
-        *link = reader->next;
-    view_give(reader->view);
-    mutex_unlock(&readers_lock);
+    unlink_reader(reader);
     give_reader(reader);
 }
 
@@ -451,7 +490,7 @@ CAIRN_API int cairn_reader_info_get(struct cairn_reader *reader, struct cairn_re
         .generation = image->instance,
         .address = (uintptr_t)image,
         .units_address = (uintptr_t)image + reader->view->units_offset,
-        .bytes = load_acquire(&image->bytes),
+        .bytes = min_u64(load_acquire(&image->bytes), reader->view->bytes_max),
         .bytes_max = reader->view->bytes_max,
         .created_at = image->created_at,
         .version = load_acquire(&image->changes),

@@ -15,7 +15,7 @@
  *                                                             pin = 0
  *     cut off: epoch + 1;  cut[i] + 1
  *              fence
- *              then free what the pin held
+ *              then free what the pin held, without a second look
  *
  * The two fences before the pins are read and after the pin is stored: either the publisher sees the pin, or the reader
  * sees that the block is unlinked. A pin of an epoch after the one in which a block was retired cannot see it: the new
@@ -39,7 +39,6 @@ enum {
 };
 
 #define RETIRED_ALWAYS (UINT64_C(64) << 10) /* so much may be held back in the smallest heap */
-#define NOBODY UINT64_MAX
 
 /* ---------------------------------------------------------------- the ring and the bits */
 
@@ -118,11 +117,10 @@ static void set_retired(struct retirement *r, const void *block, bool retired)
     store_relaxed(&r->bits[place / 64], retired ? word | bit : word & ~bit);
 }
 
-/* How much may be held back: a quarter of the memory that is in use otherwise. */
+/* How much may be held back: a quarter of what is live, as the blocks were granted. */
 static uint64_t bytes_limit(const struct retirement *r)
 {
-    uint64_t charged = load_relaxed(&r->heap->image->bytes_charged);
-    return max_u64(RETIRED_ALWAYS, (charged - min_u64(charged, r->bytes)) / 4);
+    return max_u64(RETIRED_ALWAYS, r->bytes_live / 4);
 }
 
 /* ---------------------------------------------------------------- pins */
@@ -174,45 +172,59 @@ static void misbehave(struct retirement *r, struct slot *slot, const char *misco
 }
 
 /*
- * Reads a reader's pin, once, and returns the epoch that it pins; NOBODY: none. The page is the reader's to write as it
+ * Reads a reader's pin, once, and notes the epoch that it pins, 0 for none. The page is the reader's to write as it
  * likes: it may pin for too long, which has its deadline, and it may show what no reader shows, and then is none.
  */
-static uint64_t look_at_pin(struct retirement *r, struct slot *slot, uint64_t now)
+static void look_at_pin(struct retirement *r, struct slot *slot, uint64_t now)
 {
     if (slot->socket < 0 || slot->is_misbehaving)
-        return NOBODY;
+        return;
     uint64_t pin = load_acquire(&slot->pin->epoch);
     if (pin == 0 || pin < slot->counts_from) {
         slot->pinned = 0;
-        return NOBODY;
-    }
-    if (pin > r->epoch || pin < slot->pinned) {
+    } else if (pin > r->epoch || pin < slot->pinned) {
         misbehave(r, slot, pin > r->epoch ? "pinned an epoch that is not yet" : "pinned an epoch after a later one");
-        return NOBODY;
-    }
-    if (pin != slot->pinned) {
+    } else if (pin != slot->pinned) {
         slot->pinned = pin;
         slot->pinned_since = now;
     }
-    return pin;
 }
 
-/* Begins an epoch, so that who begins to read now pins nothing of before, and finds the earliest pin. */
-static uint64_t earliest_pin(struct retirement *r)
+/* Begins an epoch, so that who begins to read now pins nothing of before, and looks at every pin. */
+static void look_at_pins(struct retirement *r)
 {
-    uint64_t earliest = NOBODY;
     uint64_t now = time_passed();
     new_epoch(r);
     atomic_thread_fence(memory_order_seq_cst); /* with the one in cairn_read_begin */
     for (uint32_t i = 0; i < r->slots_count; i++)
-        earliest = min_u64(earliest, look_at_pin(r, &r->slots[i], now));
+        look_at_pin(r, &r->slots[i], now);
+    r->looked_at_end = r->end;
+    r->looked_at_bytes = r->bytes + r->bytes_freed;
+    r->calls = 0;
+}
+
+/* Of those that the last look saw, and that were not cut off since: who pins the earliest epoch; NULL: nobody does. */
+static struct slot *earliest_pin(const struct retirement *r)
+{
+    struct slot *earliest = NULL;
+    for (uint32_t i = 0; i < r->slots_count; i++) {
+        struct slot *slot = &r->slots[i];
+        if (slot->pinned != 0 && (earliest == NULL || slot->pinned < earliest->pinned))
+            earliest = slot;
+    }
     return earliest;
 }
 
 /* ---------------------------------------------------------------- freeing */
 
-static void free_before(struct retirement *r, struct bins *bins, uint64_t earliest)
+/*
+ * Frees what the last look saw nobody at. Who has pinned since then began after it, and cannot see what was retired
+ * before it: so there is no second look, which a reader who shows its pin by turns could spoil again and again.
+ */
+static void free_unseen(struct retirement *r, struct bins *bins)
 {
+    const struct slot *slot = earliest_pin(r);
+    uint64_t earliest = slot != NULL ? slot->pinned : UINT64_MAX;
     /* What was cut off is told before a byte changes: the blocks are another's as soon as they are free. */
     atomic_thread_fence(memory_order_seq_cst);
     while (r->first < r->end && ring_at(r, r->first)->epoch < earliest) {
@@ -225,47 +237,42 @@ static void free_before(struct retirement *r, struct bins *bins, uint64_t earlie
         ASSERT(crime == CRIME_NONE);
         (void)crime;
     }
-    r->looked_at_end = r->end;
-    r->looked_at_bytes = r->bytes + r->bytes_freed;
 }
 
 static bool holds_back(const struct retirement *r, const struct slot *slot)
 {
-    return slot->socket >= 0 && !slot->is_misbehaving && slot->pinned != 0 && r->first < r->end &&
-           slot->pinned <= ring_at(r, r->first)->epoch;
+    return slot->pinned != 0 && r->first < r->end && slot->pinned <= ring_at(r, r->first)->epoch;
 }
 
 void retired_collect(struct retirement *r, struct bins *bins)
 {
     if (r->first == r->end)
         return;
-    free_before(r, bins, earliest_pin(r));
-    bool cut = false;
+    look_at_pins(r);
     uint64_t now = time_passed();
-    for (uint32_t i = 0; i < r->slots_count && r->first < r->end; i++) {
+    for (uint32_t i = 0; i < r->slots_count; i++) {
         struct slot *slot = &r->slots[i];
-        bool late = now - slot->pinned_since >= r->deadline_ms;
-        if (holds_back(r, slot) && (late || r->bytes > bytes_limit(r))) {
+        if (holds_back(r, slot) && now - slot->pinned_since >= r->deadline_ms)
             cut_off(r, slot);
-            cut = true;
-        }
     }
-    if (cut)
-        free_before(r, bins, earliest_pin(r));
-    /* Those that pinned later may hold back too much as well: each turn cuts one of them off at least. */
-    if (cut && r->bytes > bytes_limit(r))
-        retired_collect(r, bins);
+    free_unseen(r, bins);
+    /* What is left is held back by the earliest pin at least. */
+    while (r->bytes > bytes_limit(r)) {
+        cut_off(r, earliest_pin(r));
+        free_unseen(r, bins);
+    }
 }
 
 void retired_flush(struct retirement *r, struct bins *bins)
 {
+    if (r->first == r->end)
+        return;
+    look_at_pins(r);
     while (r->first < r->end) {
-        (void)earliest_pin(r);
-        for (uint32_t i = 0; i < r->slots_count; i++) {
-            if (holds_back(r, &r->slots[i]) || (r->slots[i].pinned != 0 && r->slots[i].pinned < r->epoch))
-                cut_off(r, &r->slots[i]);
-        }
-        free_before(r, bins, earliest_pin(r));
+        struct slot *earliest = earliest_pin(r);
+        if (earliest != NULL && holds_back(r, earliest))
+            cut_off(r, earliest);
+        free_unseen(r, bins);
     }
 }
 
@@ -278,7 +285,7 @@ void retired_forget(struct retirement *r)
     for (; r->first < r->end; r->first++)
         set_retired(r, ring_at(r, r->first)->block, false);
     r->bytes_freed += r->bytes;
-    r->bytes = 0;
+    r->bytes = r->bytes_live = 0;
     atomic_thread_fence(memory_order_seq_cst);
 }
 
@@ -294,6 +301,7 @@ enum core_crime retire(struct retirement *r, struct bins *bins, void *block)
     *ring_at(r, r->end) = (struct retired){.block = block, .bytes = place.bytes_granted, .epoch = r->epoch};
     r->end++;
     r->bytes += place.bytes_granted;
+    r->bytes_live -= place.bytes_granted;
     set_retired(r, block, true);
 
     uint64_t limit = bytes_limit(r);
@@ -301,6 +309,13 @@ enum core_crime retire(struct retirement *r, struct bins *bins, void *block)
         r->bytes + r->bytes_freed - r->looked_at_bytes >= limit / BATCH_SHARE || r->bytes > limit)
         retired_collect(r, bins);
     return CRIME_NONE;
+}
+
+void retired_note_live(struct retirement *r, struct bins *bins, uint64_t bytes)
+{
+    r->bytes_live += bytes;
+    if (++r->calls >= BATCH_BLOCKS)
+        retired_collect(r, bins);
 }
 
 int retired_patience(const struct retirement *r)

@@ -66,6 +66,13 @@ static int directory_lock(const char *directory)
     return fd;
 }
 
+/* Said, and not only closed: a child that was forked meanwhile has a copy, and would keep the lock. */
+static void directory_unlock(int lock)
+{
+    (void)flock(lock, LOCK_UN);
+    close(lock);
+}
+
 /* A listener that lives may be busy or stopped: only a refusal says that there is none. */
 static bool somebody_listens(const struct sockaddr_un *address)
 {
@@ -92,6 +99,26 @@ static int take_over(const struct sockaddr_un *address)
     return unlink(address->sun_path) == 0 ? 0 : -errno;
 }
 
+/*
+ * Sets the mode of a socket's name. chmod would follow a link that somebody who may write the directory put there in
+ * the meantime, to any file of ours.
+ */
+static int set_mode(const struct sockaddr_un *address, uint32_t mode, struct stat *ret_status)
+{
+    char path[64];
+    int file = open(address->sun_path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    if (file < 0)
+        return -errno;
+    snprintf(path, sizeof path, "/proc/self/fd/%d", file);
+    int error = fstat(file, ret_status) < 0 ? -errno : 0;
+    if (error == 0 && (!S_ISSOCK(ret_status->st_mode) || ret_status->st_uid != geteuid()))
+        error = -EEXIST;
+    if (error == 0 && chmod(path, mode) < 0)
+        error = -errno;
+    close(file);
+    return error;
+}
+
 static int bind_and_listen(struct listener *ret_listener, const struct sockaddr_un *address, uint32_t mode)
 {
     int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -104,8 +131,10 @@ static int bind_and_listen(struct listener *ret_listener, const struct sockaddr_
     }
     /* Until it listens nobody can connect, so it does not matter what mode the umask left. */
     struct stat status;
-    if (lstat(address->sun_path, &status) < 0 || chmod(address->sun_path, mode) < 0 || listen(fd, BACKLOG) < 0) {
-        int error = -errno;
+    int error = set_mode(address, mode, &status);
+    if (error == 0 && listen(fd, BACKLOG) < 0)
+        error = -errno;
+    if (error < 0) {
         (void)unlink(address->sun_path);
         close(fd);
         return error;
@@ -126,7 +155,7 @@ int socket_listen(struct listener *ret_listener, const char *directory, const ch
     error = take_over(&address);
     if (error == 0)
         error = bind_and_listen(ret_listener, &address, mode);
-    close(lock);
+    directory_unlock(lock);
     return error;
 }
 
@@ -143,7 +172,7 @@ void listener_close(struct listener *listener, const char *directory, const char
         return; /* the name stays, and whoever comes next takes it over */
     if (lstat(address.sun_path, &status) == 0 && status.st_dev == listener->device && status.st_ino == listener->inode)
         (void)unlink(address.sun_path);
-    close(lock);
+    directory_unlock(lock);
 }
 
 /* ---------------------------------------------------------------- connections */
@@ -172,8 +201,8 @@ int socket_accept(const struct listener *listener, int *spare, int *ret_socket)
         fd = accept4(listener->socket, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (fd >= 0)
             close(fd);
-        *spare = eventfd(0, EFD_CLOEXEC);
     }
+    *spare = eventfd(0, EFD_CLOEXEC); /* another thread may have been quicker */
     return -EMFILE;
 }
 
@@ -182,24 +211,26 @@ static struct timeval timeval_of(uint32_t milliseconds)
     return (struct timeval){.tv_sec = milliseconds / 1000, .tv_usec = (suseconds_t)(milliseconds % 1000) * 1000};
 }
 
-int socket_connect(int *ret_socket, const char *directory, const char *name, uint32_t milliseconds)
+int socket_create(int *ret_socket)
+{
+    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -errno;
+    *ret_socket = fd;
+    return 0;
+}
+
+int socket_connect(int fd, const char *directory, const char *name, uint32_t milliseconds)
 {
     struct sockaddr_un address;
     int error = path_set(&address, directory, name);
     if (error < 0)
         return error;
-    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return -errno;
     struct timeval patience = timeval_of(milliseconds != 0 ? milliseconds : 1);
     (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
     (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-    if (connect(fd, address_of(&address), sizeof address) < 0) {
-        error = errno == EAGAIN || errno == EINTR ? -ETIMEDOUT : -errno;
-        close(fd);
-        return error;
-    }
-    *ret_socket = fd;
+    if (connect(fd, address_of(&address), sizeof address) < 0)
+        return errno == EAGAIN || errno == EINTR ? -ETIMEDOUT : -errno;
     return 0;
 }
 
