@@ -774,19 +774,26 @@ static int open_door(struct cairn_publisher *publisher)
         error = listen_for_readers(publisher);
     publisher->is_listening = error == 0;
     mutex_unlock(&publisher->door);
-    if (error < 0)
-        unlink_publisher(publisher);
     return error;
+}
+
+/* All that a child must not have is gone before forks forget of it. */
+static void close_door(struct cairn_publisher *publisher)
+{
+    char name[SOCKET_NAME_BYTES];
+    wire_socket_name(name, publisher->name);
+    mutex_lock(&publisher->door);
+    listener_close(&publisher->listener, publisher->directory, name);
+    close_descriptors(publisher);
+    mutex_unlock(&publisher->door);
+    unlink_publisher(publisher);
 }
 
 static void end(struct cairn_publisher *publisher)
 {
-    char name[SOCKET_NAME_BYTES];
-    wire_socket_name(name, publisher->name);
-    listener_close(&publisher->listener, publisher->directory, name);
+    close_door(publisher);
     for (uint32_t i = 0; i < CAIRN_READERS_MAX; i++)
         memory_release(publisher->slots[i].pin, platform_page_size());
-    close_descriptors(publisher);
     if (publisher->heap != NULL)
         published_heap_end(publisher->heap);
     if (publisher->retirement.ring != NULL)
@@ -860,7 +867,6 @@ CAIRN_API void cairn_publisher_close(struct cairn_publisher *publisher)
         alarm_set(publisher->alarm, 0);
         thread_join(publisher->thread);
     }
-    unlink_publisher(publisher);
     if (publisher->forks == process_forks()) {
         struct public_image *image = publisher->retirement.image;
         store_release(&image->closed, 1);

@@ -282,6 +282,7 @@ static void unlink_reader(struct cairn_reader *reader)
     struct cairn_reader **link = &readers;
     while (*link != reader)
         link = &(*link)->next;
+    file_close(reader->socket);
     *link = reader->next;
     view_give(reader->view);
     mutex_unlock(&readers_lock);
@@ -290,7 +291,6 @@ static void unlink_reader(struct cairn_reader *reader)
 static void give_reader(struct cairn_reader *reader)
 {
     memory_release(reader->pin, platform_page_size());
-    file_close(reader->socket);
     pool_give(reader, sizeof *reader);
 }
 

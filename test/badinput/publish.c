@@ -3,6 +3,7 @@
  * docs/publish.md. */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +13,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -155,6 +157,53 @@ static void another_users_socket_stays(void) /* 34 */
     REFUSED(-EPERM, cairn_publish(&publisher, "name", NULL));
 }
 
+/* Puts a link to our file in the place of the socket as soon as that is there. */
+static void *exchange_names(void *arg)
+{
+    const _Atomic bool *stop = arg;
+    uintptr_t exchanged = 0;
+    while (!atomic_load(stop))
+        exchanged += syscall(SYS_renameat2, AT_FDCWD, "link", AT_FDCWD, "name.sock", 2 /* RENAME_EXCHANGE */) == 0;
+    return (void *)exchanged;
+}
+
+static void a_link_in_the_place_of_the_socket_is_not_followed(void)
+{
+    _Atomic bool stop = false;
+    pthread_t thread;
+    REQUIRE(chdir(workspace_directory()) == 0);
+    int file = open("ours", O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+    REQUIRE(file >= 0);
+    REQUIRE(pthread_create(&thread, NULL, exchange_names, &stop) == 0);
+    cairn_publish_options options = {.mode = 0666};
+    int failures = 0;
+    for (int i = 0; i < 500; i++) {
+        unlink("name.sock"); /* the link, or what the last one left */
+        unlink("link");
+        REQUIRE(symlink("ours", "link") == 0);
+        cairn_publisher *real;
+        int result = cairn_publish(&real, "name", &options);
+        if (result == 0)
+            cairn_publisher_close(real);
+        else
+            REQUIRE(result == -EEXIST || result == -ENOENT);
+        failures += result != 0;
+        struct stat status;
+        REQUIRE(fstat(file, &status) == 0);
+        REQUIRE_EQUAL(status.st_mode & 07777, 0600);
+    }
+    atomic_store(&stop, true);
+    void *exchanged;
+    pthread_join(thread, &exchanged);
+    printf("        %d of 500 times a link was there first; %ju exchanges\n", failures,
+           (uintmax_t)(uintptr_t)exchanged);
+    unlink("name.sock");
+    unlink("link");
+    unlink("ours");
+    close(file);
+    REQUIRE_EQUAL(workspace_entries(), 0);
+}
+
 static void a_locked_directory_is_not_waited_for(void) /* 37 */
 {
     int directory = open(workspace_directory(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -173,6 +222,7 @@ struct lie {
     int heap_seals;
     int pin_seals;
     bool heap_writable;
+    bool pin_read_only;
     bool silent;
     struct public_image image;
     size_t image_bytes;
@@ -187,6 +237,17 @@ static int make_file(const void *contents, size_t bytes, off_t length, int seals
     return file;
 }
 
+/* Another descriptor of the same file, in place of this one. */
+static int read_only(int file)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", file);
+    int opened = open(path, O_RDONLY | O_CLOEXEC);
+    REQUIRE(opened >= 0);
+    close(file);
+    return opened;
+}
+
 static void tell_lie(int listener, const struct lie *lie)
 {
     int connection = accept(listener, NULL, NULL);
@@ -198,14 +259,10 @@ static void tell_lie(int listener, const struct lie *lie)
     }
     int heap = make_file(&lie->image, sizeof lie->image, (off_t)lie->image_bytes, lie->heap_seals);
     int pin = make_file("", 0, 4096, lie->pin_seals);
-    if (!lie->heap_writable) {
-        char path[64];
-        snprintf(path, sizeof path, "/proc/self/fd/%d", heap);
-        int read_only = open(path, O_RDONLY | O_CLOEXEC);
-        REQUIRE(read_only >= 0);
-        close(heap);
-        heap = read_only;
-    }
+    if (!lie->heap_writable)
+        heap = read_only(heap);
+    if (lie->pin_read_only)
+        pin = read_only(pin);
     int files[8] = {heap, pin, pin, pin, pin, pin, pin, pin};
     union {
         struct cmsghdr header;
@@ -322,6 +379,8 @@ static void what_a_false_publisher_sends_is_refused(void)
     LIE(-EPROTO, lie.heap_writable = true);
     LIE(-EPROTO, lie.pin_seals = 0); /* 43 */
     LIE(-EPROTO, lie.pin_seals = F_SEAL_GROW);
+    LIE(-EPROTO, lie.pin_seals |= F_SEAL_FUTURE_WRITE); /* it could not be written */
+    LIE(-EPROTO, lie.pin_read_only = true);
     IMAGE_LIE(-EPROTO, lie.image.magic++); /* 44 */
     IMAGE_LIE(-EPROTO, lie.image.version++);
     IMAGE_LIE(-EPROTO, lie.image.byte_order = 0x04030201);
@@ -431,6 +490,7 @@ int main(void)
         CLAIM(what_is_no_socket_stays),
         CLAIM(a_socket_is_taken_over_from_the_dead_alone),
         CLAIM(another_users_socket_stays),
+        CLAIM(a_link_in_the_place_of_the_socket_is_not_followed),
         CLAIM(a_locked_directory_is_not_waited_for),
         CLAIM(what_a_false_publisher_sends_is_refused),
         CLAIM(roots_of_a_false_publisher_are_looked_at),

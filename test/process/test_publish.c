@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* Published heaps: one process writes, others map, find roots and follow pointers. */
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "cairn_publish.h"
@@ -199,6 +203,8 @@ static void a_killed_publisher_leaves_what_it_published_and_its_name(void)
     advance(&board->heard);
     wait_for(&board->turn, 2);
     REFUSED(-EADDRINUSE, cairn_reader_open(&another, "prices", NULL));
+    (void)cairn_reader_open(&another, "prices", NULL);
+    REQUIRE(strstr(cairn_last_error(), "another generation of \"prices\" lies there") != NULL);
     require_line(reader, 1, "written before the end");
     cairn_reader_close(reader);
     reader = open_reader();
@@ -315,6 +321,86 @@ static void a_child_that_outlives_the_publisher_is_not_in_the_way(void)
     cairn_publisher *publisher = publish(NULL);
     cairn_publisher_close(publisher);
     advance(&board->heard);
+}
+
+/*
+ * Forks at any moment of publishing, letting in and opening: no child gets a descriptor that would keep a connection, a
+ * name, or the directory's lock when its parent has let go of it.
+ */
+enum { CHILDREN = 60 };
+static int gate[2]; /* children live until its other end is closed */
+
+static void *publish_and_open(void *arg)
+{
+    const _Atomic bool *stop = arg;
+    cairn_reader *reader;
+    while (!atomic_load(stop)) {
+        cairn_publisher *publisher;
+        REQUIRE_CALL(cairn_publish(&publisher, "short-lived", NULL) == 0);
+        /* Lets itself in, which ends at its own address. */
+        REQUIRE_CALL(cairn_publisher_start_thread(publisher) == 0);
+        REQUIRE_EQUAL(cairn_reader_open(&reader, "short-lived", NULL), -EADDRINUSE);
+        cairn_publisher_close(publisher);
+    }
+    return NULL;
+}
+
+static int sockets_of(pid_t process)
+{
+    char directory[40], target[80];
+    snprintf(directory, sizeof directory, "/proc/%d/fd", process);
+    DIR *stream = opendir(directory);
+    REQUIRE(stream != NULL);
+    int count = 0;
+    struct dirent *entry;
+    while ((entry = readdir(stream)) != NULL) {
+        ssize_t length = readlinkat(dirfd(stream), entry->d_name, target, sizeof target - 1);
+        target[length > 0 ? length : 0] = '\0';
+        count += strncmp(target, "socket:", 7) == 0;
+    }
+    closedir(stream);
+    return count;
+}
+
+static void a_fork_at_any_moment_keeps_nothing(void)
+{
+    pid_t children[CHILDREN];
+    _Atomic bool stop = false;
+    pthread_t thread;
+    board = shared_memory(sizeof *board);
+    REQUIRE(pipe2(gate, O_CLOEXEC) == 0);
+    /* Once before: forks are watched from the first call on, and one that has begun by then is not. */
+    cairn_reader *nobodys;
+    cairn_publisher_close(publish(NULL));
+    REQUIRE_EQUAL(cairn_reader_open(&nobodys, "nobody", NULL), -ENOENT);
+    int before = sockets_of(getpid());
+    REQUIRE(pthread_create(&thread, NULL, publish_and_open, &stop) == 0);
+    fflush(NULL);
+    for (int i = 0; i < CHILDREN; i++) {
+        struct timespec moment = {.tv_nsec =
+                                      i * 37 % 100 * 10000}; /* of the other thread's doings, not to wait for it */
+        nanosleep(&moment, NULL);
+        children[i] = fork();
+        REQUIRE(children[i] >= 0);
+        if (children[i] == 0) {
+            char byte;
+            close(gate[1]);
+            advance(&board->heard);
+            _exit(read(gate[0], &byte, 1) == 0 ? 0 : 1);
+        }
+    }
+    atomic_store(&stop, true);
+    pthread_join(thread, NULL);
+    wait_for(&board->heard, CHILDREN);
+    for (int i = 0; i < CHILDREN; i++)
+        REQUIRE_EQUAL(sockets_of(children[i]), before);
+    cairn_publisher *publisher = publish(NULL); /* the directory is not locked */
+    cairn_publisher_close(publisher);
+    close(gate[1]);
+    for (int i = 0; i < CHILDREN; i++)
+        finish(children[i]);
+    close(gate[0]);
+    REQUIRE_EQUAL(workspace_entries(), 0);
 }
 
 /* A forked reader's child has none of it, and opens its own. */
@@ -455,6 +541,7 @@ int main(void)
         CLAIM(a_publisher_removes_its_own_name_alone),
         CLAIM(a_forked_child_publishes_nothing),
         CLAIM(a_child_that_outlives_the_publisher_is_not_in_the_way),
+        CLAIM(a_fork_at_any_moment_keeps_nothing),
         CLAIM(a_readers_child_has_none_of_it),
         CLAIM(a_published_heap_ends_with_its_publisher),
         CLAIM(an_event_loop_does_what_the_thread_does),

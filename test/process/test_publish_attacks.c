@@ -35,7 +35,9 @@
 #define F_SEAL_FUTURE_WRITE 0x0010
 #endif
 
-enum { PUBLISHER_USER = 1000, OTHER_USER = 1001, BLOCK_BYTES = 1 << 20 };
+enum { PUBLISHER_USER = 1000, OTHER_USER = 1001, BLOCK_BYTES = 1 << 20, PLACE_OF_X = 200 };
+
+_Static_assert((unsigned char)(PLACE_OF_X * 7) == 'x', "byte i of the block is 7 i");
 
 struct board {
     _Atomic uint32_t ready;
@@ -335,12 +337,12 @@ static void attack_memory(void *arg)
     snprintf(path, sizeof path, "/proc/%d/mem", board->publisher);
     row_with_file(17, open_again(board->file, of), EACCES, EACCES, 0);
     row_with_file(18, take_descriptor(), EPERM, EPERM, 0);
-    if (who != ROOT) {
-        ROW(19, write_to_memory_file(path, board->block), EACCES, EACCES, 0);
-        struct iovec from = {.iov_base = &(char){'x'}, .iov_len = 1};
-        struct iovec to = {.iov_base = board->block, .iov_len = 1};
-        ROW(20, result_of(process_vm_writev(board->publisher, &from, 1, &to, 1, 0)), EPERM, EPERM, 0);
-    }
+    /* Root can; so it writes where an 'x' is, which changes nothing. */
+    unsigned char *there = board->block + (who == ROOT ? PLACE_OF_X : 0);
+    ROW(19, write_to_memory_file(path, there), EACCES, EACCES, 0);
+    struct iovec from = {.iov_base = &(char){'x'}, .iov_len = 1};
+    struct iovec to = {.iov_base = there, .iov_len = 1};
+    ROW(20, result_of(process_vm_writev(board->publisher, &from, 1, &to, 1, 0)), EPERM, EPERM, 0);
     struct stat status;
     REQUIRE(fstat(grip.heap, &status) == 0);
     REQUIRE(status.st_blocks * 512 >= status.st_size); /* 21 */

@@ -114,7 +114,15 @@ static struct table *new_table(cairn_heap *heap, uint64_t *seed)
     return table;
 }
 
-/* Requires that what is held back is within its bound: a quarter of the memory, or 64 KiB. */
+static uint64_t bytes_of(cairn_heap *heap, struct table *table)
+{
+    uint64_t bytes = cairn_size(heap, table);
+    for (uint32_t i = 0; i < RECORDS; i++)
+        bytes += cairn_size(heap, table->records[i]);
+    return bytes;
+}
+
+/* Requires that what is held back is within its bound: a quarter of what is live, or 64 KiB. */
 static void change_records(cairn_publisher *publisher, struct table *table, uint32_t changes, uint64_t *seed)
 {
     cairn_heap *heap = cairn_publisher_heap(publisher);
@@ -124,8 +132,8 @@ static void change_records(cairn_publisher *publisher, struct table *table, uint
         struct record *before = atomic_exchange_explicit(&table->records[index], record, memory_order_release);
         cairn_free(heap, before);
         if (i % 100 == 0) {
-            cairn_publisher_stats stats = publisher_stats(publisher);
-            REQUIRE(stats.bytes_retired <= 64 * KIB || stats.bytes_retired <= stats.bytes / 4);
+            uint64_t retired = publisher_stats(publisher).bytes_retired;
+            REQUIRE(retired <= 64 * KIB || retired <= bytes_of(heap, table) / 4);
         }
     }
 }
@@ -339,6 +347,63 @@ static void a_block_that_is_being_read_is_not_used_again(void)
     REQUIRE_CALL(cairn_publisher_dispatch(publisher) >= 0);
     REQUIRE_EQUAL(publisher_stats(publisher).blocks_retired, 0);
     REQUIRE(comes_back(heap, before, 20000));
+    cairn_publisher_close(publisher);
+}
+
+/* Who frees nothing any more gets its retired blocks back, too: nobody dispatches here, and no time passes. */
+static void who_only_allocates_gets_back_what_is_read_no_more(void)
+{
+    cairn_publisher *publisher;
+    uint64_t *before;
+    cairn_publish_options options = {.size = sizeof options, .deadline_ms = 1000000};
+    pid_t child = start_holding(&publisher, &options, &before);
+    cairn_heap *heap = cairn_publisher_heap(publisher);
+    set_number(heap, 2);
+    cairn_free(heap, before);
+    for (int i = 0; i < 200; i++)
+        REQUIRE_CALL(cairn_alloc(heap, sizeof(uint64_t)) != before);
+    REQUIRE_EQUAL(publisher_stats(publisher).blocks_retired, 1);
+    atomic_store(&board->stop, 1);
+    advance(&board->turn);
+    finish(child);
+    bool found = false;
+    for (int i = 0; i < 20000 && !found; i++)
+        found = cairn_alloc(heap, sizeof(uint64_t)) == before;
+    REQUIRE(found);
+    REQUIRE_EQUAL(publisher_stats(publisher).blocks_retired, 0);
+    REQUIRE_EQUAL(board->reads[0], 1);
+    cairn_publisher_close(publisher);
+}
+
+/* Free memory in slabs is not live, and counts for nothing: the bound is of blocks. */
+static void a_quarter_of_what_is_live_may_be_held_back(void)
+{
+    static void *blocks[4000];
+    cairn_publisher *publisher;
+    uint64_t *before;
+    cairn_publish_options options = {.size = sizeof options, .deadline_ms = 1000000};
+    pid_t child = start_holding(&publisher, &options, &before);
+    cairn_heap *heap = cairn_publisher_heap(publisher);
+    uint64_t live = stats_of(heap).bytes_live;
+    for (size_t i = 0; i < COUNT(blocks); i++)
+        REQUIRE_CALL((blocks[i] = cairn_alloc(heap, 1000)) != NULL);
+    live = stats_of(heap).bytes_live - live;
+    uint64_t each = live / COUNT(blocks);
+    size_t freed = 0;
+    while (publisher_stats(publisher).cut_off == 0 && freed < COUNT(blocks)) {
+        uint64_t retired = publisher_stats(publisher).bytes_retired;
+        uint64_t rest = stats_of(heap).bytes_live - retired;
+        REQUIRE(retired <= 64 * KIB || retired <= rest / 4);
+        cairn_free(heap, blocks[freed++]);
+    }
+    /* x is held back of L: the next would be over a quarter of L - x when x is a fifth of L. */
+    REQUIRE(freed >= COUNT(blocks) / 5 && freed <= COUNT(blocks) / 5 + 5);
+    REQUIRE_EQUAL(publisher_stats(publisher).bytes_retired, 0);
+    REQUIRE(each >= 1000);
+    atomic_store(&board->stop, 1);
+    advance(&board->turn);
+    finish(child);
+    REQUIRE_EQUAL(board->stale[0], 1);
     cairn_publisher_close(publisher);
 }
 
@@ -601,6 +666,8 @@ int main(void)
     static const struct claim claims[] = {
         CLAIM(nothing_torn_is_read_and_nobody_holds_the_publisher_up),
         CLAIM(a_block_that_is_being_read_is_not_used_again),
+        CLAIM(who_only_allocates_gets_back_what_is_read_no_more),
+        CLAIM(a_quarter_of_what_is_live_may_be_held_back),
         CLAIM(a_reader_past_its_deadline_is_cut_off_and_told),
         CLAIM(who_holds_back_too_much_is_cut_off_at_once),
         CLAIM(readers_are_cut_off_before_memory_is_short),
