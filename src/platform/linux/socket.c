@@ -66,13 +66,6 @@ static int directory_lock(const char *directory)
     return fd;
 }
 
-/* Said, and not only closed: a child that was forked meanwhile has a copy, and would keep the lock. */
-static void directory_unlock(int lock)
-{
-    (void)flock(lock, LOCK_UN);
-    close(lock);
-}
-
 /* A listener that lives may be busy or stopped: only a refusal says that there is none. */
 static bool somebody_listens(const struct sockaddr_un *address)
 {
@@ -155,7 +148,7 @@ int socket_listen(struct listener *ret_listener, const char *directory, const ch
     error = take_over(&address);
     if (error == 0)
         error = bind_and_listen(ret_listener, &address, mode);
-    directory_unlock(lock);
+    close(lock);
     return error;
 }
 
@@ -172,7 +165,7 @@ void listener_close(struct listener *listener, const char *directory, const char
         return; /* the name stays, and whoever comes next takes it over */
     if (lstat(address.sun_path, &status) == 0 && status.st_dev == listener->device && status.st_ino == listener->inode)
         (void)unlink(address.sun_path);
-    directory_unlock(lock);
+    close(lock);
 }
 
 /* ---------------------------------------------------------------- connections */
