@@ -18,8 +18,8 @@ struct board {
     _Atomic uint32_t turn;
     _Atomic uint32_t heard;
     _Atomic uint32_t stop;
-    _Atomic uint64_t reads[4]; /* of each reader: that ended with 0 */
-    _Atomic uint64_t stale[4];
+    _Atomic uint64_t reads[8]; /* of each reader: that ended with 0 */
+    _Atomic uint64_t stale[8];
 };
 static struct board *board;
 
@@ -258,6 +258,208 @@ static void nothing_torn_is_read_and_nobody_holds_the_publisher_up(void)
     REQUIRE(stats.bytes <= bytes_alone + bytes_alone / 4 + 256 * KIB);
     dispatch_until_readers(publisher, 0);
     REQUIRE_SOUND(cairn_publisher_heap(publisher));
+    cairn_publisher_close(publisher);
+}
+
+/* ---------------------------------------------------------------- many readers, and how often */
+
+/*
+ * 8 readers of small records that the publisher changes all the time. CAIRN_READS says how many checksummed reads there
+ * are to be in all; each was in a section that ended with 0.
+ */
+enum { CROWD = 8, SMALL = 4096, AT_ONCE = 64 };
+#define READS_DEFAULT UINT64_C(100000000)
+
+struct small {
+    uint64_t number;
+    uint64_t count;
+    uint64_t data[14];
+    uint64_t sum;
+};
+
+struct smalls {
+    _Atomic(struct small *) of[SMALL];
+};
+
+static uint64_t reads_wanted(void)
+{
+    const char *wanted = getenv("CAIRN_READS");
+    return wanted != NULL ? strtoull(wanted, NULL, 10) : READS_DEFAULT / (UNDER_SANITIZER ? 100 : 1);
+}
+
+static uint64_t sum_of_small(const struct small *small)
+{
+    uint64_t sum = small->number * 31 + small->count;
+    for (size_t i = 0; i < COUNT(small->data); i++)
+        sum = (sum ^ small->data[i]) * UINT64_C(0x9e3779b97f4a7c15);
+    return sum;
+}
+
+static struct small *new_small(cairn_heap *heap, uint64_t number, uint64_t *seed)
+{
+    struct small *small = cairn_alloc(heap, sizeof *small);
+    REQUIRE_CALL(small != NULL);
+    small->number = number;
+    small->count = next_random(seed);
+    for (size_t i = 0; i < COUNT(small->data); i++)
+        small->data[i] = small->count + i;
+    small->sum = sum_of_small(small);
+    return small;
+}
+
+static struct smalls *new_smalls(cairn_heap *heap, uint64_t *seed)
+{
+    struct smalls *smalls = cairn_alloc(heap, sizeof *smalls);
+    REQUIRE_CALL(smalls != NULL);
+    for (uint64_t i = 0; i < SMALL; i++)
+        atomic_init(&smalls->of[i], new_small(heap, i, seed));
+    REQUIRE_CALL(cairn_root_set(heap, "smalls", smalls) == 0);
+    return smalls;
+}
+
+static void change_smalls(cairn_heap *heap, struct smalls *smalls, uint32_t changes, uint64_t *seed)
+{
+    for (uint32_t i = 0; i < changes; i++) {
+        uint64_t index = next_random(seed) % SMALL;
+        struct small *small = new_small(heap, index, seed);
+        cairn_free(heap, atomic_exchange_explicit(&smalls->of[index], small, memory_order_release));
+    }
+}
+
+static bool read_smalls(cairn_reader *reader, uint64_t *seed)
+{
+    bool whole = true;
+    const struct smalls *smalls = cairn_reader_root(reader, "smalls");
+    if (smalls == NULL)
+        return false;
+    for (int i = 0; i < AT_ONCE; i++) {
+        uint64_t index = next_random(seed) % SMALL;
+        const struct small *small = atomic_load_explicit(&smalls->of[index], memory_order_acquire);
+        struct small copy = *small;
+        whole = whole && copy.number == index && sum_of_small(&copy) == copy.sum;
+    }
+    return whole;
+}
+
+static void read_in_a_crowd(void *arg)
+{
+    uint32_t self = *(const uint32_t *)arg;
+    uint64_t seed = self;
+    wait_for(&board->turn, 1);
+    cairn_reader *reader = open_reader();
+    advance(&board->heard);
+    while (atomic_load(&board->stop) == 0) {
+        REQUIRE_CALL(cairn_read_begin(reader) == 0);
+        bool whole = read_smalls(reader, &seed);
+        int result = cairn_read_end(reader);
+        if (result == 0 && !whole)
+            broken(__FILE__, __LINE__, "reader %u read a torn record, and was told nothing", self);
+        if (result != 0)
+            REQUIRE_EQUAL(result, -ESTALE);
+        atomic_fetch_add(result == 0 ? &board->reads[self] : &board->stale[self], AT_ONCE);
+    }
+    cairn_reader_close(reader);
+}
+
+static uint64_t sum_of_words(const _Atomic uint64_t words[CROWD])
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < CROWD; i++)
+        sum += atomic_load(&words[i]);
+    return sum;
+}
+
+static void a_crowd_reads_nothing_torn(void)
+{
+    pid_t readers[CROWD];
+    board = shared_memory(sizeof *board);
+    for (uint32_t i = 0; i < CROWD; i++)
+        readers[i] = start(read_in_a_crowd, &i);
+    uint64_t seed = 5, changes = 0;
+    cairn_publish_options options = {.size = sizeof options, .deadline_ms = 20};
+    cairn_publisher *publisher = publish(&options);
+    REQUIRE_CALL(cairn_publisher_start_thread(publisher) == 0);
+    cairn_heap *heap = cairn_publisher_heap(publisher);
+    struct smalls *smalls = new_smalls(heap, &seed);
+    advance(&board->turn);
+    wait_for(&board->heard, CROWD);
+    double begin = seconds();
+    uint64_t before = sum_of_words(board->reads); /* with nothing changing */
+    for (; sum_of_words(board->reads) - before < reads_wanted(); changes += 100)
+        change_smalls(heap, smalls, 100, &seed);
+    double passed = seconds() - begin;
+    atomic_store(&board->stop, 1);
+    for (size_t i = 0; i < CROWD; i++)
+        finish(readers[i]);
+    printf("        %llu reads, %llu of which readers were told to discard them, beside %llu changes, in %.1f s\n",
+           (unsigned long long)(sum_of_words(board->reads) - before), (unsigned long long)sum_of_words(board->stale),
+           (unsigned long long)changes, passed);
+    REQUIRE(changes >= 100);
+    REQUIRE_SOUND(heap);
+    cairn_publisher_close(publisher);
+}
+
+/* ---------------------------------------------------------------- what readers who lag cost */
+
+static void lag(void *arg)
+{
+    bool stops = *(const bool *)arg;
+    wait_for(&board->turn, 1);
+    cairn_reader *reader = open_reader();
+    while (atomic_load(&board->stop) == 0) {
+        REQUIRE_CALL(cairn_read_begin(reader) == 0);
+        if (stops) { /* in the middle of a read, and for good */
+            advance(&board->heard);
+            wait_for(&board->stop, 1);
+        }
+        struct timespec moment = {.tv_nsec = 2000000}; /* it lags: that is all it does */
+        nanosleep(&moment, NULL);
+        int result = cairn_read_end(reader);
+        REQUIRE(result == 0 || result == -ESTALE);
+    }
+    cairn_reader_close(reader);
+}
+
+static double cpu_seconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+/* Two publishers by turns, one of them with readers that are in the way as much as they can be. Reported. */
+static void the_rate_beside_readers_who_lag_is_told(void)
+{
+    board = shared_memory(sizeof *board);
+    pid_t lagging = start(lag, &(bool){false}), stopped = start(lag, &(bool){true});
+    cairn_publisher *alone, *publisher;
+    REQUIRE_CALL(cairn_publish(&alone, "alone", NULL) == 0);
+    publisher = publish(NULL);
+    uint64_t seed = 3;
+    cairn_publisher *both[2] = {alone, publisher};
+    struct smalls *smalls[2];
+    double passed[2] = {0, 0};
+    for (int i = 0; i < 2; i++)
+        smalls[i] = new_smalls(cairn_publisher_heap(both[i]), &seed);
+    advance(&board->turn);
+    dispatch_until_readers(publisher, 2);
+    wait_for(&board->heard, 1);
+    for (int round = 0; round < 60; round++) {
+        for (int i = 0; i < 2; i++) {
+            double begin = cpu_seconds();
+            change_smalls(cairn_publisher_heap(both[i]), smalls[i], 5000, &seed);
+            passed[i] += cpu_seconds() - begin;
+            REQUIRE_CALL(cairn_publisher_dispatch(both[i]) >= 0);
+        }
+    }
+    cairn_publisher_stats stats = publisher_stats(publisher);
+    advance(&board->stop);
+    finish(lagging);
+    finish(stopped);
+    printf("        %.2f M changes/s alone, %.2f M beside a lagging and a stopped reader, that is %.2f; cut off %llu\n",
+           0.3 / passed[0], 0.3 / passed[1], passed[0] / passed[1], (unsigned long long)stats.cut_off);
+    REQUIRE(stats.cut_off >= 1);
+    cairn_publisher_close(alone);
     cairn_publisher_close(publisher);
 }
 
@@ -665,6 +867,8 @@ int main(void)
 {
     static const struct claim claims[] = {
         CLAIM(nothing_torn_is_read_and_nobody_holds_the_publisher_up),
+        CLAIM(a_crowd_reads_nothing_torn),
+        CLAIM(the_rate_beside_readers_who_lag_is_told),
         CLAIM(a_block_that_is_being_read_is_not_used_again),
         CLAIM(who_only_allocates_gets_back_what_is_read_no_more),
         CLAIM(a_quarter_of_what_is_live_may_be_held_back),
@@ -677,5 +881,5 @@ int main(void)
         CLAIM(a_reader_waits_for_roots_and_for_the_end),
         CLAIM(threads_have_readers_of_their_own_and_one_view),
     };
-    return run_claims(claims, COUNT(claims), 30);
+    return run_claims(claims, COUNT(claims), getenv("CAIRN_READS") != NULL ? 3600 : 60);
 }

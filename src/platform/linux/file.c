@@ -69,7 +69,7 @@ int file_create_anonymous(int *ret_file, const char *label)
      * through /proc. No F_SEAL_SEAL: a published heap is sealed against writers later.
      */
     if (fchmod(file, 0600) < 0 || fcntl(file, F_ADD_SEALS, F_SEAL_SHRINK) < 0) {
-        int error = -errno;
+        int error = errno == EINVAL ? -EOPNOTSUPP : -errno;
         close(file);
         return error;
     }

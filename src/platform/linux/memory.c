@@ -69,7 +69,9 @@ int memory_reserve_at(void *address, size_t bytes)
 
 int memory_not_for_children(void *address, size_t bytes)
 {
-    return madvise(address, bytes, MADV_DONTFORK) == 0 ? 0 : -errno;
+    if (madvise(address, bytes, MADV_DONTFORK) == 0)
+        return 0;
+    return errno == EINVAL ? -EOPNOTSUPP : -errno;
 }
 
 int memory_reserve_again(void *address, size_t bytes)
