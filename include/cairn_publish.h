@@ -104,8 +104,9 @@ typedef struct cairn_publish_options {
  *
  * Errors: -EINVAL, -ENAMETOOLONG (the name; or directory and name together: 100 bytes or so), -EADDRINUSE (a publisher
  * of that name lives; or no free address was found), -EEXIST (something else lies where the socket has to), -EPERM
- * (somebody else's socket; or the default directory is not this user's own), -ENOENT, -EACCES (the directory), -ENOMEM,
- * -EMFILE, -EOPNOTSUPP (no /proc, or a system without F_SEAL_FUTURE_WRITE), -EAGAIN (the directory is kept locked).
+ * (somebody else's socket; or the default directory is not this user's own), -ENOENT, -EACCES, -ENOSPC (the directory),
+ * -ENOMEM, -EMFILE, -EOPNOTSUPP (no /proc, or a system without F_SEAL_FUTURE_WRITE), -EAGAIN (the directory is kept
+ * locked).
  */
 CAIRN_API int cairn_publish(cairn_publisher **ret_publisher, const char *name, const cairn_publish_options *options);
 
@@ -176,8 +177,8 @@ typedef struct cairn_reader_options {
  * Errors: -EINVAL, -ENAMETOOLONG, -ENOENT and -ECONNREFUSED (nobody publishes that), -EACCES (the publisher does not
  * let this user in), -EPERM (another user publishes it, see CAIRN_READER_ANY_OWNER), -EAGAIN (it has all the readers
  * that it lets in), -ETIMEDOUT (no answer), -EPROTO (no publisher of this version and build), -EUCLEAN (an impossible
- * header), -EADDRINUSE (something else lies at the heap's address: the publisher itself, or another generation that is
- * still open here), -ENOMEM, -EMFILE.
+ * header), -EADDRINUSE (something else lies at the heap's address: the publisher itself, another generation that is
+ * still open here, or another published heap, which cairn_last_error names), -ENOMEM, -EMFILE.
  */
 CAIRN_API int cairn_reader_open(cairn_reader **ret_reader, const char *name, const cairn_reader_options *options);
 

@@ -337,10 +337,10 @@ CAIRN_API int cairn_reader_open(struct cairn_reader **ret_reader, const char *na
     int error = name_check(name);
     if (error == 0)
         error = options_take(&o, options);
-    if (error == 0 && ret_reader == NULL)
-        error = error_set(-EINVAL, "%s: a reader needs a variable to be stored to", name);
     if (error < 0)
         return error;
+    if (ret_reader == NULL)
+        return error_set(-EINVAL, "%s: a reader needs a variable to be stored to", name);
     struct cairn_reader *reader = watch_forks() < 0 ? NULL : pool_get(sizeof *reader);
     if (reader == NULL)
         return error_set(-ENOMEM, "%s: no memory for a reader", name);

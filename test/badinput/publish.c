@@ -168,7 +168,7 @@ static void *exchange_names(void *arg)
     return (void *)exchanged;
 }
 
-static void a_link_in_the_place_of_the_socket_is_not_followed(void)
+static void a_link_in_the_place_of_the_socket_is_not_followed(void) /* 34a */
 {
     _Atomic bool stop = false;
     pthread_t thread;
@@ -289,6 +289,14 @@ static void tell_lie(int listener, const struct lie *lie)
         REQUIRE(read(connection, &byte, 1) == 0);
 }
 
+/* Of a copy that an analyzer knows nothing of: it takes the bytes of a member for those of its first. */
+static void set_checksum(struct public_image *image)
+{
+    static struct public_image copy;
+    memcpy(&copy, image, sizeof copy);
+    image->checksum = public_checksum(&copy);
+}
+
 /* What an honest publisher would send, to be made wrong in one place. */
 static struct lie truth(void)
 {
@@ -315,7 +323,7 @@ static struct lie truth(void)
             },
         .image_bytes = 1 << 18,
     };
-    lie.image.checksum = public_checksum(&lie.image);
+    set_checksum(&lie.image);
     return lie;
 }
 
@@ -349,7 +357,7 @@ static void require_refused(int line, const struct lie *lie, int error)
         __VA_ARGS__;                                                                                                   \
         require_refused(__LINE__, &lie, error);                                                                        \
     } while (0)
-#define IMAGE_LIE(error, ...) LIE(error, __VA_ARGS__; lie.image.checksum = public_checksum(&lie.image))
+#define IMAGE_LIE(error, ...) LIE(error, __VA_ARGS__; set_checksum(&lie.image))
 
 static void what_a_false_publisher_sends_is_refused(void)
 {

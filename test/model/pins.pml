@@ -13,6 +13,9 @@
  * its own buffer first; a fence waits until the buffer is empty. That is what the seq_cst fences are for. Weaker machines may reorder
  * more, and there each store that matters is a release and each load an acquire: these give the orders that TSO has by itself.
  *
+ * This model is the only thing that shows what the reader's fence is for: processes on real processors have not been seen to read
+ * torn when it was left out, since the window is that of one store in a buffer.
+ *
  * Proven: no reader whose read_end returns 0 has read a torn block.
  *
  * Negative controls, each with the assertion that it makes fail:

@@ -68,7 +68,8 @@ static int find_file(void)
     DIR *stream = opendir("/proc/self/fd");
     struct dirent *entry;
     int found = -1;
-    while (stream != NULL && (entry = readdir(stream)) != NULL) {
+    REQUIRE(stream != NULL);
+    while ((entry = readdir(stream)) != NULL) {
         ssize_t length = readlinkat(dirfd(stream), entry->d_name, target, sizeof target - 1);
         target[length > 0 ? length : 0] = '\0';
         if (strstr(target, "cairn-published") != NULL)
@@ -82,7 +83,8 @@ static int count_descriptors(void)
 {
     int count = 0;
     DIR *stream = opendir("/proc/self/fd");
-    while (stream != NULL && readdir(stream) != NULL)
+    REQUIRE(stream != NULL);
+    while (readdir(stream) != NULL)
         count++;
     closedir(stream);
     return count;

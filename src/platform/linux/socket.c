@@ -249,7 +249,7 @@ static bool is_one_of(uint32_t id, const uint32_t *ids, uint32_t count)
 /* A process may be in 65,536 groups; asked with too little room the system tells how much it needs. */
 bool socket_peer_is_in(int fd, const uint32_t *groups, uint32_t count)
 {
-    struct socket_peer peer;
+    struct socket_peer peer = {0};
     if (count == 0 || socket_peer_get(fd, &peer) < 0)
         return false;
     if (is_one_of(peer.group, groups, count))
