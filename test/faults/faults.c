@@ -385,7 +385,7 @@ static int another_thread(void)
 {
     pthread_t thread;
     int error;
-    REQUIRE(pthread_create(&thread, NULL, thread_allocates, &error) == 0);
+    REQUIRE(__real_pthread_create(&thread, NULL, thread_allocates, &error) == 0);
     REQUIRE(pthread_join(thread, NULL) == 0);
     return error;
 }
