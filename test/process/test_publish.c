@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -213,6 +214,63 @@ static void a_killed_publisher_leaves_what_it_published_and_its_name(void)
     cairn_reader_close(reader);
     kill(next, SIGKILL);
     finish_by(next, SIGKILL);
+}
+
+/* ---------------------------------------------------------------- two heaps at one address */
+
+static void publish_a_name(void *arg)
+{
+    cairn_publisher *publisher;
+    REQUIRE_CALL(cairn_publish(&publisher, arg, NULL) == 0);
+    REQUIRE_CALL(cairn_publisher_start_thread(publisher) == 0);
+    advance(&board->turn);
+    for (;;)
+        pause();
+}
+
+static uint64_t address_of(const char *name)
+{
+    cairn_publisher *publisher;
+    REQUIRE_CALL(cairn_publish(&publisher, name, NULL) == 0);
+    uint64_t address = stats_of(cairn_publisher_heap(publisher)).units_address;
+    cairn_publisher_close(publisher);
+    return address;
+}
+
+/* In a window of 320 slots: of so many names two have one slot. */
+static void who_wants_two_heaps_of_one_address_is_told_which(void)
+{
+    enum { NAMES = 321 };
+    static char names[NAMES][16];
+    static uint64_t addresses[NAMES];
+    int one = 0, other = 0;
+    board = shared_memory(sizeof *board);
+    REQUIRE(setenv("CAIRN_ADDRESS", "0x550000000000", 1) == 0);
+    for (int i = 0; i < NAMES && one == other; i++) {
+        snprintf(names[i], sizeof names[i], "name %d", i);
+        addresses[i] = address_of(names[i]);
+        for (int j = 0; j < i && one == other; j++) {
+            if (addresses[j] == addresses[i])
+                one = j, other = i;
+        }
+    }
+    REQUIRE(one != other);
+    pid_t first = start(publish_a_name, names[one]), second = start(publish_a_name, names[other]);
+    wait_for(&board->turn, 2);
+    cairn_reader *reader, *another;
+    REQUIRE_CALL(cairn_reader_open(&reader, names[one], NULL) == 0);
+    REFUSED(-EADDRINUSE, cairn_reader_open(&another, names[other], NULL));
+    REQUIRE_EQUAL(cairn_reader_open(&another, names[other], NULL), -EADDRINUSE);
+    char expected[64];
+    snprintf(expected, sizeof expected, "the published heap \"%s\" lies there", names[one]);
+    REQUIRE(strstr(cairn_last_error(), expected) != NULL);
+    cairn_reader_close(reader);
+    REQUIRE_CALL(cairn_reader_open(&reader, names[other], NULL) == 0);
+    cairn_reader_close(reader);
+    kill(first, SIGKILL);
+    finish_by(first, SIGKILL);
+    kill(second, SIGKILL);
+    finish_by(second, SIGKILL);
 }
 
 /* The name that a publisher removes when it closes is its own, and not that of the next. */
@@ -538,6 +596,7 @@ int main(void)
     static const struct claim claims[] = {
         CLAIM(a_reader_follows_pointers_and_sees_growth),
         CLAIM(a_killed_publisher_leaves_what_it_published_and_its_name),
+        CLAIM(who_wants_two_heaps_of_one_address_is_told_which),
         CLAIM(a_publisher_removes_its_own_name_alone),
         CLAIM(a_forked_child_publishes_nothing),
         CLAIM(a_child_that_outlives_the_publisher_is_not_in_the_way),
