@@ -241,7 +241,7 @@ static uint64_t address_of(const char *name)
 static void who_wants_two_heaps_of_one_address_is_told_which(void)
 {
     enum { NAMES = 321 };
-    static char names[NAMES][16];
+    static char names[NAMES][32];
     static uint64_t addresses[NAMES];
     int one = 0, other = 0;
     board = shared_memory(sizeof *board);
