@@ -23,7 +23,7 @@ height() {
         core) echo 3 ;;
         recovery) echo 4 ;;
         api) echo 5 ;;
-        faces | server | tool | malloc) echo 6 ;;
+        faces | server | publish | tool | malloc) echo 6 ;;
         *) echo 9 ;; # no floor: always too high
     esac
 }
@@ -33,7 +33,7 @@ height() {
 # look FILE FLOOR INCLUDED: may FILE on FLOOR include "INCLUDED"?
 look() {
     case $3 in
-        cairn.h | cairn/* | cairn.hpp) other=api ;; # the public headers are what api promises
+        cairn.h | cairn_*.h | cairn/* | cairn.hpp) other=api ;; # the public headers are what api promises
         ./* | ../*) other=unnamed ;;
         */*) other=${3%%/*} ;;
         *) if [ "$2" = tool ]; then other=tool; else other=unnamed; fi ;; # the tool sees no other floor anyway
@@ -56,7 +56,7 @@ while read -r file; do
     inside=${file#"$src"/}
     while read -r included; do
         look "$inside" "${inside%%/*}" "$included"
-    done < <(sed -En "s|$include\"([^\"]+)\".*|\1|p; s|$include<(cairn[./][^>]*)>.*|\1|p" "$file")
+    done < <(sed -En "s|$include\"([^\"]+)\".*|\1|p; s|$include<(cairn[._/][^>]*)>.*|\1|p" "$file")
 done < <(find "$src" -name '*.[ch]' | sort)
 
 # ---- 2. objects

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # man.sh SOURCE-DIR: the manual is sound, complete, and its programs are those of examples/.
 #   1. mandoc has no warning.
-#   2. Each call of cairn.h has its name and its prototype in a page of chapter 3; each constant of cairn.h that begins
+#   2. Each call of a public header has its name and its prototype in a page of chapter 3; each constant of one that begins
 #      with CAIRN_ and may be passed to a call is in a page.
 #   3. What stands between `.\" example: FILE` and `.Ed` is that file, but for its first line.
 #   4. Each environment variable that the library reads is in cairn(7), and no other.
@@ -28,17 +28,17 @@ mandoc -Tlint -W warning man/*.[1-9] || failed=1
 
 while read -r call; do
     page=$(grep -lE "^\.Nm $call( ,)?$" man/*.3 || true)
-    [[ $page ]] || { fail "cairn.h: $call is in no page" && continue; }
+    [[ $page ]] || { fail "include: $call is in no page" && continue; }
     grep -qE "^\.F[no] $call( |$)" "$page" || fail "$page: $call has no prototype"
-done < <(grep -E '^CAIRN_API' include/cairn.h | grep -oE 'cairn_[a-z0-9_]+\(' | tr -d '(' | sort -u)
+done < <(grep -hE '^CAIRN_API' include/*.h | grep -oE 'cairn_[a-z0-9_]+\(' | tr -d '(' | sort -u)
 
 while read -r call; do
-    grep -qE "^CAIRN_API .*\b$call\(|^typedef .*\b$call\(" include/cairn.h || fail "man: $call is not in cairn.h"
+    grep -qE "^CAIRN_API .*\b$call\(|^typedef .*\b$call\(" include/*.h || fail "man: $call is in no public header"
 done < <(grep -ohE '^\.Fn cairn_[a-z0-9_]+ ' man/*.3 | awk '{ print $2 }' | sort -u)
 
 while read -r flag; do
-    grep -qE "^\.(It )?(Dv|Li) $flag\b" man/*.[37] || fail "cairn.h: $flag is in no page"
-done < <(grep -oE '^#define CAIRN_[A-Z_]+ UINT64_C|^ +CAIRN_SPAN_[A-Z]+' include/cairn.h | grep -oE 'CAIRN_[A-Z_]+')
+    grep -qE "^\.(It )?(Dv|Li) $flag\b" man/*.[37] || fail "include: $flag is in no page"
+done < <(grep -ohE '^#define CAIRN_[A-Z_]+( UINT64_C|  *\\$)|^ +CAIRN_(SPAN|READER)_[A-Z]+' include/*.h | grep -oE 'CAIRN_[A-Z_]+')
 
 # ---- 3. programs
 

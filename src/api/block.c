@@ -37,6 +37,13 @@ static void alloc_failed(struct cairn_heap *heap, size_t size, int error)
 
 /* ---------------------------------------------------------------- slow paths */
 
+/* Of a published heap what is live is counted: a part of it is what its readers may hold back. */
+static void note_published(struct cairn_heap *heap, struct bins *bins, const void *block, uint64_t bytes_before)
+{
+    if (heap->published != NULL && block != NULL)
+        heap->published->grown(heap->published, bins, core_find(&heap->core, block).bytes_granted - bytes_before);
+}
+
 typedef void *alloc_fn(struct bins *bins, struct core_heap *heap, size_t alignment, size_t size, int *ret_error);
 
 /*
@@ -52,6 +59,14 @@ static bool make_room(struct cairn_heap *heap, size_t size, int error, bool *rec
         uint32_t found = owner != NULL ? attachment_recover(heap->attachment, owner->core.number) : 0;
         mutex_unlock(&process_lock);
         if (found != 0)
+            return true;
+    }
+    if (heap->published != NULL) {
+        struct bins *bins = call_begin(heap, "alloc");
+        bool made = bins != NULL && heap->published->make_room(heap->published, bins);
+        if (bins != NULL)
+            call_end(heap, bins);
+        if (made)
             return true;
     }
     alloc_failed(heap, size, error);
@@ -73,6 +88,7 @@ static NOINLINE void *alloc_slowly(struct cairn_heap *heap, size_t alignment, si
         int error = -ENOMEM;
         void *block = heap->checked != NULL ? checked_alloc(heap, bins, alignment, size, alloc == zeroed, &error)
                                             : alloc(bins, &heap->core, alignment, size, &error);
+        note_published(heap, bins, block, 0);
         call_end(heap, bins);
         if (block == NULL && error == -EAGAIN)
             continue; /* another process reset the heap, or tried to: begin again, and wait for it */
@@ -108,6 +124,13 @@ static COLD void free_failed(struct cairn_heap *heap, const void *block, enum co
         crime_report(heap, "free", block, crime);
 }
 
+static enum core_crime free_block(struct cairn_heap *heap, struct bins *bins, void *block)
+{
+    if (heap->published != NULL)
+        return heap->published->free(heap->published, bins, block);
+    return heap->checked != NULL ? checked_free(heap, bins, block, "free") : core_free(bins, &heap->core, block);
+}
+
 static COLD void free_slowly(struct cairn_heap *heap, void *block)
 {
     if (heap->state != HEAP_OPEN)
@@ -120,7 +143,7 @@ static COLD void free_slowly(struct cairn_heap *heap, void *block)
         bins = call_begin(heap, "free");
         if (bins == NULL)
             return; /* read-only, destroyed, or no memory for a record: the reason is told */
-        crime = heap->checked != NULL ? checked_free(heap, bins, block, "free") : core_free(bins, &heap->core, block);
+        crime = free_block(heap, bins, block);
         if (crime != CRIME_DESTROYED || is_destroyed(heap))
             break;
         call_end(heap, bins); /* another process tried a reset just now: begin again, and wait for it */
@@ -128,6 +151,14 @@ static COLD void free_slowly(struct cairn_heap *heap, void *block)
     call_end(heap, bins); /* first: who is told of a crime may leave by longjmp */
     if (crime != CRIME_NONE)
         free_failed(heap, block, crime);
+}
+
+static bool is_retired(struct cairn_heap *heap, const void *block)
+{
+    heap_lock_take(&heap->lock);
+    bool is = heap->published->is_retired(heap->published, block);
+    heap_lock_give(&heap->lock);
+    return is;
 }
 
 /*
@@ -138,7 +169,11 @@ static bool find_live(struct cairn_heap *heap, const void *block, const char *ca
 {
     if (heap->state != HEAP_OPEN)
         crime_closed(heap, call);
+    if (heap_is_the_parents(heap))
+        return false;
     *ret_place = heap->checked != NULL ? checked_look(heap, block, call) : core_find(&heap->core, block);
+    if (heap->published != NULL && ret_place->crime == CRIME_NONE && is_retired(heap, block))
+        ret_place->crime = CRIME_FREED;
     if (is_destroyed(heap)) {
         error_set(-ESTALE, "%s: was destroyed", heap->attachment->name);
         return false;
@@ -251,6 +286,8 @@ static bool resize_large(struct cairn_heap *heap, const struct core_place *place
     if (bins == NULL)
         return false;
     bool done = core_resize_large(bins, &heap->core, place, size);
+    if (done)
+        note_published(heap, bins, place->block, place->bytes_granted);
     call_end(heap, bins);
     return done;
 }
@@ -291,7 +328,10 @@ CAIRN_API void *cairn_realloc(struct cairn_heap *heap, void *block, size_t size)
         return NULL;
     if (fits(heap, &place, size) && !heap->read_only)
         return note_size(heap, &place, size, "realloc") ? block : NULL;
-    if (unit_state_of(place.word) == UNIT_LARGE && size > heap->core.slab_max && resize_large(heap, &place, size))
+    /* Where there are readers a block becomes no smaller under them: they may be at its end. */
+    bool may_resize = heap->published == NULL || size > place.bytes_granted;
+    if (unit_state_of(place.word) == UNIT_LARGE && size > heap->core.slab_max && may_resize &&
+        resize_large(heap, &place, size))
         return block;
 
     void *moved = cairn_alloc(heap, size);
@@ -358,6 +398,7 @@ CAIRN_API int cairn_alloc_to(struct cairn_heap *heap, size_t size, void **dest)
             block = checked_alloc_to(heap, bins, size, dest, &error);
         else if (error == 0)
             block = core_alloc_to(bins, &heap->core, size, dest, dest_ref, &error);
+        note_published(heap, bins, block, 0);
         call_end(heap, bins);
         if (block != NULL)
             return 0;
@@ -379,10 +420,14 @@ CAIRN_API int cairn_free_from(struct cairn_heap *heap, void **dest)
     int error = dest_ref_get(heap, dest, &dest_ref);
     void *block = error < 0 ? NULL : *dest;
     enum core_crime crime = CRIME_NONE;
-    if (block != NULL && heap->checked != NULL)
+    if (block != NULL && heap->checked != NULL) {
         crime = checked_free_from(heap, bins, dest);
-    else if (block != NULL)
+    } else if (block != NULL && heap->published != NULL) {
+        __atomic_store_n(dest, NULL, __ATOMIC_RELEASE); /* from here on no reader comes to it */
+        crime = heap->published->free(heap->published, bins, block);
+    } else if (block != NULL) {
         crime = core_free_from(bins, &heap->core, dest, dest_ref);
+    }
     if (crime == CRIME_DESTROYED && !is_destroyed(heap)) {
         call_end(heap, bins); /* another process tried a reset just now: begin again, and wait for it */
         return cairn_free_from(heap, dest);

@@ -5,7 +5,7 @@
 
 const char *heap_label(const struct cairn_heap *heap, char *buffer, size_t bytes)
 {
-    if (heap->attachment != NULL && heap->attachment->is_shared)
+    if (heap->attachment != NULL && (heap->attachment->is_shared || heap->attachment->is_published))
         snprintf(buffer, bytes, "heap \"%s\"", heap->attachment->name);
     else
         snprintf(buffer, bytes, "private heap %u", heap->core.index);

@@ -46,6 +46,8 @@ CAIRN_API const char *cairn_strerror(int error)
         return "the application closed the descriptor";
     case EBUSY:
         return "the heap is in use in a way that forbids this";
+    case ECONNREFUSED:
+        return "nobody publishes that any more";
     case EDEADLK:
         return "this thread would wait for itself";
     case EEXIST:
@@ -64,6 +66,8 @@ CAIRN_API const char *cairn_strerror(int error)
         return "no memory";
     case ENOSPC:
         return "no room";
+    case ENOTCONN:
+        return "the publisher does not have this reader any more";
     case EOPNOTSUPP:
         return "not supported here";
     case ENOTDIR:
@@ -76,6 +80,8 @@ CAIRN_API const char *cairn_strerror(int error)
         return "the heap is attached read-only";
     case ESTALE:
         return "the heap was destroyed or reset";
+    case ETIMEDOUT:
+        return "the time is over";
     case EUCLEAN:
         return "the heap is damaged";
     default:

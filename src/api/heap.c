@@ -8,7 +8,6 @@
 #define HEAP_BYTES_MAX (UINT64_C(1) << 42) /* the section's limit */
 #define SHARED_BYTES_MIN (UINT64_C(256) << 10)
 #define SHARED_BYTES_LEAST (UINT64_C(1) << 30) /* of what a heap gets whose creator did not say */
-#define SHARED_HEAP 1                          /* number of the heap that a shared section is made for */
 
 /* ---------------------------------------------------------------- options */
 
@@ -269,7 +268,7 @@ static int commit_start(struct cairn_heap *heap, const struct cairn_options *opt
     /* Of a shared heap's start the bookkeeping is a part: what of it is committed counts, and near bytes_max all of it.
      */
     uint64_t bytes_start = options->bytes_start;
-    bool whole = heap->attachment->is_shared && heap->core.number == SHARED_HEAP;
+    bool whole = heap->attachment->is_shared && heap->core.number == MAIN_HEAP;
     if (whole) {
         bytes_start -= min_u64(bytes_start, load_relaxed(&section->image->bytes_committed));
         bytes_start = min_u64(bytes_start, section->units_bytes);
@@ -354,6 +353,96 @@ static void close_private(struct cairn_heap *heap)
     mutex_unlock(&process_lock);
     if (unused != NULL)
         close_attachment(unused);
+}
+
+/* ---------------------------------------------------------------- published heaps */
+
+/* Who is at what readers see is one thread at a time: each call takes the heap's lock, and works with its one owner. */
+static int make_published(struct attachment *attachment, struct publication *published, struct cairn_heap **ret_heap)
+{
+    struct heap_params params = {0};
+    struct cairn_options none = {0};
+    uint32_t number;
+    int error = heap_claim(&attachment->section, &params, &number);
+    if (error < 0)
+        return error;
+    struct cairn_heap *heap = handle_for(attachment, number, &none);
+    if (heap == NULL)
+        return -ENOMEM;
+    heap->one = one_owner_new(attachment);
+    if (heap->one == NULL) {
+        drop_handle(heap);
+        return -ENOMEM;
+    }
+    heap->mode = MODE_LOCKED;
+    heap->core.guard = GUARDED;
+    heap->published = published;
+    *ret_heap = heap;
+    return 0;
+}
+
+int published_heap_new(struct cairn_heap **ret_heap, const struct section *section, const char *name,
+                       struct publication *published)
+{
+    struct attachment *attachment = pool_get(sizeof *attachment);
+    if (attachment == NULL)
+        return -ENOMEM;
+    attachment->section = *section;
+    attachment->is_published = true;
+    attachment->forks = process_forks();
+    memcpy(attachment->name, name, strlen(name) + 1); /* was checked to fit */
+    mutex_lock(&process_lock);
+    int error = process_watch();
+    if (error == 0)
+        error = commit_first_records(&attachment->section);
+    if (error == 0)
+        error = make_published(attachment, published, ret_heap);
+    if (error == 0)
+        link_attachment(attachment);
+    mutex_unlock(&process_lock);
+    if (error < 0)
+        pool_give(attachment, sizeof *attachment);
+    return error;
+}
+
+void published_heap_end(struct cairn_heap *heap)
+{
+    mutex_lock(&process_lock);
+    struct attachment *attachment = heap->attachment;
+    drop_handle(heap);
+    struct attachment *unused = unlink_unused(attachment);
+    mutex_unlock(&process_lock);
+    if (unused != NULL)
+        close_attachment(unused);
+}
+
+bool heap_is_the_parents(const struct cairn_heap *heap)
+{
+    if (heap->published == NULL || heap->attachment->forks == process_forks())
+        return false;
+    error_set(-EROFS, "%s: published by the process from which this one was forked, and by no other",
+              heap->attachment->name);
+    return true;
+}
+
+/* Its handle ends with its publisher. */
+static int check_not_published(const struct cairn_heap *heap, const char *call)
+{
+    return heap->published == NULL ? 0
+                                   : error_set(-EINVAL, "%s: %s of a published heap: cairn_publisher_close ends it",
+                                               heap->attachment->name, call);
+}
+
+static int reset_published(struct cairn_heap *heap)
+{
+    struct bins *bins = call_begin(heap, "reset");
+    if (bins == NULL)
+        return cairn_last_errno();
+    roots_drop(heap->attachment, bins->owner->number, heap->core.number);
+    heap->published->reset(heap->published);
+    int error = clear_private(heap, false);
+    call_end(heap, bins);
+    return error;
 }
 
 /* ---------------------------------------------------------------- attachments to shared sections */
@@ -580,7 +669,7 @@ static int open_again(struct cairn_heap **ret_heap, struct attachment *attachmen
         return error_set(-EBUSY, "%s: attached read-only in this process already", name);
     if (is_relocated(&attachment->section) && (options->flags & CAIRN_RELOCATE) == 0)
         return error_set(-EADDRINUSE, "%s: attached in this process already, but not at its address", name);
-    struct cairn_heap *heap = handle_for(attachment, SHARED_HEAP, options);
+    struct cairn_heap *heap = handle_for(attachment, MAIN_HEAP, options);
     if (heap == NULL)
         return error_set(-ENOMEM, "%s: no memory for its bookkeeping", name);
     heap->read_only = read_only;
@@ -637,7 +726,7 @@ static int open_named(struct cairn_heap **ret_heap, const char *name, const char
         error = -EUCLEAN;
     else if (!attachment->section.read_only)
         error = attachment_join(attachment);
-    struct cairn_heap *heap = error == 0 ? handle_for(attachment, SHARED_HEAP, options) : NULL;
+    struct cairn_heap *heap = error == 0 ? handle_for(attachment, MAIN_HEAP, options) : NULL;
     if (heap == NULL) {
         error = error < 0 ? error : -ENOMEM;
         end_attachment(attachment);
@@ -938,6 +1027,8 @@ CAIRN_API void cairn_heap_close(struct cairn_heap *heap)
         return;
     if (heap->state != HEAP_OPEN)
         crime_closed(heap, "close");
+    if (check_not_published(heap, "close") < 0)
+        return;
     if (heap->attachment->is_shared)
         close_shared(heap);
     else
@@ -982,6 +1073,9 @@ CAIRN_API int cairn_heap_destroy(struct cairn_heap *heap)
         return 0;
     if (heap->state != HEAP_OPEN)
         crime_closed(heap, "destroy");
+    int published = check_not_published(heap, "destroy");
+    if (published < 0)
+        return published;
     struct attachment *attachment = heap->attachment;
     if (heap_has_children(heap->core.section, heap->core.number))
         return error_set(-EBUSY, "the heap has children");
@@ -992,13 +1086,13 @@ CAIRN_API int cairn_heap_destroy(struct cairn_heap *heap)
     if (heap->read_only)
         return error_set(-EROFS, "%s: attached read-only", attachment->name);
     int error = check_alive(heap);
-    if (error == 0 && heap->core.number != SHARED_HEAP) {
+    if (error == 0 && heap->core.number != MAIN_HEAP) {
         error = destroy_child(heap);
         if (error < 0 && error != -ESTALE)
             return error;
     } else if (error == 0) {
         heap_file_unlink(attachment);
-        (void)heap_kill(&attachment->section, attachment->process, SHARED_HEAP, heap->core.word_made);
+        (void)heap_kill(&attachment->section, attachment->process, MAIN_HEAP, heap->core.word_made);
     }
     close_shared(heap);
     return error;
@@ -1047,6 +1141,8 @@ CAIRN_API int cairn_heap_reset(struct cairn_heap *heap)
         crime_closed(heap, "reset");
     if (heap->read_only)
         return error_set(-EROFS, "%s: attached read-only", heap->attachment->name);
+    if (heap->published != NULL)
+        return reset_published(heap);
     return heap->attachment->is_shared ? reset_shared(heap) : reset_private(heap);
 }
 

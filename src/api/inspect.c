@@ -99,6 +99,8 @@ static void tell(void *arg, const char *format, ...)
 CAIRN_API int cairn_check(struct cairn_heap *heap, cairn_report_fn *report, void *arg)
 {
     require_open(heap, "check");
+    if (heap_is_the_parents(heap))
+        return cairn_last_errno();
     struct check check = {.report = report, .arg = arg};
     int found = (int)core_check(heap->core.section, false, tell, &check);
     return heap->checked != NULL ? found + checked_check(heap, report, arg) : found;

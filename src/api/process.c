@@ -27,6 +27,7 @@ static struct cairn_heap *handle_at(uint32_t index)
 /* ---------------------------------------------------------------- fork */
 
 static uint32_t forking_thread;
+static uint32_t forks; /* how many forks away this process is from the one that began */
 
 static void before_fork(void)
 {
@@ -67,6 +68,8 @@ static void lock_after_fork(struct cairn_heap *heap)
         return;
     }
     heap->lock = (struct heap_lock){0};
+    if (heap->published != NULL)
+        return; /* what its owner was at is the parent's */
     if (heap->one != NULL)
         one_owner_revive(heap->one);
     else if (load_relaxed(&heap->core.image->life) == 0)
@@ -94,7 +97,19 @@ static void child_after_fork(void)
     }
     thread_after_fork();
     locks_after_fork();
+    for (struct attachment *a = process_attachments; a != NULL; a = a->next) {
+        if (a->is_published) {
+            a->needs_recovery = false;
+            a->section.public_is_parents = true;
+        }
+    }
+    forks++;
     mutex_unlock(&process_lock);
+}
+
+uint32_t process_forks(void)
+{
+    return forks;
 }
 
 static int watch_forks(void)
@@ -381,6 +396,7 @@ struct cairn_heap *handle_take(void)
     heap->lock = (struct heap_lock){0};
     heap->one = NULL;
     heap->checked = NULL;
+    heap->published = NULL;
     heap->read_only = heap->lockable = false;
     heap->on_failure = NULL;
     heap->name[0] = '\0';

@@ -22,9 +22,11 @@ struct attachment {
     struct liveness liveness;
     uint32_t process; /* number of our record in the section; 0: none yet (or a fork made us another) */
     uint32_t handles;
+    uint32_t forks; /* is_published: process_forks() when it was made */
     bool is_shared;
     bool is_process_section; /* where private heaps live that have no section of their own */
     bool is_anonymous;       /* private memory of the system's, not the caller's */
+    bool is_published;       /* its units are no forked child's */
     bool needs_recovery;     /* forked: the owners of the parent's other threads are dead here */
     char name[CAIRN_NAME_MAX + 1];
     char directory[DIRECTORY_BYTES];
@@ -65,6 +67,24 @@ struct heap_lock {
     uint32_t depth;
 };
 
+/*
+ * What a published heap does otherwise; the floor above makes it. All are called between call_begin and call_end, but
+ * for is_retired, for which the heap's lock is enough.
+ */
+struct publication {
+    /* Puts a block aside until no reader can be at it. Ends as core_free does. */
+    enum core_crime (*free)(struct publication *self, struct bins *bins, void *block);
+    bool (*is_retired)(const struct publication *self, const void *block);
+    /* A block was allocated, or became larger, and so many bytes more are live. */
+    void (*grown)(struct publication *self, struct bins *bins, uint64_t bytes);
+    /* Frees what was put aside, whoever may be reading it; false: there was nothing. */
+    bool (*make_room)(struct publication *self, struct bins *bins);
+    /* A root was set or removed. */
+    void (*root_changed)(struct publication *self);
+    /* Every block is about to be freed: whoever reads now reads in vain. */
+    void (*reset)(struct publication *self);
+};
+
 struct cairn_heap {
     _Alignas(64) struct core_heap core; /* first: the fast paths read it, and no more than its first line */
     struct attachment *attachment;
@@ -73,10 +93,11 @@ struct cairn_heap {
     enum heap_mode mode;
     bool read_only;
     bool lockable;
-    uint32_t opened;          /* how often this place was used: for people */
-    struct heap_lock lock;    /* MODE_LOCKED, lockable */
-    struct thread_owner *one; /* MODE_LOCKED, MODE_UNSERIALIZED */
-    struct checked *checked;  /* NULL: stray writes are not looked for */
+    uint32_t opened;               /* how often this place was used: for people */
+    struct heap_lock lock;         /* MODE_LOCKED, lockable */
+    struct thread_owner *one;      /* MODE_LOCKED, MODE_UNSERIALIZED */
+    struct checked *checked;       /* NULL: stray writes are not looked for */
+    struct publication *published; /* NULL: it is not published */
     cairn_failure_fn *on_failure;
     void *on_failure_arg;
     char name[CAIRN_NAME_MAX + 1]; /* of a child */
@@ -154,6 +175,9 @@ extern struct attachment *process_attachments;
 /* The section of private heaps, made when first needed; process_lock is held. */
 int process_section(struct attachment **ret_attachment);
 
+/* Changes in a forked child: what was noted with another number is the parent's. */
+uint32_t process_forks(void);
+
 /* Prepares this process for forks; before it makes its first section. */
 int process_watch(void);
 
@@ -174,6 +198,25 @@ uint32_t attachment_recover(struct attachment *attachment, uint32_t by);
  * now and then whether it is dead. The caller holds no lock.
  */
 void attachment_wait(struct attachment *attachment, uint32_t by, uint32_t waited);
+
+/*
+ * A heap over a section that the floor above has made, with one owner and a lock. On failure the section is the
+ * caller's again; sets no reason.
+ */
+int published_heap_new(struct cairn_heap **ret_heap, const struct section *section, const char *name,
+                       struct publication *published);
+
+/* Ends it, its section too, as it is: who still reads it finds what was there. */
+void published_heap_end(struct cairn_heap *heap);
+
+/* Whether the handle is of a heap that the process published from which this one was forked; sets the reason. */
+bool heap_is_the_parents(const struct cairn_heap *heap);
+
+/* Finds a root in a table of which only the first `end` entries are looked at. Only loads. */
+bool root_find_in(const struct root_image *roots, uint32_t end, uint32_t heap, const char *name, uint64_t *ret_ref);
+
+/* Checks a root's name; sets the reason. */
+int root_name_check(const char *name);
 
 /* Finds a root of the heap, whatever its ref stands for. */
 bool root_find(const struct cairn_heap *heap, const char *name, uint64_t *ret_ref);
@@ -198,6 +241,7 @@ void pool_after_fork(void);
 
 /* ---------------------------------------------------------------- options */
 
+#define MAIN_HEAP 1 /* number of the heap that a shared or published section is made for */
 #define SHARED_BYTES_DEFAULT (UINT64_C(16) << 30)
 
 /* Copies what the caller's version of the structure has; the rest is zero, the default. Sets the reason. */

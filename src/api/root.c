@@ -51,10 +51,8 @@ static uint32_t roots_end(const struct section *section)
 }
 
 /* Reads one entry as it was at one moment; false when there is no root of this heap in it. */
-static bool read_root(const struct section *section, uint32_t index, uint32_t heap, char ret_name[ROOT_NAME_BYTES],
-                      uint64_t *ret_ref)
+static bool read_root(const struct root_image *root, uint32_t heap, char ret_name[ROOT_NAME_BYTES], uint64_t *ret_ref)
 {
-    struct root_image *root = &section->roots[index];
     for (;;) {
         uint64_t word = load_acquire(&root->word);
         if ((word >> RECORD_STATE_SHIFT) != RECORD_LIVE || root_heap_of(word) != heap)
@@ -69,15 +67,28 @@ static bool read_root(const struct section *section, uint32_t index, uint32_t he
     }
 }
 
-static struct root_image *find_root(const struct section *section, uint32_t heap, const char *name, uint64_t *ret_ref)
+/* Returns its index, end when there is none. */
+static uint32_t index_of_root(const struct root_image *roots, uint32_t end, uint32_t heap, const char *name,
+                              uint64_t *ret_ref)
 {
     char found[ROOT_NAME_BYTES];
-    uint32_t end = roots_end(section);
     for (uint32_t i = 0; i < end; i++) {
-        if (read_root(section, i, heap, found, ret_ref) && strcmp(found, name) == 0)
-            return &section->roots[i];
+        if (read_root(&roots[i], heap, found, ret_ref) && strcmp(found, name) == 0)
+            return i;
     }
-    return NULL;
+    return end;
+}
+
+bool root_find_in(const struct root_image *roots, uint32_t end, uint32_t heap, const char *name, uint64_t *ret_ref)
+{
+    return index_of_root(roots, end, heap, name, ret_ref) != end;
+}
+
+static struct root_image *find_root(const struct section *section, uint32_t heap, const char *name, uint64_t *ret_ref)
+{
+    uint32_t end = roots_end(section);
+    uint32_t index = index_of_root(section->roots, end, heap, name, ret_ref);
+    return index != end ? &section->roots[index] : NULL;
 }
 
 /* ---------------------------------------------------------------- writing */
@@ -140,7 +151,7 @@ void roots_drop(struct attachment *attachment, uint32_t owner, uint32_t heap)
     unlock_roots(attachment);
 }
 
-static int check_name(const char *name)
+int root_name_check(const char *name)
 {
     if (name == NULL || name[0] == '\0')
         return error_set(-EINVAL, "a root's name must not be empty");
@@ -195,7 +206,7 @@ int root_store_new(struct cairn_heap *heap, const char *name, uint64_t ref)
 
 CAIRN_API int cairn_root_set(struct cairn_heap *heap, const char *name, void *block)
 {
-    int error = check_name(name);
+    int error = root_name_check(name);
     if (error < 0)
         return error;
     struct bins *bins = call_begin(heap, "root_set");
@@ -206,6 +217,8 @@ CAIRN_API int cairn_root_set(struct cairn_heap *heap, const char *name, void *bl
         error = error_set(-EINVAL, "root \"%s\": %p is not memory of the heap", name, block);
     else
         error = change_root(heap, name, block != NULL ? section_ref(section, block) : 0, false);
+    if (error == 0 && heap->published != NULL)
+        heap->published->root_changed(heap->published);
     call_end(heap, bins);
     return error;
 }
@@ -215,7 +228,8 @@ CAIRN_API void *cairn_root_get(struct cairn_heap *heap, const char *name)
     if (heap->state != HEAP_OPEN)
         crime_closed(heap, "root_get");
     uint64_t ref;
-    if (check_name(name) < 0 || find_root(heap->core.section, heap->core.number, name, &ref) == NULL)
+    if (root_name_check(name) < 0 || heap_is_the_parents(heap) ||
+        find_root(heap->core.section, heap->core.number, name, &ref) == NULL)
         return NULL;
     return cairn_at(heap, ref);
 }
@@ -226,9 +240,11 @@ CAIRN_API int cairn_root_walk(struct cairn_heap *heap, cairn_root_fn *visit, voi
         crime_closed(heap, "root_walk");
     char name[ROOT_NAME_BYTES];
     uint64_t ref;
+    if (heap_is_the_parents(heap))
+        return cairn_last_errno();
     uint32_t end = roots_end(heap->core.section);
     for (uint32_t i = 0; i < end; i++) {
-        if (!read_root(heap->core.section, i, heap->core.number, name, &ref) || (ref & ROOT_IS_HEAP) != 0)
+        if (!read_root(&heap->core.section->roots[i], heap->core.number, name, &ref) || (ref & ROOT_IS_HEAP) != 0)
             continue;
         int result = visit(name, cairn_at(heap, ref), arg);
         if (result != 0)

@@ -222,6 +222,8 @@ struct bins *thread_attach(struct cairn_heap *heap, const char *call)
 {
     if (heap->state != HEAP_OPEN)
         crime_closed(heap, call);
+    if (heap_is_the_parents(heap))
+        return NULL;
     if (heap->read_only) {
         error_set(-EROFS, "%s: attached read-only", heap->attachment->name);
         return NULL;

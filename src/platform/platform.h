@@ -20,6 +20,12 @@ size_t platform_page_size(void);
  */
 int memory_reserve(void **ret_address, size_t bytes);
 
+/* The same at an address, replacing nothing. -EADDRINUSE: something else lies there. */
+int memory_reserve_at(void *address, size_t bytes);
+
+/* Sees to it that a view is not a forked child's. */
+int memory_not_for_children(void *address, size_t bytes);
+
 /* Makes a part of reserved memory usable and zero. -ENOMEM: the system refuses to promise it. */
 int memory_commit(void *address, size_t bytes);
 
@@ -91,6 +97,26 @@ int file_open(int *ret_file, const char *directory, const char *name, bool read_
 
 /* Opens a second, private description of an open file, for liveness. */
 int file_reopen(int *ret_file, int file);
+
+/* The same for reading only, whatever the descriptor allows. */
+int file_reopen_read_only(int *ret_file, int file);
+bool file_is_read_only(int file);
+
+/*
+ * Sets the permission bits of a memory file and seals it: what a seal forbids is forbidden to everybody, for ever.
+ * FUTURE_WRITE: all writing but through views that exist now, and giving memory back. -EOPNOTSUPP: the system has no
+ * such seal.
+ */
+enum file_seals {
+    FILE_SEAL_SHRINK = 1,
+    FILE_SEAL_GROW = 2,
+    FILE_SEAL_FUTURE_WRITE = 4,
+    FILE_SEAL_SEAL = 8, /* further seals */
+};
+int file_seal(int file, uint32_t mode, uint32_t seals);
+
+/* Returns the seals of a file, 0 for one that cannot have any. */
+uint32_t file_seals(int file);
 
 void file_close(int file);
 
@@ -209,6 +235,14 @@ void barrier_system(void);
  */
 void word_wait(const void *word, uint32_t seen, uint32_t milliseconds);
 void word_wake(const void *word);
+void word_wake_all(const void *word);
+
+/* Milliseconds since some moment; never set back. */
+uint64_t time_passed(void);
+
+/* Starts a thread that gets no signals; thread_join waits until it has ended. */
+int thread_start(uintptr_t *ret_thread, void *(*run)(void *arg), void *arg);
+void thread_join(uintptr_t thread);
 
 /* Sets what to call with `arg` when the calling thread ends; may be called again with another arg. */
 int thread_on_exit(void (*leave)(void *arg), void *arg);
@@ -222,6 +256,75 @@ struct mutex {
 };
 void mutex_lock(struct mutex *mutex);
 void mutex_unlock(struct mutex *mutex);
+
+/* ---------------------------------------------------------------- sockets */
+
+/*
+ * Messages between processes of one system, over a socket with a name in a directory. Each message is whole or not
+ * there. Nothing here waits but where a time is given.
+ */
+struct listener {
+    int socket; /* -1: none */
+    uint64_t device;
+    uint64_t inode; /* of the name, so that only that is removed */
+};
+
+/*
+ * Makes the name, with these permission bits, and begins to listen. A name whose listener is dead is taken over.
+ * -EADDRINUSE: its listener lives; -EEXIST: it is no socket; -EPERM: another user made it; -ENAMETOOLONG: directory and
+ * name together; -EAGAIN: somebody keeps the directory locked.
+ */
+int socket_listen(struct listener *ret_listener, const char *directory, const char *name, uint32_t mode);
+
+/* Stops listening and removes the name, unless it is another's by now. */
+void listener_close(struct listener *listener, const char *directory, const char *name);
+
+/* Takes who waits first. -EAGAIN: nobody waits; -EMFILE: no descriptor is left, and who waits was sent away. */
+int socket_accept(const struct listener *listener, int *spare, int *ret_socket);
+
+/* Gets a descriptor for socket_accept to give up when there is no other. */
+int socket_spare(int *ret_spare);
+
+/* Connects a new socket, and waits at most the given time. -ENOENT, -ECONNREFUSED: nobody listens; -ETIMEDOUT. */
+int socket_create(int *ret_socket);
+int socket_connect(int fd, const char *directory, const char *name, uint32_t milliseconds);
+
+/* Who is at the other end: as it was when it connected, or began to listen. */
+struct socket_peer {
+    uint32_t user;
+    uint32_t group;
+    uint32_t process; /* for people */
+};
+int socket_peer_get(int fd, struct socket_peer *ret_peer);
+
+/* Whether the peer was a member of one of these groups. */
+bool socket_peer_is_in(int fd, const uint32_t *groups, uint32_t count);
+
+/* Sends a message with descriptors, or nothing. */
+int socket_send(int fd, const void *message, size_t bytes, const int *files, uint32_t count);
+
+/*
+ * Gets one message of exactly that length with exactly so many descriptors. -EPROTO: it was another; -ETIMEDOUT;
+ * -ECONNRESET: the peer has gone.
+ */
+int socket_receive(int fd, void *ret_message, size_t bytes, int *ret_files, uint32_t count);
+
+/* Whether the other end is closed; whether a message waits here. */
+bool socket_is_hung_up(int fd);
+bool socket_has_message(int fd);
+
+/* A set of descriptors, each with a tag of the caller's; itself a descriptor that can be read when one of them can. */
+int events_create(int *ret_events);
+int events_add(int events, int file, uint64_t tag);
+void events_remove(int events, int file);
+
+/* Waits until one of the set can be read, or hangs up, and gets the tags. Returns how many; 0 when the time is over. */
+int events_wait(int events, uint64_t *ret_tags, uint32_t count, int milliseconds);
+
+/* A descriptor that can be read once the time that was set last is over, until it is stilled. */
+int alarm_create(int *ret_alarm);
+void alarm_set(int alarm_fd, uint32_t milliseconds);
+void alarm_still(int alarm_fd);
 
 /* Writes one line to standard error and ends the process by abort. */
 _Noreturn void crime_abort(const char *line);

@@ -42,9 +42,17 @@ static bool is_raw(const struct section_image *header)
     return header->span_stride == 0;
 }
 
-/* Lays out the tables for a number of units and returns where the units part ends. */
-static uint64_t lay_out(struct section_image *header, uint64_t alignment, uint64_t commit_bytes)
+enum roots_place { ROOTS_AMONG_TABLES, ROOTS_LAST };
+
+uint64_t section_public_offset(const struct section_image *header)
 {
+    return header->roots_offset - (UINT64_C(1) << header->page_shift);
+}
+
+/* Lays out the tables for a number of units and returns where the units part ends. */
+static uint64_t lay_out(struct section_image *header, uint64_t alignment, uint64_t commit_bytes, enum roots_place roots)
+{
+    uint64_t roots_bytes = (uint64_t)header->roots_max * sizeof(struct root_image);
     uint64_t at = align_up(sizeof(struct section_image), 64);
     header->commit_offset = commit_bytes != 0 ? align_up(at, alignment) : 0;
     at = commit_bytes != 0 ? header->commit_offset + commit_bytes : at;
@@ -54,12 +62,19 @@ static uint64_t lay_out(struct section_image *header, uint64_t alignment, uint64
     at += (uint64_t)header->owners_max * sizeof(struct owner_image);
     header->heaps_offset = at = align_up(at, alignment);
     at += (uint64_t)header->heaps_max * sizeof(struct heap_image);
-    header->roots_offset = at = align_up(at, alignment);
-    at += (uint64_t)header->roots_max * sizeof(struct root_image);
+    if (roots == ROOTS_AMONG_TABLES) {
+        header->roots_offset = at = align_up(at, alignment);
+        at += roots_bytes;
+    }
     header->unit_words_offset = at = align_up(at, alignment);
     at += is_raw(header) ? 0 : (uint64_t)header->units_max * sizeof(uint64_t);
     header->spans_offset = at = align_up(at, alignment);
     at += (uint64_t)header->units_max * header->span_stride;
+    if (roots == ROOTS_LAST) {
+        uint64_t page = UINT64_C(1) << header->page_shift;
+        header->roots_offset = at = align_up(at, page) + page;
+        at += roots_bytes;
+    }
     header->units_offset = align_up(at, max_u64(alignment, UINT64_C(1) << header->unit_shift));
     return header->units_offset + ((uint64_t)header->units_max << header->unit_shift);
 }
@@ -97,7 +112,7 @@ static int plan_raw(struct section_image *ret_header, const struct section_param
     /* The bits count themselves, so their number follows from the whole, which follows from their number. */
     do {
         uint64_t commit_bytes = (header.bytes_max >> header.page_shift) / 8 + 8;
-        uint64_t end = lay_out(&header, UINT64_C(1) << header.page_shift, commit_bytes);
+        uint64_t end = lay_out(&header, UINT64_C(1) << header.page_shift, commit_bytes, ROOTS_AMONG_TABLES);
         if (end == header.bytes_max)
             break;
         header.bytes_max = end;
@@ -135,6 +150,7 @@ int section_plan(struct section_image *ret_header, const struct section_params *
     header.span_stride = span_stride_for(header.unit_shift);
 
     uint64_t alignment = params->packed ? 64 : UINT64_C(1) << header.page_shift;
+    enum roots_place roots = params->public_last ? ROOTS_LAST : ROOTS_AMONG_TABLES;
     uint64_t commit_bytes = params->committed ? 0 : (params->bytes_max >> header.page_shift) / 8 + 8;
     uint64_t units = min_u64(params->bytes_max >> header.unit_shift, UNITS_LIMIT);
     header.owners_max =
@@ -143,7 +159,7 @@ int section_plan(struct section_image *ret_header, const struct section_params *
     /* The bookkeeping grows with the units, so begin with too many and take off what does not fit. */
     for (;;) {
         header.units_max = (uint32_t)units;
-        uint64_t end = lay_out(&header, alignment, commit_bytes);
+        uint64_t end = lay_out(&header, alignment, commit_bytes, roots);
         if (units == 0)
             return -ENOSPC;
         if (end <= params->bytes_max)
@@ -157,7 +173,7 @@ int section_plan(struct section_image *ret_header, const struct section_params *
     while (units < UNITS_LIMIT) {
         struct section_image more = header;
         more.units_max++;
-        if (lay_out(&more, alignment, commit_bytes) > params->bytes_max)
+        if (lay_out(&more, alignment, commit_bytes, roots) > params->bytes_max)
             break;
         header = more;
         units++;
@@ -214,11 +230,12 @@ int section_header_check(const struct section_image *header, uint64_t bytes, con
     bool laid_out = false;
     for (uint32_t packed = 0; packed < 2 && !laid_out; packed++) {
         struct section_image again = *header;
-        uint64_t end = lay_out(&again, packed != 0 ? 64 : UINT64_C(1) << header->page_shift, commit_bytes);
+        uint64_t alignment = packed != 0 ? 64 : UINT64_C(1) << header->page_shift;
+        uint64_t end = lay_out(&again, alignment, commit_bytes, ROOTS_AMONG_TABLES);
         struct section_image more = *header;
         more.units_max++;
-        bool full = more.units_max > UNITS_LIMIT || lay_out(&more, packed != 0 ? 64 : UINT64_C(1) << header->page_shift,
-                                                            commit_bytes) > header->bytes_max;
+        bool full = more.units_max > UNITS_LIMIT ||
+                    lay_out(&more, alignment, commit_bytes, ROOTS_AMONG_TABLES) > header->bytes_max;
         laid_out =
             full && end <= header->bytes_max && memcmp(&again, header, offsetof(struct section_image, checksum)) == 0;
     }

@@ -13,7 +13,7 @@
 #ifndef CAIRN_SECTION_SECTION_H
 #define CAIRN_SECTION_SECTION_H
 
-#include "section/layout.h"
+#include "section/public.h"
 
 struct section;
 
@@ -70,6 +70,12 @@ struct section {
     int file; /* -1: none */
     uint64_t device;
     uint64_t inode;
+
+    /* Of a published section. */
+    uint64_t public_offset;   /* what lies behind it is in the file, from the file's first byte on */
+    uint64_t published_bytes; /* the file's end */
+    struct public_image *public_image;
+    bool public_is_parents; /* in a forked child: what readers see was not inherited */
 };
 
 /* What a section is to be; zero is a default everywhere but in bytes_max. */
@@ -84,9 +90,10 @@ struct section_params {
     uint32_t roots_max;     /* 0: ROOTS_LIMIT; UINT32_MAX: none */
     uint64_t instance;      /* recorded as they are, as are the next two */
     uint64_t created_at;
-    bool packed;    /* tables follow each other by cache lines, not by pages: for small sections */
-    bool raw;       /* bytes_max bytes for the user by themselves: commit bits, and no table of heaps or units */
-    bool committed; /* all is committed for ever: no commit bits */
+    bool packed;      /* tables follow each other by cache lines, not by pages: for small sections */
+    bool raw;         /* bytes_max bytes for the user by themselves: commit bits, and no table of heaps or units */
+    bool committed;   /* all is committed for ever: no commit bits */
+    bool public_last; /* a page for the public image and the roots come last, just before the units */
 };
 
 /*
@@ -125,6 +132,14 @@ int section_create_file(struct section *ret_section, int file, const struct sect
 
 /* Maps the section in a file whose header the caller has read and checked. The section closes the file. */
 int section_open_file(struct section *ret_section, int file, const struct section_image *header, bool read_only);
+
+/*
+ * Creates a section whose units and roots are in an empty memory file, sealed so that nobody else can ever write them,
+ * and whose bookkeeping is private memory; at params->address. The section closes the file. -EOPNOTSUPP: the system
+ * cannot seal. On failure the file stays the caller's, and may be sealed.
+ */
+int section_create_published(struct section *ret_section, int file, const struct section_params *params,
+                             uint32_t readers_max);
 
 /*
  * Whether the file reaches as far as what is marked as committed, and will when more is. What was cut off, or never

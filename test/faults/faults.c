@@ -17,16 +17,22 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
+#include <sys/timerfd.h>
+#include <sys/un.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include "cairn_publish.h"
 #include "support/workspace.h"
 
 /* ---------------------------------------------------------------- faults */
@@ -91,6 +97,22 @@ WRAP(DIR *, opendir, NULL, (const char *path), (path))
 WRAP(ssize_t, getrandom, -1, (void *to, size_t n, unsigned flags), (to, n, flags))
 WRAP(int, pthread_key_create, error, (pthread_key_t * key, void (*end)(void *)), (key, end))
 WRAP(int, pthread_setspecific, error, (pthread_key_t key, const void *value), (key, value))
+
+WRAP(int, socket, -1, (int domain, int type, int protocol), (domain, type, protocol))
+WRAP(int, bind, -1, (int fd, const struct sockaddr *a, socklen_t n), (fd, a, n))
+WRAP(int, listen, -1, (int fd, int n), (fd, n))
+WRAP(int, connect, -1, (int fd, const struct sockaddr *a, socklen_t n), (fd, a, n))
+WRAP(int, accept4, -1, (int fd, struct sockaddr *a, socklen_t *n, int flags), (fd, a, n, flags))
+WRAP(int, getsockopt, -1, (int fd, int level, int name, void *v, socklen_t *n), (fd, level, name, v, n))
+WRAP(ssize_t, sendmsg, -1, (int fd, const struct msghdr *m, int flags), (fd, m, flags))
+WRAP(ssize_t, recvmsg, -1, (int fd, struct msghdr *m, int flags), (fd, m, flags))
+WRAP(int, epoll_create1, -1, (int flags), (flags))
+WRAP(int, epoll_ctl, -1, (int events, int what, int fd, struct epoll_event *e), (events, what, fd, e))
+WRAP(int, timerfd_create, -1, (int clock, int flags), (clock, flags))
+WRAP(int, eventfd, -1, (unsigned n, int flags), (n, flags))
+WRAP(int, chmod, -1, (const char *path, mode_t mode), (path, mode))
+WRAP(int, pthread_create, error, (pthread_t * t, const pthread_attr_t *a, void *(*run)(void *), void *arg),
+     (t, a, run, arg))
 
 /* Those with arguments that vary. */
 int __real_open(const char *path, int flags, ...);
@@ -181,6 +203,20 @@ static const struct errors {
     {"fcntl", {ENOLCK, EINVAL}},
     {"fallocate", {ENOSPC, EINTR, EIO, EOPNOTSUPP}},
     {"membarrier", {ENOSYS, EPERM}},
+    {"socket", {EMFILE, ENFILE, ENOMEM}},
+    {"bind", {EACCES, ENOSPC, ENOMEM}},
+    {"listen", {ENOMEM}},
+    {"connect", {ECONNREFUSED, ENOENT, EAGAIN, EINTR}},
+    {"accept4", {EMFILE, ENFILE, ECONNABORTED, ENOMEM}},
+    {"getsockopt", {ENOMEM}},
+    {"sendmsg", {EPIPE, EAGAIN, ETOOMANYREFS, ENOMEM}},
+    {"recvmsg", {ECONNRESET, EAGAIN, EINTR}},
+    {"epoll_create1", {EMFILE, ENOMEM}},
+    {"epoll_ctl", {ENOSPC, ENOMEM}},
+    {"timerfd_create", {EMFILE, ENOMEM}},
+    {"eventfd", {EMFILE, ENFILE, ENOMEM}},
+    {"chmod", {EPERM}},
+    {"pthread_create", {EAGAIN}},
 };
 
 static const int *errors_for(const char *name)
@@ -193,6 +229,10 @@ static const int *errors_for(const char *name)
 }
 
 /* ---------------------------------------------------------------- the calls */
+
+static struct {
+    _Atomic uint32_t ready;
+} * seen_publisher;
 
 static cairn_heap *heap, *other;
 static cairn_section *section;
@@ -345,7 +385,7 @@ static int another_thread(void)
 {
     pthread_t thread;
     int error;
-    REQUIRE(pthread_create(&thread, NULL, thread_allocates, &error) == 0);
+    REQUIRE(__real_pthread_create(&thread, NULL, thread_allocates, &error) == 0);
     REQUIRE(pthread_join(thread, NULL) == 0);
     return error;
 }
@@ -560,6 +600,105 @@ static void unlink_section(void)
     REQUIRE(cairn_section_unlink("section", NULL) == 0);
 }
 
+/* Published heaps. */
+static cairn_publisher *publisher;
+static cairn_reader *reader;
+
+static int publish(void)
+{
+    int error = cairn_publish(&publisher, "published", &(cairn_publish_options){.bytes_max = 64 * MIB});
+    heap = error == 0 ? cairn_publisher_heap(publisher) : NULL;
+    return error;
+}
+
+static void close_publisher(void)
+{
+    cairn_publisher_close(publisher);
+    publisher = NULL;
+    heap = NULL;
+}
+
+static void have_published(void)
+{
+    REQUIRE_CALL(publish() == 0);
+    for (size_t i = 0; i < COUNT(blocks); i++)
+        REQUIRE_CALL((blocks[i] = cairn_alloc(heap, i * 1000)) != NULL);
+}
+
+static int publish_on_a_thread(void)
+{
+    int error = publish();
+    if (error == 0 && (error = cairn_publisher_start_thread(publisher)) < 0)
+        close_publisher();
+    return error;
+}
+
+/* Somebody waits at the door, is let in or not, and goes. */
+static int let_in(void)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    snprintf(address.sun_path, sizeof address.sun_path, "%s/published.sock", workspace_directory());
+    int guest = __real_socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    REQUIRE(guest >= 0 && __real_connect(guest, (struct sockaddr *)&address, sizeof address) == 0);
+    int first = cairn_publisher_dispatch(publisher);
+    close(guest);
+    int second = cairn_publisher_dispatch(publisher);
+    return first < 0 ? first : second < 0 ? second : 0;
+}
+
+/* What failed before is as if it had not been: the next one is let in, and when it has gone nobody is there. */
+static void nobody_is_in(void)
+{
+    cairn_publisher_stats stats = {.size = sizeof stats};
+    REQUIRE_CALL(let_in() == 0 && cairn_publisher_dispatch(publisher) >= 0);
+    REQUIRE_CALL(cairn_publisher_stats_get(publisher, &stats) == 0);
+    REQUIRE(stats.readers == 0 && stats.joined != 0);
+}
+
+static int gate[2];
+
+static void be_publisher(void *arg)
+{
+    (void)arg;
+    char byte;
+    close(gate[1]);
+    have_published();
+    REQUIRE_CALL(cairn_root_set(heap, "root", blocks[1]) == 0);
+    REQUIRE_CALL(cairn_publisher_start_thread(publisher) == 0);
+    advance(&seen_publisher->ready);
+    REQUIRE(read(gate[0], &byte, 1) == 0);
+    close_publisher();
+}
+
+static pid_t publishing;
+
+static void have_a_publisher(void)
+{
+    REQUIRE(pipe2(gate, O_CLOEXEC) == 0);
+    seen_publisher = shared_memory(sizeof *seen_publisher);
+    publishing = start(be_publisher, NULL);
+    close(gate[0]);
+    wait_for(&seen_publisher->ready, 1);
+}
+
+static void end_the_publisher(void)
+{
+    close(gate[1]);
+    finish(publishing);
+}
+
+static int open_reader(void)
+{
+    return cairn_reader_open(&reader, "published", NULL);
+}
+
+static void read_and_close(void)
+{
+    REQUIRE_CALL(cairn_read_begin(reader) == 0 && cairn_reader_root(reader, "root") != NULL);
+    REQUIRE_CALL(cairn_read_end(reader) == 0);
+    cairn_reader_close(reader);
+}
+
 static const struct scenario {
     const char *call;
     void (*prepare)(void);
@@ -605,6 +744,25 @@ static const struct scenario {
     {"create of a section", nothing, create_section, remove_section, nothing, {ENOMEM, EACCES, ENOENT, EPERM}},
     {"create of a private section", nothing, create_private_section, close_section, nothing, {ENOMEM}},
     {"commit of a section", have_section, commit_section, decommit_section, remove_section, {ENOMEM}},
+    {"publish", nothing, publish, close_publisher, nothing, {ENOMEM, EACCES, ENOENT, EPERM, ENOSPC, EEXIST}},
+    {"publish on a thread",
+     nothing,
+     publish_on_a_thread,
+     close_publisher,
+     nothing,
+     {ENOMEM, EAGAIN, EACCES, ENOENT, EPERM, ENOSPC}},
+    {"published: alloc", have_published, alloc_small, free_block, close_publisher, {ENOMEM}},
+    {"published: realloc to 9 MiB", have_published, grow_block, nothing, close_publisher, {ENOMEM}},
+    {"published: 3,000 blocks", have_published, fill_and_empty, nothing, close_publisher, {ENOMEM}},
+    {"published: alloc_to of 3 MiB", have_published, alloc_to, nothing, close_publisher, {ENOMEM}},
+    {"published: root_set", have_published, set_root, nothing, close_publisher, {ENOMEM}},
+    {"published: a reader is let in", have_published, let_in, nobody_is_in, close_publisher, {EMFILE}},
+    {"open of a published heap",
+     have_a_publisher,
+     open_reader,
+     read_and_close,
+     end_the_publisher,
+     {ENOENT, ECONNREFUSED, ETIMEDOUT, EACCES, ENOMEM, EPROTO}},
     {"open of a section", have_section_name, open_section, close_section, unlink_section, {ENOENT, EACCES, ENOMEM}},
 };
 

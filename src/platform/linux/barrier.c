@@ -4,6 +4,7 @@
 #include "platform/platform.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -49,9 +50,19 @@ void word_wait(const void *word, uint32_t seen, uint32_t milliseconds)
     errno = saved_errno;
 }
 
-void word_wake(const void *word)
+static void wake(const void *word, long count)
 {
     int saved_errno = errno;
-    (void)syscall(SYS_futex, word, FUTEX_WAKE, 1L, NULL, NULL, 0L);
+    (void)syscall(SYS_futex, word, FUTEX_WAKE, count, NULL, NULL, 0L);
     errno = saved_errno;
+}
+
+void word_wake(const void *word)
+{
+    wake(word, 1);
+}
+
+void word_wake_all(const void *word)
+{
+    wake(word, INT_MAX);
 }

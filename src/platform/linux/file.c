@@ -24,6 +24,11 @@
 #define MFD_NOEXEC_SEAL 0x0008U
 #endif
 
+/* Since Linux 5.1. */
+#ifndef F_SEAL_FUTURE_WRITE
+#define F_SEAL_FUTURE_WRITE 0x0010
+#endif
+
 /* From linux/magic.h, which not every C library comes with. ext2, ext3 and ext4 share one. */
 #define FILESYSTEM_TMPFS 0x01021994U
 #define FILESYSTEM_EXT4 0xEF53U
@@ -64,7 +69,7 @@ int file_create_anonymous(int *ret_file, const char *label)
      * through /proc. No F_SEAL_SEAL: a published heap is sealed against writers later.
      */
     if (fchmod(file, 0600) < 0 || fcntl(file, F_ADD_SEALS, F_SEAL_SHRINK) < 0) {
-        int error = -errno;
+        int error = errno == EINVAL ? -EOPNOTSUPP : -errno;
         close(file);
         return error;
     }
@@ -131,15 +136,63 @@ int file_open(int *ret_file, const char *directory, const char *name, bool read_
 }
 
 /* No other way needs no privilege. The file is open, so what was not found is /proc: the system lacks it. */
-int file_reopen(int *ret_file, int file)
+static int reopen(int *ret_file, int file, int flags)
 {
     char path[PROC_PATH_BYTES];
     proc_path(path, file);
-    int reopened = open(path, O_RDWR | O_CLOEXEC | O_NOCTTY);
+    int reopened = open(path, flags | O_CLOEXEC | O_NOCTTY);
     if (reopened < 0)
         return errno == ENOENT ? -EOPNOTSUPP : -errno;
     *ret_file = reopened;
     return 0;
+}
+
+int file_reopen(int *ret_file, int file)
+{
+    return reopen(ret_file, file, O_RDWR);
+}
+
+int file_reopen_read_only(int *ret_file, int file)
+{
+    return reopen(ret_file, file, O_RDONLY);
+}
+
+bool file_is_read_only(int file)
+{
+    int flags = fcntl(file, F_GETFL);
+    return flags >= 0 && (flags & O_ACCMODE) == O_RDONLY;
+}
+
+static const struct {
+    uint32_t seal;
+    int of_system;
+} seals_known[] = {
+    {FILE_SEAL_SHRINK, F_SEAL_SHRINK},
+    {FILE_SEAL_GROW, F_SEAL_GROW},
+    {FILE_SEAL_FUTURE_WRITE, F_SEAL_FUTURE_WRITE},
+    {FILE_SEAL_SEAL, F_SEAL_SEAL},
+};
+
+uint32_t file_seals(int file)
+{
+    int found = fcntl(file, F_GET_SEALS);
+    uint32_t seals = 0;
+    for (size_t i = 0; i < COUNT_OF(seals_known) && found >= 0; i++)
+        seals |= (found & seals_known[i].of_system) != 0 ? seals_known[i].seal : 0;
+    return seals;
+}
+
+/* What was asked for is looked at afterwards: a seal that is not there is a wall that is not there. */
+int file_seal(int file, uint32_t mode, uint32_t seals)
+{
+    int wanted = 0;
+    for (size_t i = 0; i < COUNT_OF(seals_known); i++)
+        wanted |= (seals & seals_known[i].seal) != 0 ? seals_known[i].of_system : 0;
+    if (fchmod(file, mode) < 0)
+        return -errno;
+    if (fcntl(file, F_ADD_SEALS, wanted) < 0)
+        return errno == EINVAL ? -EOPNOTSUPP : -errno;
+    return (file_seals(file) & seals) == seals ? 0 : -EOPNOTSUPP;
 }
 
 /* Never repeated on EINTR: the number is free already and may be another thread's file. */

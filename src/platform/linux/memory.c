@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 /* Since Linux 5.18; unknown to older C libraries. */
@@ -50,6 +51,27 @@ int memory_reserve(void **ret_address, size_t bytes)
         (void)munmap(aligned + bytes, RESERVE_ALIGNMENT - before);
     *ret_address = aligned;
     return 0;
+}
+
+/* By syscall: ThreadSanitizer's mmap ends the program at an address that it does not like. */
+int memory_reserve_at(void *address, size_t bytes)
+{
+    long result = syscall(SYS_mmap, (long)(uintptr_t)address, bytes, (long)PROT_NONE,
+                          (long)(MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE), -1L, 0L);
+    if (result == -1)
+        return errno == EEXIST ? -EADDRINUSE : -errno;
+    if ((uintptr_t)result != (uintptr_t)address) { /* where the flag is unknown the address is a wish */
+        (void)munmap((void *)(uintptr_t)result, bytes);
+        return -EADDRINUSE;
+    }
+    return 0;
+}
+
+int memory_not_for_children(void *address, size_t bytes)
+{
+    if (madvise(address, bytes, MADV_DONTFORK) == 0)
+        return 0;
+    return errno == EINVAL ? -EOPNOTSUPP : -errno;
 }
 
 int memory_reserve_again(void *address, size_t bytes)

@@ -65,6 +65,13 @@ uint64_t time_now(void)
     return (uint64_t)now.tv_sec;
 }
 
+uint64_t time_passed(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
 /* Returns the value of a lower-case hexadecimal digit, -1 for any other character. */
 static int hex_value(char digit)
 {
