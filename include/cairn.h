@@ -41,6 +41,9 @@
  * marks it as clean, and after a loss of power one without that mark is -EUCLEAN, whatever state it is in; unlink it.
  * The mark is only as good as the disk's word that what was synced is there. Sections by themselves are not marked.
  *
+ * Damage. What contradicts itself is refused with -EUCLEAN: by open, and by any call that meets it later. The heap is
+ * marked then, nobody opens it any more but to look (CAIRN_DAMAGED_TOO), and its owner unlinks it.
+ *
  * Misuse. A double free, a pointer that is no block, or a block of another heap ends the program with one line on
  * standard error that names the heap, the pointer and the crime, then abort(3). So do writes outside of a block and to
  * a freed one in a private heap that is checked. cairn_misuse_set gives the line to a callback first. Nothing else in

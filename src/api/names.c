@@ -209,7 +209,8 @@ static int check_header(const char *name, int file, const struct file_status *st
     error = damaged_too ? 0 : check_boot(name, file, ret_header);
     if (error < 0)
         return error;
-    if (!counts_are_possible(ret_header) || ret_header->address == 0 || ret_header->commit_offset == 0)
+    if (!counts_are_possible(ret_header) || ret_header->address == 0 || ret_header->commit_offset == 0 ||
+        (ret_header->heaps_max != 0 && ret_header->processes_max == 0))
         return error_set(-EUCLEAN, "%s: damaged: the header counts more than there can be", name);
     uint64_t units_end = load_relaxed(&ret_header->units_end);
     if (ret_header->heaps_max == 0)

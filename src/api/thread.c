@@ -9,6 +9,9 @@
 
 #include "api/process.h"
 
+/* How often in a row a heap is to be found stopped by nobody until it is called damaged. */
+#define STOPPED_BY_NOBODY_MAX 64
+
 static struct bins nobody_bins = {.check = UINT64_MAX}; /* no heap: keys are below 2^64 - 2^24 */
 static struct bins *nobody_table[1] = {&nobody_bins};
 static struct thread nobody = {.mask = 0, .table = nobody_table};
@@ -197,7 +200,7 @@ struct thread_owner *thread_owner_get(struct attachment *attachment)
 static int check_life(struct cairn_heap *heap)
 {
     uint64_t life = load_acquire(heap->core.life);
-    if (life == load_relaxed(&heap->core.life_made))
+    if (life == load_relaxed(&heap->core.life_made) && !life_is_stopped(life))
         return 0;
     if (load_acquire(&heap->core.image->word) != heap->core.word_made) {
         char label[CAIRN_NAME_MAX + 40];
@@ -209,12 +212,21 @@ static int check_life(struct cairn_heap *heap)
     return 0;
 }
 
-/* Waits while another process resets the heap; one that died at it is recovered. */
+/* Waits while another process resets the heap; one that died at it is recovered; where there is none it is damaged. */
 static int wait_for_life(struct cairn_heap *heap, const struct thread_owner *owner)
 {
+    struct section *section = &heap->attachment->section;
+    uint32_t by_nobody = 0;
     int stopped;
-    for (uint32_t waited = 1; (stopped = check_life(heap)) > 0; waited++)
+    for (uint32_t waited = 1; (stopped = check_life(heap)) > 0; waited++) {
+        by_nobody = heap_is_stopped_by_nobody(section, heap->core.number) ? by_nobody + 1 : 0;
+        if (by_nobody == STOPPED_BY_NOBODY_MAX) {
+            store_release(&section->image->damaged, DAMAGED_LIFE | heap->core.number);
+            return error_set(-EUCLEAN, "%s: damaged: it says that it is being reset, and nobody is at it",
+                             heap->attachment->name);
+        }
         attachment_wait(heap->attachment, owner->core.number, waited);
+    }
     return stopped;
 }
 

@@ -1626,6 +1626,30 @@ bool heap_reset_begin(struct core_owner *owner, struct core_heap *heap)
     return false;
 }
 
+/* The hand is set before the heap is stopped, and cleared after it goes on. */
+static bool is_resetting(const struct section *section, uint64_t number, uint32_t heap)
+{
+    if (number == 0 || number > section->owners_max || number > load_acquire(&section->image->owners_end))
+        return false;
+    const struct owner_image *owner = section_owner(section, (uint32_t)number);
+    uint64_t word = load_acquire(&owner->word);
+    uint32_t process = record_process_of(word);
+    return record_state_of(word) == RECORD_LIVE && process != 0 && process <= section->processes_max &&
+           process <= load_acquire(&section->image->processes_end) &&
+           record_state_of(load_acquire(&section_process(section, process)->word)) == RECORD_LIVE &&
+           load_acquire(&owner->hand) >> HAND_OP_SHIFT == HAND_RESET &&
+           load_acquire(&owner->hand_life) >> 32 == heap;
+}
+
+bool heap_is_stopped_by_nobody(const struct section *section, uint32_t number)
+{
+    const struct heap_image *image = section_heap(section, number);
+    uint64_t life = load_acquire(&image->life);
+    uint64_t owner = life >> UNIT_HEAP_SHIFT;
+    return life_is_stopped(life) && !is_resetting(section, owner, number) && load_acquire(&image->life) == life &&
+           !is_resetting(section, owner, number);
+}
+
 bool heap_reset_finish(struct core_owner *owner, struct core_heap *heap)
 {
     struct section *section = owner->section;

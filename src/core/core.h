@@ -306,6 +306,13 @@ void heap_sweep_killed(struct section *section, uint32_t by, uint32_t process, u
 bool heap_reset_begin(struct core_owner *owner, struct core_heap *heap);
 bool heap_reset_finish(struct core_owner *owner, struct core_heap *heap);
 
+/*
+ * Whether a heap says that it is stopped, and whom it names is not resetting it. Resets of others can make it seem so
+ * once, when this thread is put aside in the middle of two of them; a heap of which it is true again and again, and after
+ * the dead were recovered, was written by something else.
+ */
+bool heap_is_stopped_by_nobody(const struct section *section, uint32_t number);
+
 /* Finds the owner's bins for a heap of any life; NULL when it has none. */
 struct bins *owner_find_bins(const struct core_owner *owner, uint32_t heap);
 

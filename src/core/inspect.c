@@ -230,6 +230,15 @@ static void check_records(struct check *check)
             load_acquire(&owner->word) == word)
             FIND(check, "owner %u: a record that is free has something in its hand", number);
     }
+    uint32_t heaps_end = load_acquire(&section->image->heaps_end);
+    bool is_shared = section->processes_max != 0; /* a private one is stopped by its lock */
+    for (uint32_t number = 1; is_shared && number <= heaps_end && number <= section->heaps_max; number++) {
+        bool stopped = record_state_of(load_acquire(&section_heap(section, number)->word)) == RECORD_LIVE;
+        for (uint32_t again = 0; stopped && again < 10; again++)
+            stopped = heap_is_stopped_by_nobody(section, number);
+        if (stopped)
+            FIND(check, "heap %u: says that it is being reset, and nobody is at it", number);
+    }
     for (uint32_t i = 0; i < load_acquire(&section->image->roots_end) && i < section->roots_max; i++) {
         const struct root_image *root = &section->roots[i];
         uint64_t ref = load_acquire(&root->ref);
@@ -271,7 +280,10 @@ uint32_t core_check(const struct section *section, bool exact, core_report_fn *r
     };
     uint64_t bytes_in_spans = 0;
     uint64_t damaged = load_relaxed(&section->image->damaged);
-    if (damaged != 0)
+    if ((damaged & DAMAGED_LIFE) != 0)
+        FIND(&check, "marked as damaged: heap %llu says that it is being reset, and nobody is at it",
+             (unsigned long long)(damaged & ~DAMAGED_LIFE));
+    else if (damaged != 0)
         FIND(&check, "marked as damaged: who recovered the dead found the header of unit %llu impossible",
              (unsigned long long)damaged - 1);
     for (uint32_t unit = 0; unit < check.end;) {

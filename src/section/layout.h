@@ -275,6 +275,8 @@ ALWAYS_INLINE bool life_is_stopped(uint64_t life)
     return (life & UNIT_LIFE_MASK) == 0;
 }
 
+#define DAMAGED_LIFE (UINT64_C(1) << 32)
+
 enum heap_option {
     HEAP_EXACT_SIZES = 1,
     HEAP_LOCKABLE = 2,
@@ -337,7 +339,8 @@ struct section_image {
     uint32_t reserved6;
     atomic_u64 growths;       /* hint: how often memory was committed */
     atomic_u64 attaches;      /* how often a process became one of the section's */
-    atomic_u64 damaged;       /* 1 + the unit whose span header contradicts itself; 0: none. The section is refused */
+    atomic_u64 damaged;       /* 1 + the unit whose span header contradicts itself, or DAMAGED_LIFE | the heap that
+                                 nobody is resetting and that says so; 0: none. The section is refused */
     atomic_u64 clean;         /* attaches + 1: closed in order by the last process (disk files), see api/names.h */
     atomic_u64 lock;          /* rare global changes: owner << 32 | a count */
     atomic_u32 units_end;     /* unit words below are committed; grows only */

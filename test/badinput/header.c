@@ -437,6 +437,35 @@ static void look_at_it(void *arg)
 }
 
 /* The file is shorter than it was: a header that is right is no promise for what follows. */
+/* Stopped for a reset that nobody is at: those who would wait for its end are told. */
+static void a_heap_that_nobody_stopped_is_damage(void)
+{
+    static const uint64_t lives[] = {
+        0, /* by an owner that cannot be, one who left, one beyond the table, one beyond every table */
+        UINT64_C(1) << UNIT_HEAP_SHIFT,
+        UINT64_C(0xffff) << UNIT_HEAP_SHIFT,
+        UINT64_C(1) << 63,
+    };
+    for (size_t i = 0; i < COUNT(lives); i++) {
+        make_heap();
+        int file = open(workspace_path(name), O_RDWR | O_CLOEXEC);
+        off_t at = (off_t)(good.heaps_offset + offsetof(struct heap_image, life));
+        REQUIRE(pwrite(file, &lives[i], sizeof lives[i], at) == sizeof lives[i]);
+        close(file);
+        cairn_heap *heap;
+        REQUIRE_CALL(cairn_heap_open(&heap, name, NULL) == 0);
+        REQUIRE(cairn_check(heap, NULL, NULL) == 1);
+        REQUIRE(cairn_alloc(heap, 10) == NULL && cairn_last_errno() == -EUCLEAN);
+        REQUIRE(strstr(cairn_last_error(), "being reset") != NULL);
+        REQUIRE(cairn_check(heap, NULL, NULL) == 2);
+        cairn_heap_close(heap);
+        REFUSED(-EUCLEAN, open_it(0));
+        REFUSED(-EUCLEAN, open_it(CAIRN_READ_ONLY));
+        REQUIRE_CALL(open_it(CAIRN_READ_ONLY | CAIRN_DAMAGED_TOO) == 0);
+        REQUIRE_CALL(cairn_heap_unlink(name, NULL) == 0);
+    }
+}
+
 static void a_shortened_file_never_kills_its_reader(void)
 {
     make_heap();
@@ -462,6 +491,7 @@ int main(void)
         CLAIM(counts_beyond_the_file_are_damage),
         CLAIM(marks_on_a_page_that_is_not_marked_are_damage),
         CLAIM(a_dead_owners_impossible_slab_is_damage),
+        CLAIM(a_heap_that_nobody_stopped_is_damage),
         CLAIM(a_shortened_file_never_kills_its_reader),
     };
     return run_claims(claims, COUNT(claims), 20);
