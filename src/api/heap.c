@@ -327,7 +327,7 @@ static int clear_private(struct cairn_heap *heap, bool end)
         return error_set(-ENOMEM, "the system refuses to give access to its pages back");
     uint32_t number = heap->core.number;
     if (end)
-        roots_drop(attachment, owner->core.number, number);
+        roots_drop(attachment, &owner->core, number);
     /* A thread that ends gives its slabs up under the same lock: it finds them either before or after. */
     mutex_lock(&process_lock);
     if (end)

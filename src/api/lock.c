@@ -26,11 +26,7 @@ static uint64_t held_by(const struct core_owner *owner)
 
 static bool holder_is_gone(const struct section *section, uint64_t word)
 {
-    uint32_t number = (uint32_t)(word >> HOLDER_SHIFT & 0xffff);
-    if (number == 0 || number > section->owners_max)
-        return true;
-    uint64_t record = load_acquire(&section_owner(section, number)->word);
-    return record_state_of(record) != RECORD_LIVE || record_generation_of(record) != word >> GENERATION_SHIFT;
+    return !owner_is_there(section, word >> HOLDER_SHIFT & 0xffff, word >> GENERATION_SHIFT);
 }
 
 /* The calling thread's owner, and the mutex as what it is; sets the reason. */

@@ -228,7 +228,7 @@ int root_store_new(struct cairn_heap *heap, const char *name, uint64_t ref);
 bool root_is_taken(const struct section *section, uint64_t ref);
 
 /* Removes all roots of a private heap that ends, lest the next heap of that number finds them. */
-void roots_drop(struct attachment *attachment, uint32_t owner, uint32_t heap);
+void roots_drop(struct attachment *attachment, const struct core_owner *owner, uint32_t heap);
 
 /* ---------------------------------------------------------------- memory of this process */
 

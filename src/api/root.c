@@ -5,8 +5,8 @@
  *     writer   PENDING, name, ref, LIVE <- commits a new root        ref <- commits a change        EMPTY <- a removal
  *     reader   word, name, ref, word again: equal counts mean that the ref belongs to the name
  *
- * The lock is a word {owner, count}; a holder that dies is found by its process's liveness, and since every state of an
- * entry is valid by itself, whoever takes the lock from the dead has nothing to mend but a PENDING entry.
+ * The lock is a word {owner, its generation}; a holder that dies is found by its process's liveness, and since every
+ * state of an entry is valid by itself, whoever takes the lock from the dead has nothing to mend but a PENDING entry.
  */
 #include <errno.h>
 #include <string.h>
@@ -26,14 +26,18 @@ static uint32_t root_heap_of(uint64_t word)
 
 /* ---------------------------------------------------------------- the lock */
 
-static void lock_roots(struct attachment *attachment, uint32_t owner)
+static void lock_roots(struct attachment *attachment, const struct core_owner *owner)
 {
-    atomic_u64 *lock = &attachment->section.image->lock;
+    struct section *section = &attachment->section;
+    uint64_t mine = (uint64_t)owner->number << 32 | record_generation_of(load_relaxed(&owner->image->word));
     for (uint32_t waited = 1;; waited++) {
         uint64_t seen = 0;
-        if (cas_acq_rel(lock, &seen, (uint64_t)owner << 32 | 1))
+        if (cas_acq_rel(&section->image->lock, &seen, mine))
             return;
-        attachment_wait(attachment, owner, waited); /* opens the lock of a dead holder */
+        /* Nobody's, as in a damaged file: no owner is that one again. */
+        if (!owner_is_there(section, seen >> 32, seen & UINT32_MAX) && cas_acq_rel(&section->image->lock, &seen, mine))
+            return;
+        attachment_wait(attachment, owner->number, waited); /* opens the lock of a dead holder */
     }
 }
 
@@ -137,7 +141,7 @@ static int new_root(const struct core_heap *heap, uint32_t owner, const char *na
     return -ENOSPC;
 }
 
-void roots_drop(struct attachment *attachment, uint32_t owner, uint32_t heap)
+void roots_drop(struct attachment *attachment, const struct core_owner *owner, uint32_t heap)
 {
     struct section *section = &attachment->section;
     if (roots_end(section) == 0)
@@ -171,7 +175,7 @@ static int change_root(struct cairn_heap *heap, const char *name, uint64_t ref, 
 
     int error = 0;
     uint64_t before;
-    lock_roots(attachment, owner->core.number);
+    lock_roots(attachment, &owner->core);
     struct root_image *root = find_root(section, heap->core.number, name, &before);
     bool names_child = root != NULL && (before & ROOT_IS_HEAP) != 0;
     if (is_over(&heap->core))

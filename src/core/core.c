@@ -470,7 +470,10 @@ static void reset_orphans(struct section *section, struct heap_image *heap, uint
     }
 }
 
-/* Makes an orphan this owner's; false when another was faster, or the heap was reset meanwhile. */
+/*
+ * Makes an orphan this owner's; false when another was faster, or the heap was reset meanwhile. One with an impossible
+ * header marks the heap as damaged, and stays.
+ */
 static bool take_orphan(struct bins *bins, uint32_t unit)
 {
     struct section *section = bins->owner->section;
@@ -481,6 +484,11 @@ static bool take_orphan(struct bins *bins, uint32_t unit)
     uint32_t counted = load_relaxed(&heap->orphans);
     while (counted != 0 && !cas_acq_rel(&heap->orphans, &counted, counted - 1))
         ;
+    if (!slab_is_sound(section, unit)) { /* now nobody else changes it */
+        store_release(&section->image->damaged, UINT64_C(1) + unit);
+        store_release(&section->unit_words[unit], expected);
+        return false;
+    }
     if (span_is_late(section, bins->heap, unit_low_of(bins->word))) {
         slab_make_orphan(section, unit, bins->word);
         return false;
@@ -516,8 +524,9 @@ static bool adopt(struct bins *bins, uint32_t size_class, uint32_t units)
         any = true;
         struct span_image *slab = section_span(section, unit);
         bool fits = size_class < CLASS_COUNT && load_relaxed(&slab->size_class) == size_class;
-        bool useful = fits && slab_live(slab) < load_relaxed(&slab->blocks);
-        if (!useful && !slab_looks_empty(slab))
+        bool sound = slab_is_sound(section, unit); /* only then can its bits be looked at */
+        bool useful = sound && fits && slab_live(slab) < load_relaxed(&slab->blocks);
+        if (sound && !useful && !slab_looks_empty(slab))
             continue;
         if (!take_orphan(bins, unit))
             continue;
@@ -1308,6 +1317,20 @@ static void give_up_span(struct core_owner *owner, uint32_t unit, uint64_t word)
         orphan_slab(owner, unit, word);
 }
 
+bool owner_is_there(const struct section *section, uint64_t number, uint64_t generation)
+{
+    if (number == 0 || number > section->owners_max || number > load_acquire(&section->image->owners_end))
+        return false;
+    uint64_t word = load_acquire(&section_owner(section, (uint32_t)number)->word);
+    if (record_state_of(word) != RECORD_LIVE || record_generation_of(word) != generation)
+        return false;
+    uint32_t process = record_process_of(word);
+    return section->processes_max == 0 || /* a private section has no processes */
+           (process != 0 && process <= section->processes_max &&
+            process <= load_acquire(&section->image->processes_end) &&
+            record_state_of(load_acquire(&section_process(section, process)->word)) == RECORD_LIVE);
+}
+
 void owner_leave(struct core_owner *owner)
 {
     struct section *section = owner->section;
@@ -1632,13 +1655,8 @@ static bool is_resetting(const struct section *section, uint64_t number, uint32_
     if (number == 0 || number > section->owners_max || number > load_acquire(&section->image->owners_end))
         return false;
     const struct owner_image *owner = section_owner(section, (uint32_t)number);
-    uint64_t word = load_acquire(&owner->word);
-    uint32_t process = record_process_of(word);
-    return record_state_of(word) == RECORD_LIVE && process != 0 && process <= section->processes_max &&
-           process <= load_acquire(&section->image->processes_end) &&
-           record_state_of(load_acquire(&section_process(section, process)->word)) == RECORD_LIVE &&
-           load_acquire(&owner->hand) >> HAND_OP_SHIFT == HAND_RESET &&
-           load_acquire(&owner->hand_life) >> 32 == heap;
+    return owner_is_there(section, number, record_generation_of(load_acquire(&owner->word))) &&
+           load_acquire(&owner->hand) >> HAND_OP_SHIFT == HAND_RESET && load_acquire(&owner->hand_life) >> 32 == heap;
 }
 
 bool heap_is_stopped_by_nobody(const struct section *section, uint32_t number)
@@ -1646,8 +1664,11 @@ bool heap_is_stopped_by_nobody(const struct section *section, uint32_t number)
     const struct heap_image *image = section_heap(section, number);
     uint64_t life = load_acquire(&image->life);
     uint64_t owner = life >> UNIT_HEAP_SHIFT;
-    return life_is_stopped(life) && !is_resetting(section, owner, number) && load_acquire(&image->life) == life &&
-           !is_resetting(section, owner, number);
+    if (!life_is_stopped(life))
+        return false;
+    return (life & UNIT_LIFE_MASK) != 0 ||
+           (!is_resetting(section, owner, number) && load_acquire(&image->life) == life &&
+            !is_resetting(section, owner, number));
 }
 
 bool heap_reset_finish(struct core_owner *owner, struct core_heap *heap)

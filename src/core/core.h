@@ -236,6 +236,9 @@ ALWAYS_INLINE bool core_free_local(const struct core_heap *heap, uint64_t my_wor
 int owner_claim(struct core_owner *ret_owner, struct section *section, const struct core_memory *memory,
                 uint32_t process, uint32_t thread_id);
 
+/* Whether that owner, of that generation, is a living process's, as far as the records tell: false stays false. */
+bool owner_is_there(const struct section *section, uint64_t number, uint64_t generation);
+
 /* Leaves in order: slabs become orphans, or free units when they are empty, and the record can be claimed again. */
 void owner_leave(struct core_owner *owner);
 
@@ -308,8 +311,8 @@ bool heap_reset_finish(struct core_owner *owner, struct core_heap *heap);
 
 /*
  * Whether a heap says that it is stopped, and whom it names is not resetting it. Resets of others can make it seem so
- * once, when this thread is put aside in the middle of two of them; a heap of which it is true again and again, and after
- * the dead were recovered, was written by something else.
+ * once, when this thread is put aside in the middle of two of them; a heap of which it is true again and again, and
+ * after the dead were recovered, was written by something else.
  */
 bool heap_is_stopped_by_nobody(const struct section *section, uint32_t number);
 

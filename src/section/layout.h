@@ -272,7 +272,7 @@ ALWAYS_INLINE uint64_t life_stopped_by(uint32_t owner)
 
 ALWAYS_INLINE bool life_is_stopped(uint64_t life)
 {
-    return (life & UNIT_LIFE_MASK) == 0;
+    return life == 0 || life > UNIT_LIFE_MASK;
 }
 
 #define DAMAGED_LIFE (UINT64_C(1) << 32)
@@ -342,7 +342,7 @@ struct section_image {
     atomic_u64 damaged;       /* 1 + the unit whose span header contradicts itself, or DAMAGED_LIFE | the heap that
                                  nobody is resetting and that says so; 0: none. The section is refused */
     atomic_u64 clean;         /* attaches + 1: closed in order by the last process (disk files), see api/names.h */
-    atomic_u64 lock;          /* rare global changes: owner << 32 | a count */
+    atomic_u64 lock;          /* rare global changes: owner << 32 | its generation */
     atomic_u32 units_end;     /* unit words below are committed; grows only */
     atomic_u32 unit_hint;     /* hint: no FREE unit is below */
     atomic_u32 processes_end; /* records below are committed; grow only */

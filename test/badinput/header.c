@@ -441,8 +441,10 @@ static void look_at_it(void *arg)
 static void a_heap_that_nobody_stopped_is_damage(void)
 {
     static const uint64_t lives[] = {
-        0, /* by an owner that cannot be, one who left, one beyond the table, one beyond every table */
+        0, /* by an owner that cannot be, one who left, one beyond the table, one beyond every table; a life too large
+            */
         UINT64_C(1) << UNIT_HEAP_SHIFT,
+        UINT64_C(1) << UNIT_HEAP_SHIFT | 5,
         UINT64_C(0xffff) << UNIT_HEAP_SHIFT,
         UINT64_C(1) << 63,
     };

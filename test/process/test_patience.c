@@ -27,7 +27,8 @@ static void die_with_the_lock_of_the_roots(void *arg)
     (void)arg;
     cairn_heap *heap = open_shared("heap", 0);
     struct thread_owner *owner = thread_owner_get(heap->attachment);
-    store_release(&heap->attachment->section.image->lock, (uint64_t)owner->core.number << 32 | 1);
+    store_release(&heap->attachment->section.image->lock,
+                  (uint64_t)owner->core.number << 32 | record_generation_of(load_relaxed(&owner->core.image->word)));
     kill(getpid(), SIGKILL);
 }
 
