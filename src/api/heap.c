@@ -438,7 +438,7 @@ static int reset_published(struct cairn_heap *heap)
     struct bins *bins = call_begin(heap, "reset");
     if (bins == NULL)
         return cairn_last_errno();
-    roots_drop(heap->attachment, bins->owner->number, heap->core.number);
+    roots_drop(heap->attachment, bins->owner, heap->core.number);
     heap->published->reset(heap->published);
     int error = clear_private(heap, false);
     call_end(heap, bins);
