@@ -63,7 +63,7 @@ CAIRN_API const char *cairn_strerror(int error)
     case ENOENT:
         return "no heap, or no directory, of that name";
     case ENOMEM:
-        return "no memory";
+        return "no memory: the system, a full file system, or a limit of this process (ulimit -v, -f) refuses it";
     case ENOSPC:
         return "no room";
     case ENOTCONN:
@@ -73,7 +73,7 @@ CAIRN_API const char *cairn_strerror(int error)
     case ENOTDIR:
         return "not a directory";
     case EPERM:
-        return "the file is not one that may be trusted";
+        return "not permitted: whose it is, or how it lies there, does not allow that";
     case EPROTO:
         return "not a cairn heap of this version and build";
     case EROFS:

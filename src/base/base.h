@@ -92,6 +92,12 @@ ALWAYS_INLINE uint64_t bits_below(uint32_t count)
 #include "base/words_portable.h"
 #endif
 
+#if __has_include(<sys/sdt.h>) && !defined __SANITIZE_THREAD__ && !defined __SANITIZE_ADDRESS__
+#include "base/probes_sdt.h"
+#else
+#include "base/probes_none.h"
+#endif
+
 ALWAYS_INLINE uint64_t min_u64(uint64_t a, uint64_t b)
 {
     return a < b ? a : b;

@@ -46,7 +46,7 @@ struct claim {
     }
 
 /* Runs each claim, at most `seconds` long (more under a sanitizer); returns the program's exit status: 77 when any was
- * skipped. */
+ * skipped. CAIRN_CLAIM in the environment: only those with that in their names. */
 int run_claims(const struct claim *claims, size_t count, unsigned seconds);
 
 /* Ends the claim: not as promised. */
