@@ -229,7 +229,7 @@ static NOINLINE void *alloc_otherwise(struct cairn_heap *heap, size_t size)
 
 CAIRN_API void *cairn_alloc(struct cairn_heap *heap, size_t size)
 {
-    PROBE(alloc, heap, size);
+    probe_alloc(heap, size);
     struct bin *bin = last_bin(heap, size);
     if (LIKELY(bin != NULL) && LIKELY(bin->claim != 0))
         return core_alloc_claimed(bin);
@@ -255,7 +255,7 @@ static NOINLINE void free_otherwise(struct cairn_heap *heap, void *block)
 
 CAIRN_API void cairn_free(struct cairn_heap *heap, void *block)
 {
-    PROBE(free, heap, block);
+    probe_free(heap, block);
     bool noticed;
     if (UNLIKELY(!is_last(heap)) || UNLIKELY(!core_free_local(&heap->core, thread_last.word, block, &noticed)))
         free_otherwise(heap, block);

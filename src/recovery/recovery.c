@@ -267,7 +267,7 @@ void recovery_of_owner(struct section *section, uint32_t number)
 {
     struct owner_image *image = section_owner(section, number);
     uint32_t end = section_units_end(section);
-    PROBE(recover, section->image, number);
+    probe_recover(section->image, number);
     note_charging(image);
     finish_hand(section, image, number);
     finish_freeing(section, number, end);

@@ -485,7 +485,7 @@ int section_commit(struct section *section, uint64_t offset, uint64_t bytes)
         return 0;
     if (offset < section->units_offset)
         widen(section, &first, &end);
-    PROBE(grow, section->image, (end - first) << section->page_shift);
+    probe_grow(section->image, (end - first) << section->page_shift);
     return section_commit_pages(section, offset, bytes, first, end);
 }
 
