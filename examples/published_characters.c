@@ -4,7 +4,8 @@
  * follows plain pointers into the one copy that there is, and cannot change it. Prints how much memory all of them take
  * together, and how long it is from opening to the first answer.
  *
- *     published_characters [--claim] [FILE]      FILE is UnicodeData.txt; --claim: fail when it is more than it should be
+ *     published_characters [--claim] [FILE]      FILE is UnicodeData.txt; --claim: fail when it is more than it should
+ * be
  */
 #include <cairn_publish.h>
 

@@ -61,8 +61,8 @@ static int query(cairn_reader *reader, int number, sqlite3_int64 expected)
     if (image == NULL || sqlite3_open(":memory:", &database) != SQLITE_OK)
         return -1;
     /* It writes nothing to what is read-only: the kernel would not let it. */
-    int error = sqlite3_deserialize(database, "main", image->content, image->bytes, image->bytes,
-                                    SQLITE_DESERIALIZE_READONLY);
+    int error =
+        sqlite3_deserialize(database, "main", image->content, image->bytes, image->bytes, SQLITE_DESERIALIZE_READONLY);
     sqlite3_int64 sum = error == SQLITE_OK ? ask(database, total) : -1;
     sqlite3_int64 cheap = ask(database, "SELECT count(*) FROM part WHERE price < 100");
     int inserted = sqlite3_exec(database, "INSERT INTO part VALUES (0, 'mine', 0)", NULL, NULL, NULL);
