@@ -370,7 +370,10 @@ CAIRN_WIN32_API void WINAPI RaiseException(DWORD dwExceptionCode, DWORD dwExcept
     (void)pthread_sigmask(SIG_UNBLOCK, &segv, &blocked);
     self.raised = record;
     self.is_raised = true;
+    /* The C library promises the compiler that pthread_kill calls nothing here; it is wrong about signals. */
+    __asm__ volatile("" ::: "memory");
     (void)pthread_kill(pthread_self(), SIGSEGV);
+    __asm__ volatile("" ::: "memory");
     (void)pthread_sigmask(SIG_SETMASK, &blocked, NULL);
     bool nobody = self.is_raised;
     self.is_raised = false;

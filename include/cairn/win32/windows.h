@@ -610,8 +610,8 @@ CAIRN_WIN32_API void cairn_seh_end(struct cairn_seh_frame *frame);
 #undef __finally
 #undef __leave
 #define __try CAIRN_SEH_TRY(CAIRN_SEH_JOIN(cairn_seh_leave_, __COUNTER__))
-#define __except(filter)                                                                                               \
-    else if (cairn_seh_.phase == CAIRN_SEH_FILTER) cairn_seh_decide(&cairn_seh_, (filter));                            \
+#define __except(...)                                                                                             \
+    else if (cairn_seh_.phase == CAIRN_SEH_FILTER) cairn_seh_decide(&cairn_seh_, (__VA_ARGS__));                          \
     else if (cairn_seh_.phase == CAIRN_SEH_HANDLE)
 #define __finally                                                                                                      \
     else if (cairn_seh_.phase == CAIRN_SEH_FILTER) cairn_seh_decide(&cairn_seh_, EXCEPTION_CONTINUE_SEARCH);           \
