@@ -519,6 +519,20 @@ START_TEST(a_walk_goes_on_when_its_block_is_freed)
 }
 END_TEST
 
+START_TEST(a_walk_does_not_tell_what_was_freed_meanwhile)
+{
+    void *blocks[100];
+    for (int i = 0; i < 100; i++)
+        blocks[i] = HeapAlloc(heap, 0, 40);
+    PROCESS_HEAP_ENTRY entry = {.lpData = NULL};
+    ck_assert(HeapWalk(heap, &entry) && (entry.wFlags & PROCESS_HEAP_REGION));
+    for (int i = 0; i < 100; i++)
+        ck_assert(HeapFree(heap, 0, blocks[i]));
+    while (HeapWalk(heap, &entry))
+        ck_assert(!(entry.wFlags & PROCESS_HEAP_ENTRY_BUSY));
+}
+END_TEST
+
 START_TEST(two_walks_do_not_disturb_each_other)
 {
     for (int i = 0; i < 50; i++)
@@ -792,6 +806,7 @@ int main(void)
     tcase_add_test(tests, a_locked_heap_stops_other_threads);
     tcase_add_test(tests, a_walk_tells_every_block_once);
     tcase_add_test(tests, a_walk_goes_on_when_its_block_is_freed);
+    tcase_add_test(tests, a_walk_does_not_tell_what_was_freed_meanwhile);
     tcase_add_test(tests, two_walks_do_not_disturb_each_other);
     tcase_add_test(tests, compacting_tells_the_largest_free_block);
     tcase_add_test(tests, the_process_has_a_list_of_its_heaps);
