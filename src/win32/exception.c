@@ -46,13 +46,13 @@ struct dispatch {
 
 struct thread {
     struct cairn_seh_frame *top;
-    struct cairn_seh_frame *target;       /* while unwinding: who handles */
-    struct dispatch *dispatch;            /* that waits for a filter */
-    EXCEPTION_RECORD raised;              /* by RaiseException */
-    bool is_raised;                       /* raised is on its way to the handler */
-    bool is_ready;                        /* this thread has its stacks */
-    unsigned depth;                       /* dispatches under way */
-    unsigned char *stacks;                /* DEPTH_MAX of them */
+    struct cairn_seh_frame *target; /* while unwinding: who handles */
+    struct dispatch *dispatch;      /* that waits for a filter */
+    EXCEPTION_RECORD raised;        /* by RaiseException */
+    bool is_raised;                 /* raised is on its way to the handler */
+    bool is_ready;                  /* this thread has its stacks */
+    unsigned depth;                 /* dispatches under way */
+    unsigned char *stacks;          /* DEPTH_MAX of them */
 };
 
 static _Thread_local struct thread self;
@@ -360,8 +360,8 @@ CAIRN_WIN32_API void WINAPI RaiseException(DWORD dwExceptionCode, DWORD dwExcept
         .ExceptionAddress = __builtin_return_address(0),
     };
     if (lpArguments != NULL) {
-        record.NumberParameters = nNumberOfArguments < EXCEPTION_MAXIMUM_PARAMETERS ? nNumberOfArguments
-                                                                                    : EXCEPTION_MAXIMUM_PARAMETERS;
+        record.NumberParameters =
+            nNumberOfArguments < EXCEPTION_MAXIMUM_PARAMETERS ? nNumberOfArguments : EXCEPTION_MAXIMUM_PARAMETERS;
         memcpy(record.ExceptionInformation, lpArguments, record.NumberParameters * sizeof *lpArguments);
     }
     sigset_t segv, blocked;

@@ -80,8 +80,8 @@ CAIRN_WIN32_API HANDLE WINAPI GetCurrentProcess(void)
 }
 
 CAIRN_WIN32_API BOOL WINAPI DuplicateHandle(HANDLE hSourceProcessHandle, HANDLE hSourceHandle,
-                                            HANDLE hTargetProcessHandle, LPHANDLE lpTargetHandle,
-                                            DWORD dwDesiredAccess, BOOL bInheritHandle, DWORD dwOptions)
+                                            HANDLE hTargetProcessHandle, LPHANDLE lpTargetHandle, DWORD dwDesiredAccess,
+                                            BOOL bInheritHandle, DWORD dwOptions)
 {
     (void)bInheritHandle;
     if (hSourceProcessHandle != GetCurrentProcess() || hTargetProcessHandle != GetCurrentProcess())

@@ -88,9 +88,15 @@ void region_leave(struct region *region)
 
 /* ---------------------------------------------------------------- protections */
 
-static const uint8_t protections[] = {
-    0, PAGE_NOACCESS, PAGE_READONLY,     PAGE_READWRITE,         PAGE_WRITECOPY,
-    PAGE_EXECUTE,     PAGE_EXECUTE_READ, PAGE_EXECUTE_READWRITE, PAGE_EXECUTE_WRITECOPY};
+static const uint8_t protections[] = {0,
+                                      PAGE_NOACCESS,
+                                      PAGE_READONLY,
+                                      PAGE_READWRITE,
+                                      PAGE_WRITECOPY,
+                                      PAGE_EXECUTE,
+                                      PAGE_EXECUTE_READ,
+                                      PAGE_EXECUTE_READWRITE,
+                                      PAGE_EXECUTE_WRITECOPY};
 
 static uint8_t code_of(DWORD protection)
 {
@@ -221,8 +227,7 @@ static bool open_page(uintptr_t address, bool is_write)
         const size_t page_bytes = system_page_bytes();
         size_t page = (address - (uintptr_t)region->first) / page_bytes, run;
         DWORD protection = protection_at(region, page);
-        if (!(region->pages[page] & OPENED) && is_committed(region, page, &run) &&
-            !(is_write && !writes(protection))) {
+        if (!(region->pages[page] & OPENED) && is_committed(region, page, &run) && !(is_write && !writes(protection))) {
             opened = system_protect(region->first + page * page_bytes, page_bytes, protection) == 0;
             region->pages[page] |= OPENED;
         }
@@ -389,8 +394,8 @@ CAIRN_WIN32_API BOOL WINAPI VirtualFree(LPVOID lpAddress, SIZE_T dwSize, DWORD d
         return fail(ERROR_INVALID_PARAMETER);
     face_lock();
     struct region *region = region_at(lpAddress);
-    DWORD error = region == NULL            ? ERROR_INVALID_ADDRESS
-                  : region->object != NULL ? ERROR_INVALID_PARAMETER
+    DWORD error = region == NULL               ? ERROR_INVALID_ADDRESS
+                  : region->object != NULL     ? ERROR_INVALID_PARAMETER
                   : dwFreeType == MEM_DECOMMIT ? decommit(lpAddress, dwSize)
                                                : release(lpAddress, dwSize);
     face_unlock();
@@ -458,7 +463,10 @@ static BOOL query_system(uintptr_t address, MEMORY_BASIC_INFORMATION *ret)
         .RegionSize = found.end - page,
         .State = found.is_free ? MEM_FREE : MEM_COMMIT,
         .Protect = found.protection,
-        .Type = found.is_free ? 0 : found.is_private ? MEM_PRIVATE : found.is_image ? MEM_IMAGE : MEM_MAPPED,
+        .Type = found.is_free      ? 0
+                : found.is_private ? MEM_PRIVATE
+                : found.is_image   ? MEM_IMAGE
+                                   : MEM_MAPPED,
     };
     return TRUE;
 }

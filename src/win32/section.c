@@ -508,8 +508,8 @@ CAIRN_WIN32_API LPVOID WINAPI MapViewOfFileEx(HANDLE hFileMappingObject, DWORD d
     DWORD protection = protection_of(dwDesiredAccess, access);
     void *view = object->kind != OBJECT_FILE && protection == 0
                      ? fail_null(ERROR_ACCESS_DENIED)
-                     : map(object, protection, (uint64_t)dwFileOffsetHigh << 32 | dwFileOffsetLow,
-                           dwNumberOfBytesToMap, lpBaseAddress);
+                     : map(object, protection, (uint64_t)dwFileOffsetHigh << 32 | dwFileOffsetLow, dwNumberOfBytesToMap,
+                           lpBaseAddress);
     object_drop(object);
     return view;
 }
@@ -517,8 +517,8 @@ CAIRN_WIN32_API LPVOID WINAPI MapViewOfFileEx(HANDLE hFileMappingObject, DWORD d
 CAIRN_WIN32_API LPVOID WINAPI MapViewOfFile(HANDLE hFileMappingObject, DWORD dwDesiredAccess, DWORD dwFileOffsetHigh,
                                             DWORD dwFileOffsetLow, SIZE_T dwNumberOfBytesToMap)
 {
-    return MapViewOfFileEx(hFileMappingObject, dwDesiredAccess, dwFileOffsetHigh, dwFileOffsetLow,
-                           dwNumberOfBytesToMap, NULL);
+    return MapViewOfFileEx(hFileMappingObject, dwDesiredAccess, dwFileOffsetHigh, dwFileOffsetLow, dwNumberOfBytesToMap,
+                           NULL);
 }
 
 CAIRN_WIN32_API BOOL WINAPI UnmapViewOfFile(LPCVOID lpBaseAddress)

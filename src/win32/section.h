@@ -9,7 +9,7 @@ enum object_kind { OBJECT_FILE, OBJECT_MEMORY, OBJECT_MAPPED_FILE };
 /* What handles and views stand for. It ends with the last of them. */
 struct object {
     enum object_kind kind;
-    uint32_t uses; /* handles and views; face_lock */
+    uint32_t uses;          /* handles and views; face_lock */
     cairn_section *section; /* memory */
     int file;               /* a file; -1 */
     uint64_t bytes;

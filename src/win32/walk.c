@@ -53,9 +53,9 @@ static int note(struct noting *noting, unsigned char *address, uint64_t bytes, u
         .bytes = bytes,
         .overhead = (uint32_t)(room - bytes > 255 ? 255 : room - bytes),
         .flags = flags,
-        .order = flags == PROCESS_HEAP_UNCOMMITTED_RANGE                        ? TAIL
+        .order = flags == PROCESS_HEAP_UNCOMMITTED_RANGE                   ? TAIL
                  : flags == PROCESS_HEAP_ENTRY_BUSY && bytes >= LAST_BYTES ? LAST
-                                                                                : ORDERED,
+                                                                           : ORDERED,
     };
     return 0;
 }

@@ -151,7 +151,7 @@ static int commit_page(EXCEPTION_POINTERS *pointers)
         return EXCEPTION_CONTINUE_SEARCH;
     commits++;
     return VirtualAlloc(address, 1, MEM_COMMIT, PAGE_READWRITE) != NULL ? EXCEPTION_CONTINUE_EXECUTION
-                                                                       : EXCEPTION_EXECUTE_HANDLER;
+                                                                        : EXCEPTION_EXECUTE_HANDLER;
 }
 
 static unsigned sum_of(unsigned n)

@@ -607,8 +607,7 @@ START_TEST(information_is_set_and_told)
     ck_assert_uint_eq(large[0], 2);
     HANDLE unserialized = HeapCreate(HEAP_NO_SERIALIZE, 0, 0);
     value = 2;
-    ck_error(HeapSetInformation(unserialized, HeapCompatibilityInformation, &value, 4), FALSE,
-             ERROR_INVALID_PARAMETER);
+    ck_error(HeapSetInformation(unserialized, HeapCompatibilityInformation, &value, 4), FALSE, ERROR_INVALID_PARAMETER);
     ck_assert(HeapDestroy(unserialized));
     ck_assert(HeapSetInformation(NULL, HeapEnableTerminationOnCorruption, NULL, 0));
     ck_error(HeapSetInformation(NULL, HeapEnableTerminationOnCorruption, &value, 4), FALSE, ERROR_INVALID_PARAMETER);

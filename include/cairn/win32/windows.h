@@ -224,7 +224,8 @@ CAIRN_WIN32_API BOOL WINAPI HeapWalk(HANDLE hHeap, LPPROCESS_HEAP_ENTRY lpEntry)
 /* Returns the process's own heap, which grows; it is made at the first use. */
 CAIRN_WIN32_API HANDLE WINAPI GetProcessHeap(void);
 
-/* Stores the handles of the first NumberOfHeaps heaps, the process heap first, then by age; returns how many there are. */
+/* Stores the handles of the first NumberOfHeaps heaps, the process heap first, then by age; returns how many there are.
+ */
 CAIRN_WIN32_API DWORD WINAPI GetProcessHeaps(DWORD NumberOfHeaps, PHANDLE ProcessHeaps);
 
 typedef enum _HEAP_INFORMATION_CLASS {
@@ -363,8 +364,7 @@ CAIRN_WIN32_API BOOL WINAPI VirtualFree(LPVOID lpAddress, SIZE_T dwSize, DWORD d
  * protection, or more than the view may), ERROR_INVALID_ADDRESS (not all committed, not of one reservation),
  * ERROR_NOACCESS (lpflOldProtect is NULL).
  */
-CAIRN_WIN32_API BOOL WINAPI VirtualProtect(LPVOID lpAddress, SIZE_T dwSize, DWORD flNewProtect,
-                                           PDWORD lpflOldProtect);
+CAIRN_WIN32_API BOOL WINAPI VirtualProtect(LPVOID lpAddress, SIZE_T dwSize, DWORD flNewProtect, PDWORD lpflOldProtect);
 
 typedef struct _MEMORY_BASIC_INFORMATION {
     PVOID BaseAddress;
@@ -458,9 +458,8 @@ CAIRN_WIN32_API HANDLE WINAPI OpenFileMappingW(DWORD dwDesiredAccess, BOOL bInhe
  */
 CAIRN_WIN32_API LPVOID WINAPI MapViewOfFile(HANDLE hFileMappingObject, DWORD dwDesiredAccess, DWORD dwFileOffsetHigh,
                                             DWORD dwFileOffsetLow, SIZE_T dwNumberOfBytesToMap);
-CAIRN_WIN32_API LPVOID WINAPI MapViewOfFileEx(HANDLE hFileMappingObject, DWORD dwDesiredAccess,
-                                              DWORD dwFileOffsetHigh, DWORD dwFileOffsetLow,
-                                              SIZE_T dwNumberOfBytesToMap, LPVOID lpBaseAddress);
+CAIRN_WIN32_API LPVOID WINAPI MapViewOfFileEx(HANDLE hFileMappingObject, DWORD dwDesiredAccess, DWORD dwFileOffsetHigh,
+                                              DWORD dwFileOffsetLow, SIZE_T dwNumberOfBytesToMap, LPVOID lpBaseAddress);
 
 /* Ends a view, by its first address. Errors: ERROR_INVALID_ADDRESS. */
 CAIRN_WIN32_API BOOL WINAPI UnmapViewOfFile(LPCVOID lpBaseAddress);
@@ -482,8 +481,8 @@ CAIRN_WIN32_API HANDLE WINAPI GetCurrentProcess(void);
  * ERROR_INVALID_PARAMETER, ERROR_ACCESS_DENIED (more access than the source).
  */
 CAIRN_WIN32_API BOOL WINAPI DuplicateHandle(HANDLE hSourceProcessHandle, HANDLE hSourceHandle,
-                                            HANDLE hTargetProcessHandle, LPHANDLE lpTargetHandle,
-                                            DWORD dwDesiredAccess, BOOL bInheritHandle, DWORD dwOptions);
+                                            HANDLE hTargetProcessHandle, LPHANDLE lpTargetHandle, DWORD dwDesiredAccess,
+                                            BOOL bInheritHandle, DWORD dwOptions);
 
 /* Gives a handle to an open file, for CreateFileMapping; the descriptor stays the caller's. Errors:
  * ERROR_INVALID_HANDLE. */
@@ -597,26 +596,27 @@ CAIRN_WIN32_API void cairn_seh_end(struct cairn_seh_frame *frame);
         if (0) {                                                                                                       \
         label:                                                                                                         \
             continue;                                                                                                  \
-        } else if (cairn_seh_.phase == CAIRN_SEH_FRESH                                                                 \
-                       ? (__extension__({                                                                              \
-                             CAIRN_SEH_STACK(cairn_seh_);                                                              \
-                             cairn_seh_enter(&cairn_seh_);                                                             \
-                             (void)_setjmp(cairn_seh_.place);                                                          \
-                         })),                                                                                          \
-                   cairn_seh_.phase == CAIRN_SEH_BODY                                                                  \
-                       : 0)
+        } else if (cairn_seh_.phase == CAIRN_SEH_FRESH ? (__extension__({                                              \
+                       CAIRN_SEH_STACK(cairn_seh_);                                                                    \
+                       cairn_seh_enter(&cairn_seh_);                                                                   \
+                       (void)_setjmp(cairn_seh_.place);                                                                \
+                   })),                                                                                                \
+                   cairn_seh_.phase == CAIRN_SEH_BODY  : 0)
+/* The formatter takes __except for a keyword, and would make an object-like macro of it. */
+/* clang-format off */
 #undef __try
 #undef __except
 #undef __finally
 #undef __leave
 #define __try CAIRN_SEH_TRY(CAIRN_SEH_JOIN(cairn_seh_leave_, __COUNTER__))
-#define __except(...)                                                                                             \
-    else if (cairn_seh_.phase == CAIRN_SEH_FILTER) cairn_seh_decide(&cairn_seh_, (__VA_ARGS__));                          \
+#define __except(...)                                                                                                 \
+    else if (cairn_seh_.phase == CAIRN_SEH_FILTER) cairn_seh_decide(&cairn_seh_, (__VA_ARGS__));                       \
     else if (cairn_seh_.phase == CAIRN_SEH_HANDLE)
 #define __finally                                                                                                      \
     else if (cairn_seh_.phase == CAIRN_SEH_FILTER) cairn_seh_decide(&cairn_seh_, EXCEPTION_CONTINUE_SEARCH);           \
     else if (cairn_seh_.phase != CAIRN_SEH_BODY)
 #define __leave goto *cairn_seh_.leave
+/* clang-format on */
 /* In a filter and a handler: what was raised. In a termination block: whether it runs for an exception. */
 #define GetExceptionCode() (cairn_seh_.record.ExceptionCode)
 #define GetExceptionInformation() (&cairn_seh_.pointers)
