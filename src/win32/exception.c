@@ -59,7 +59,7 @@ static _Thread_local struct thread self;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static pthread_key_t key;
 static struct sigaction before_segv, before_bus;
-static bool (*hole_handler)(uintptr_t address, bool writes);
+static bool (*_Atomic hole_handler)(uintptr_t address, bool writes);
 
 /* ---------------------------------------------------------------- stacks */
 
@@ -108,7 +108,7 @@ static bool make_ready(void)
 void exception_watch_holes(bool (*handler)(uintptr_t address, bool writes))
 {
     (void)pthread_once(&once, install);
-    __atomic_store_n(&hole_handler, handler, __ATOMIC_RELEASE);
+    store_release(&hole_handler, handler);
 }
 
 /* ---------------------------------------------------------------- frames */
@@ -327,7 +327,7 @@ static void handle(int number, siginfo_t *info, void *arg)
         return;
     }
     describe_fault(&record, number, info, context);
-    bool (*holes)(uintptr_t, bool) = __atomic_load_n(&hole_handler, __ATOMIC_ACQUIRE);
+    bool (*holes)(uintptr_t, bool) = load_acquire(&hole_handler);
     bool is_fault = info->si_code > 0;
     if (is_fault && holes != NULL && holes((uintptr_t)info->si_addr, record.ExceptionInformation[0] == 1)) {
         errno = error;

@@ -17,7 +17,7 @@ static struct heap *heaps, **heaps_end = &heaps; /* by age, without the process 
 static struct heap *dead, **dead_end = &dead;
 static size_t dead_count;
 static struct heap *process_heap;
-static _Atomic DWORD personality = CAIRN_DESKTOP;
+static atomic_u32 personality = CAIRN_DESKTOP;
 
 /* ---------------------------------------------------------------- memory that comes from elsewhere */
 
@@ -206,7 +206,7 @@ static HANDLE create(DWORD rules, DWORD options, SIZE_T initial, SIZE_T maximum)
 
 CAIRN_WIN32_API HANDLE WINAPI HeapCreate(DWORD flOptions, SIZE_T dwInitialSize, SIZE_T dwMaximumSize)
 {
-    return create(personality, flOptions, dwInitialSize, dwMaximumSize);
+    return create(load_relaxed(&personality), flOptions, dwInitialSize, dwMaximumSize);
 }
 
 CAIRN_WIN32_API HANDLE WINAPI CairnHeapCreate(DWORD Personality, DWORD flOptions, SIZE_T dwInitialSize,
@@ -219,7 +219,7 @@ CAIRN_WIN32_API DWORD WINAPI CairnSetPersonality(DWORD Personality)
 {
     if (Personality > CAIRN_UNLIMITED)
         return (DWORD)-1;
-    return __atomic_exchange_n(&personality, Personality, __ATOMIC_RELAXED);
+    return exchange_relaxed(&personality, Personality);
 }
 
 static HANDLE ce_create(struct heap *heap, DWORD options, size_t initial, size_t maximum)
@@ -347,8 +347,8 @@ static void *refuse_handle(DWORD flags)
 /* What a walker has noted is not true any more. */
 static inline void note_change(struct heap *heap)
 {
-    if (UNLIKELY(__atomic_load_n(&heap->walk_is, __ATOMIC_RELAXED) == WALK_FRESH))
-        __atomic_store_n(&heap->walk_is, WALK_STALE, __ATOMIC_RELAXED);
+    if (UNLIKELY(load_relaxed(&heap->walk_is) == WALK_FRESH))
+        store_relaxed(&heap->walk_is, WALK_STALE);
 }
 
 CAIRN_WIN32_API LPVOID WINAPI HeapAlloc(HANDLE hHeap, DWORD dwFlags, SIZE_T dwBytes)

@@ -236,18 +236,18 @@ static bool open_page(uintptr_t address, bool is_write)
     return opened;
 }
 
-static _Atomic bool watches_holes;
+static atomic_u32 watches_holes;
 
 CAIRN_WIN32_API BOOL WINAPI CairnFaultOnHoles(BOOL Enable)
 {
     if (Enable)
         exception_watch_holes(open_page);
-    return __atomic_exchange_n(&watches_holes, Enable != FALSE, __ATOMIC_RELAXED);
+    return exchange_relaxed(&watches_holes, Enable != FALSE);
 }
 
 bool memory_watches_holes(void)
 {
-    return __atomic_load_n(&watches_holes, __ATOMIC_RELAXED);
+    return load_relaxed(&watches_holes) != 0;
 }
 
 /* ---------------------------------------------------------------- VirtualAlloc */

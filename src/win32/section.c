@@ -141,14 +141,14 @@ static DWORD make_section(cairn_section **ret_section, const struct wish *wish, 
 
 static HANDLE create_unnamed(const struct wish *wish)
 {
-    static _Atomic unsigned counter;
+    static atomic_u32 counter;
     char directory[PATH_BYTES], name[80];
     DWORD error = name_directory(directory);
     if (error != NO_ERROR)
         return fail_null(error);
     cairn_section *section = NULL;
     do {
-        unsigned number = __atomic_fetch_add(&counter, 1, __ATOMIC_RELAXED);
+        unsigned number = fetch_add_relaxed(&counter, 1);
         snprintf(name, sizeof name, "win32-unnamed.%ld.%u", (long)getpid(), number);
         error = make_section(&section, wish, directory, name);
     } while (error == ERROR_ALREADY_EXISTS);

@@ -12,9 +12,12 @@
 
 size_t system_page_bytes(void)
 {
-    static size_t bytes;
-    if (bytes == 0)
+    static atomic_u64 known;
+    size_t bytes = load_relaxed(&known);
+    if (bytes == 0) {
         bytes = (size_t)sysconf(_SC_PAGESIZE);
+        store_relaxed(&known, bytes);
+    }
     return bytes;
 }
 

@@ -118,7 +118,7 @@ static int put_in_order(struct walk *walk)
 
 static void walk_end(struct heap *heap)
 {
-    __atomic_store_n(&heap->walk_is, WALK_NONE, __ATOMIC_RELAXED);
+    store_relaxed(&heap->walk_is, WALK_NONE);
     if (heap->walk != NULL) {
         cairn_free(own_heap(), heap->walk->entries);
         cairn_free(own_heap(), heap->walk);
@@ -156,7 +156,7 @@ static int walk_begin(struct heap *heap)
         walk_end(heap);
         return error;
     }
-    __atomic_store_n(&heap->walk_is, WALK_FRESH, __ATOMIC_RELAXED);
+    store_relaxed(&heap->walk_is, WALK_FRESH);
     return 0;
 }
 
@@ -210,7 +210,7 @@ static size_t next_index(const struct walk *walk, const PROCESS_HEAP_ENTRY *entr
 
 static int tell_next(struct heap *heap, PROCESS_HEAP_ENTRY *entry)
 {
-    if (__atomic_load_n(&heap->walk_is, __ATOMIC_RELAXED) != WALK_FRESH || entry->lpData == NULL) {
+    if (load_relaxed(&heap->walk_is) != WALK_FRESH || entry->lpData == NULL) {
         int error = walk_begin(heap);
         if (error != 0)
             return error;

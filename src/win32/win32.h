@@ -11,11 +11,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/base.h"
 #include "cairn.h"
 #include "cairn/win32/windows.h"
 
-#define LIKELY(condition) __builtin_expect(!!(condition), 1)
-#define UNLIKELY(condition) __builtin_expect(!!(condition), 0)
 #define GRANULARITY ((size_t)65536)
 
 static inline size_t round_up(size_t bytes, size_t to)
@@ -43,7 +42,7 @@ struct heap {
     cairn_heap *cairn;
     size_t block_max;    /* larger blocks are refused */
     DWORD flags;         /* as created */
-    _Atomic int walk_is; /* WALK_..., set to stale by every change */
+    atomic_u32 walk_is;  /* WALK_..., set to stale by every change */
     struct walk *walk;   /* the lock of walk.c */
     struct heap *next;   /* by age; face_lock */
     ULONG compatibility; /* 0 or 2 */

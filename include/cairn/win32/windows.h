@@ -590,13 +590,19 @@ CAIRN_WIN32_API void cairn_seh_end(struct cairn_seh_frame *frame);
 
 #define CAIRN_SEH_JOIN_(a, b) a##b
 #define CAIRN_SEH_JOIN(a, b) CAIRN_SEH_JOIN_(a, b)
+#ifdef __cplusplus
+#define CAIRN_SEH_NEW {}
+#else
+#define CAIRN_SEH_NEW {0}
+#endif
 #define CAIRN_SEH_TRY(label)                                                                                           \
-    for (__attribute__((cleanup(cairn_seh_end))) struct cairn_seh_frame cairn_seh_ = {NULL, &&label};                  \
+    for (__attribute__((cleanup(cairn_seh_end))) struct cairn_seh_frame cairn_seh_ = CAIRN_SEH_NEW;                    \
          cairn_seh_again(&cairn_seh_);)                                                                                \
         if (0) {                                                                                                       \
         label:                                                                                                         \
             continue;                                                                                                  \
         } else if (cairn_seh_.phase == CAIRN_SEH_FRESH ? (__extension__({                                              \
+                       cairn_seh_.leave = &&label;                                                                     \
                        CAIRN_SEH_STACK(cairn_seh_);                                                                    \
                        cairn_seh_enter(&cairn_seh_);                                                                   \
                        (void)_setjmp(cairn_seh_.place);                                                                \
@@ -615,7 +621,7 @@ CAIRN_WIN32_API void cairn_seh_end(struct cairn_seh_frame *frame);
 #define __finally                                                                                                      \
     else if (cairn_seh_.phase == CAIRN_SEH_FILTER) cairn_seh_decide(&cairn_seh_, EXCEPTION_CONTINUE_SEARCH);           \
     else if (cairn_seh_.phase != CAIRN_SEH_BODY)
-#define __leave goto *cairn_seh_.leave
+#define __leave __extension__({ goto *cairn_seh_.leave; })
 /* clang-format on */
 /* In a filter and a handler: what was raised. In a termination block: whether it runs for an exception. */
 #define GetExceptionCode() (cairn_seh_.record.ExceptionCode)
