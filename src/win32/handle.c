@@ -88,7 +88,7 @@ CAIRN_WIN32_API BOOL WINAPI DuplicateHandle(HANDLE hSourceProcessHandle, HANDLE 
         return fail(ERROR_INVALID_HANDLE);
     if ((dwOptions & ~(DUPLICATE_CLOSE_SOURCE | DUPLICATE_SAME_ACCESS)) != 0)
         return fail(ERROR_INVALID_PARAMETER);
-    DWORD access;
+    DWORD access = 0;
     struct object *object = handle_use(hSourceHandle, &access);
     if (object == NULL)
         return FALSE;

@@ -67,7 +67,7 @@ DWORD name_of(const char *name, char ret_file[CAIRN_NAME_MAX + 1])
 
 DWORD name_of_wide(const WCHAR *name, char ret_file[CAIRN_NAME_MAX + 1])
 {
-    char text[4 * (MAX_PATH + 1) + 1]; /* UTF-8 */
+    char text[4 * (MAX_PATH + 1) + 1] = ""; /* UTF-8 */
     size_t length = 0;
     for (size_t i = 0; name[i] != 0; i++) {
         uint32_t code = name[i];

@@ -501,7 +501,7 @@ static void *map(struct object *object, DWORD protection, uint64_t offset, size_
 CAIRN_WIN32_API LPVOID WINAPI MapViewOfFileEx(HANDLE hFileMappingObject, DWORD dwDesiredAccess, DWORD dwFileOffsetHigh,
                                               DWORD dwFileOffsetLow, SIZE_T dwNumberOfBytesToMap, LPVOID lpBaseAddress)
 {
-    DWORD access;
+    DWORD access = 0;
     struct object *object = handle_use(hFileMappingObject, &access);
     if (object == NULL)
         return NULL;
