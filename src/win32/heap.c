@@ -11,6 +11,7 @@
 
 #define DESKTOP_BLOCK_MAX ((size_t)0xff000 - 1)
 #define PAGE_BLOCK_MAX ((size_t)0x7fff8 - 1) /* what the HeapAlloc page tells */
+#define HEAP_BYTES_MAX ((size_t)1 << 42)     /* cairn's limit */
 #define DEAD_KEPT 1024                       /* so many records of destroyed heaps are not reused yet */
 
 static struct heap *heaps, **heaps_end = &heaps; /* by age, without the process heap; face_lock */
@@ -181,7 +182,7 @@ static HANDLE create(DWORD rules, DWORD options, SIZE_T initial, SIZE_T maximum)
     }
     if (options & HEAP_SHARED_READONLY)
         return fail_null(ERROR_NOT_SUPPORTED);
-    if (initial > SIZE_MAX / 2 || maximum > SIZE_MAX / 2)
+    if (initial > HEAP_BYTES_MAX || maximum > HEAP_BYTES_MAX)
         return fail_null(ERROR_NOT_ENOUGH_MEMORY);
     size_t start = initial == 0 ? page : round_up(initial, page);
     size_t max = round_up(maximum, page);
@@ -258,8 +259,8 @@ CAIRN_WIN32_API HANDLE WINAPI CeHeapCreate(DWORD flOptions, DWORD dwInitialSize,
 CAIRN_WIN32_API HANDLE WINAPI CairnCeHeapCreate(DWORD flOptions, SIZE_T dwInitialSize, SIZE_T dwMaximumSize,
                                                 PFN_CairnAllocHeapMem pfnAlloc, PFN_CairnFreeHeapMem pfnFree)
 {
-    if (pfnAlloc == NULL || pfnFree == NULL || (flOptions & ~HEAP_NO_SERIALIZE) != 0 || dwMaximumSize > SIZE_MAX / 2 ||
-        dwInitialSize > SIZE_MAX / 2)
+    if (pfnAlloc == NULL || pfnFree == NULL || (flOptions & ~HEAP_NO_SERIALIZE) != 0 ||
+        dwMaximumSize > HEAP_BYTES_MAX || dwInitialSize > HEAP_BYTES_MAX)
         return fail_null(ERROR_INVALID_PARAMETER);
     struct heap *heap = new_record();
     if (heap == NULL)

@@ -134,7 +134,7 @@ static DWORD make_section(cairn_section **ret_section, const struct wish *wish, 
         .bytes_start = wish->commits ? wish->bytes : 0,
     };
     int error = cairn_section_create(ret_section, &options);
-    if (error == -ENOMEM)
+    if (error == -ENOMEM || error == -EADDRINUSE) /* there may be no address that is free in all processes */
         return wish->commits ? ERROR_COMMITMENT_LIMIT : ERROR_NOT_ENOUGH_MEMORY;
     return error < 0 ? error_of(error) : NO_ERROR;
 }

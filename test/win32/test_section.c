@@ -12,9 +12,9 @@
 #include <unistd.h>
 
 #include "support/suite.h"
+#include "support/workspace.h"
 
 #define NOTHING 0x12345u
-#define MIB ((SIZE_T)1 << 20)
 #define ck_error(call, failure, error)                                                                                 \
     do {                                                                                                               \
         SetLastError(NOTHING);                                                                                         \
@@ -494,7 +494,10 @@ int main(void)
     tcase_add_test(tests, memory_is_reserved_committed_and_given_back);
     tcase_add_test(tests, wrong_arguments_get_no_memory);
     tcase_add_test(tests, any_address_can_be_asked_about);
-    tcase_add_test(tests, a_hole_faults_until_somebody_commits_it);
+    if (UNDER_TSAN)
+        puts("ThreadSanitizer does not know handlers that are left by a jump: no holes under it");
+    else
+        tcase_add_test(tests, a_hole_faults_until_somebody_commits_it);
     int failed = suite_run(suite);
     if (rmdir(directory) < 0) {
         perror(directory);
