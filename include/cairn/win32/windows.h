@@ -591,9 +591,14 @@ CAIRN_WIN32_API void cairn_seh_end(struct cairn_seh_frame *frame);
 #define CAIRN_SEH_JOIN_(a, b) a##b
 #define CAIRN_SEH_JOIN(a, b) CAIRN_SEH_JOIN_(a, b)
 #ifdef __cplusplus
-#define CAIRN_SEH_NEW {}
+#define CAIRN_SEH_NEW                                                                                                  \
+    {                                                                                                                  \
+    }
 #else
-#define CAIRN_SEH_NEW {0}
+#define CAIRN_SEH_NEW                                                                                                  \
+    {                                                                                                                  \
+        0                                                                                                              \
+    }
 #endif
 #define CAIRN_SEH_TRY(label)                                                                                           \
     for (__attribute__((cleanup(cairn_seh_end))) struct cairn_seh_frame cairn_seh_ = CAIRN_SEH_NEW;                    \
