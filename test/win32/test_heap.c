@@ -624,6 +624,26 @@ START_TEST(information_is_set_and_told)
 }
 END_TEST
 
+START_TEST(information_has_its_errors)
+{
+    ULONG value = 2;
+    ck_error(HeapSetInformation(NULL, HeapCompatibilityInformation, &value, sizeof value), FALSE, ERROR_INVALID_HANDLE);
+    ck_error(HeapSetInformation(heap, HeapCompatibilityInformation, &value, 2), FALSE, ERROR_INSUFFICIENT_BUFFER);
+    ck_error(HeapSetInformation(heap, HeapCompatibilityInformation, NULL, 4), FALSE, ERROR_INSUFFICIENT_BUFFER);
+    ck_error(HeapSetInformation(heap, (HEAP_INFORMATION_CLASS)9, &value, sizeof value), FALSE, ERROR_INVALID_PARAMETER);
+    value = 7;
+    ck_error(HeapSetInformation(heap, HeapCompatibilityInformation, &value, sizeof value), FALSE,
+             ERROR_INVALID_PARAMETER);
+    ck_error(HeapQueryInformation(heap, HeapCompatibilityInformation, NULL, 0, NULL), FALSE, ERROR_INSUFFICIENT_BUFFER);
+    PROCESS_HEAP_ENTRY entry = {.lpData = NULL};
+    while (HeapWalk(heap, &entry))
+        ;
+    ck_assert_uint_eq(GetLastError(), ERROR_NO_MORE_ITEMS);
+    ck_error(CairnHeapCreate(CAIRN_ERTOS, HEAP_ZERO_MEMORY, 0, 0), NULL, ERROR_INVALID_PARAMETER);
+    ck_error(CairnSetPersonality(17), (DWORD)-1, NOTHING);
+}
+END_TEST
+
 START_TEST(a_summary_tells_the_sizes)
 {
     HANDLE fixed = HeapCreate(0, 0, 0x100000);
@@ -813,6 +833,7 @@ int main(void)
     tcase_add_test(tests, compacting_tells_the_largest_free_block);
     tcase_add_test(tests, the_process_has_a_list_of_its_heaps);
     tcase_add_test(tests, information_is_set_and_told);
+    tcase_add_test(tests, information_has_its_errors);
     tcase_add_test(tests, a_summary_tells_the_sizes);
     tcase_add_test(tests, walks_and_locks_run_beside_allocation);
     tcase_add_test(tests, a_ce_heap_lives_in_memory_of_the_callers);

@@ -2,10 +2,12 @@
 /* Sections, views and virtual memory, each promise and each error of docs/win32.md; two processes on one name. */
 #include <windows.h>
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -474,6 +476,108 @@ START_TEST(a_hole_faults_until_somebody_commits_it)
 }
 END_TEST
 
+START_TEST(each_name_that_is_none_has_its_error)
+{
+    static const WCHAR backslash[] = {'a', '\\', 'b', 0}, nobody[] = {'n', 'o', 'b', 'o', 'd', 'y', 0}, empty[] = {0};
+    WCHAR longer[400];
+    for (size_t i = 0; i < COUNT(longer); i++)
+        longer[i] = i < COUNT(longer) - 1 ? 'x' : 0;
+    const HANDLE memory = INVALID_HANDLE_VALUE;
+    ck_error(CreateFileMappingW(memory, NULL, PAGE_READWRITE, 0, 1, empty), NULL, ERROR_INVALID_NAME);
+    ck_error(CreateFileMappingW(memory, NULL, PAGE_READWRITE, 0, 1, backslash), NULL, ERROR_BAD_PATHNAME);
+    ck_error(CreateFileMappingW(memory, NULL, PAGE_READWRITE, 0, 1, longer), NULL, ERROR_FILENAME_EXCED_RANGE);
+    ck_error(CreateFileMappingW(memory, NULL, PAGE_READWRITE, 0, 0, nobody), NULL, ERROR_INVALID_PARAMETER);
+    ck_error(CreateFileMappingW(NULL, NULL, PAGE_READWRITE, 0, 1, NULL), NULL, ERROR_INVALID_HANDLE);
+    ck_error(CreateFileMappingW(memory, NULL, PAGE_READWRITE | SEC_IMAGE, 0, 1, NULL), NULL, ERROR_NOT_SUPPORTED);
+    ck_error(OpenFileMappingW(FILE_MAP_READ, FALSE, empty), NULL, ERROR_INVALID_NAME);
+    ck_error(OpenFileMappingW(FILE_MAP_READ, FALSE, backslash), NULL, ERROR_BAD_PATHNAME);
+    ck_error(OpenFileMappingW(FILE_MAP_READ, FALSE, longer), NULL, ERROR_FILENAME_EXCED_RANGE);
+    ck_error(OpenFileMappingW(FILE_MAP_READ, FALSE, nobody), NULL, ERROR_FILE_NOT_FOUND);
+    ck_error(OpenFileMappingW(FILE_MAP_READ, FALSE, NULL), NULL, ERROR_INVALID_PARAMETER);
+    ck_error(OpenFileMapping(FILE_MAP_READ, FALSE, ""), NULL, ERROR_INVALID_NAME);
+    ck_error(OpenFileMapping(FILE_MAP_READ, FALSE, "a\\b"), NULL, ERROR_BAD_PATHNAME);
+}
+END_TEST
+
+START_TEST(a_name_of_something_else_is_no_section)
+{
+    char path[200];
+    snprintf(path, sizeof path, "%s/win32.other", directory);
+    int file = open(path, O_RDWR | O_CREAT | O_EXCL, 0600);
+    ck_assert_int_ge(file, 0);
+    ck_assert_int_eq(ftruncate(file, 65536), 0);
+    ck_assert_int_eq(flock(file, LOCK_SH), 0); /* not one that was left by the killed */
+    ck_error(OpenFileMapping(FILE_MAP_READ, FALSE, "other"), NULL, ERROR_INVALID_HANDLE);
+    ck_error(make(PAGE_READWRITE, MIB, "other"), NULL, ERROR_INVALID_HANDLE);
+    ck_assert_int_eq(unlink(path), 0);
+    ck_assert_int_eq(close(file), 0);
+}
+END_TEST
+
+START_TEST(a_name_that_is_there_is_told)
+{
+    HANDLE section = make(PAGE_READWRITE, MIB, "twice");
+    ck_assert_ptr_nonnull(section);
+    SetLastError(NOTHING);
+    HANDLE again = make(PAGE_READWRITE, 5 * MIB, "twice");
+    ck_assert_ptr_nonnull(again);
+    ck_assert_uint_eq(GetLastError(), ERROR_ALREADY_EXISTS);
+    ck_error(MapViewOfFile(again, FILE_MAP_READ, 0, 0, 2 * MIB), NULL, ERROR_ACCESS_DENIED); /* the size of the first */
+    ck_assert(CloseHandle(section) && CloseHandle(again));
+}
+END_TEST
+
+START_TEST(files_have_their_errors)
+{
+    char path[200];
+    snprintf(path, sizeof path, "%s/file", directory);
+    int file = open(path, O_RDWR | O_CREAT | O_EXCL, 0600);
+    int reader = open(path, O_RDONLY);
+    ck_assert_int_eq(ftruncate(file, 65536), 0);
+    HANDLE writes = CairnFileHandle(file), reads = CairnFileHandle(reader);
+    ck_assert(writes != NULL && reads != NULL);
+    ck_error(CreateFileMapping(reads, NULL, PAGE_READWRITE, 0, 0, NULL), NULL, ERROR_ACCESS_DENIED);
+    ck_error(CreateFileMapping(writes, NULL, PAGE_READWRITE, 0x80000000, 0, NULL), NULL, ERROR_DISK_FULL);
+    ck_error(MapViewOfFile(writes, FILE_MAP_READ, 0, 0, 0), NULL, ERROR_INVALID_HANDLE); /* the file, no mapping */
+    HANDLE mapping = CreateFileMapping(reads, NULL, PAGE_READONLY, 0, 0, NULL);
+    ck_assert_ptr_nonnull(mapping);
+    ck_error(MapViewOfFile(mapping, FILE_MAP_WRITE, 0, 0, 0), NULL, ERROR_ACCESS_DENIED);
+    BYTE *view = MapViewOfFile(mapping, FILE_MAP_READ, 0, 0, 0);
+    ck_assert_ptr_nonnull(view);
+    ck_error(FlushViewOfFile(view, 65537), FALSE, ERROR_INVALID_ADDRESS);
+    ck_error(VirtualFree(view, 0, MEM_RELEASE), FALSE, ERROR_INVALID_PARAMETER);
+    ck_error(UnmapViewOfFile(view + 65536), FALSE, ERROR_INVALID_ADDRESS);
+    ck_assert(UnmapViewOfFile(view) && CloseHandle(mapping) && CloseHandle(reads) && CloseHandle(writes));
+    ck_assert_int_eq(unlink(path), 0);
+    ck_assert_int_eq(close(file), 0);
+    ck_assert_int_eq(close(reader), 0);
+}
+END_TEST
+
+START_TEST(ranges_have_their_errors)
+{
+    DWORD old;
+    HANDLE target;
+    const HANDLE here = GetCurrentProcess();
+    BYTE *base = VirtualAlloc(NULL, 2 * 65536, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
+    ck_assert_ptr_nonnull(base);
+    ck_error(VirtualFree(NULL, 0, MEM_RELEASE), FALSE, ERROR_INVALID_ADDRESS);
+    ck_error(VirtualFree(base + 65536, 2 * 65536, MEM_DECOMMIT), FALSE, ERROR_INVALID_PARAMETER);
+    ck_error(VirtualProtect(base + 65536, 2 * 65536, PAGE_READONLY, &old), FALSE, ERROR_INVALID_ADDRESS);
+    ck_error(VirtualProtect(base, 0, PAGE_READONLY, &old), FALSE, ERROR_INVALID_PARAMETER);
+    ck_error(VirtualProtect(base, 4096, PAGE_READONLY | PAGE_GUARD, &old), FALSE, ERROR_NOT_SUPPORTED);
+    ck_error(VirtualProtect(base, 4096, PAGE_WRITECOPY, &old), FALSE, ERROR_INVALID_PARAMETER);
+    ck_error(UnmapViewOfFile(base), FALSE, ERROR_INVALID_ADDRESS); /* no view */
+    ck_error(FlushViewOfFile(base, 0), FALSE, ERROR_INVALID_ADDRESS);
+    ck_error(MapViewOfFile(NULL, FILE_MAP_READ, 0, 0, 0), NULL, ERROR_INVALID_HANDLE);
+    ck_error(MapViewOfFileEx(NULL, FILE_MAP_READ, 0, 0, 0, NULL), NULL, ERROR_INVALID_HANDLE);
+    ck_error(DuplicateHandle(here, NULL, here, &target, 0, FALSE, 2), FALSE, ERROR_INVALID_HANDLE);
+    ck_error(CloseHandle(NULL), FALSE, ERROR_INVALID_HANDLE);
+    ck_error(VirtualQuery(base, NULL, sizeof(MEMORY_BASIC_INFORMATION)), 0, ERROR_BAD_LENGTH);
+    ck_assert(VirtualFree(base, 0, MEM_RELEASE));
+}
+END_TEST
+
 int main(void)
 {
     if (mkdtemp(directory) == NULL || setenv("CAIRN_DIR", directory, 1) < 0)
@@ -494,6 +598,11 @@ int main(void)
     tcase_add_test(tests, memory_is_reserved_committed_and_given_back);
     tcase_add_test(tests, wrong_arguments_get_no_memory);
     tcase_add_test(tests, any_address_can_be_asked_about);
+    tcase_add_test(tests, each_name_that_is_none_has_its_error);
+    tcase_add_test(tests, a_name_of_something_else_is_no_section);
+    tcase_add_test(tests, a_name_that_is_there_is_told);
+    tcase_add_test(tests, files_have_their_errors);
+    tcase_add_test(tests, ranges_have_their_errors);
     if (UNDER_TSAN)
         puts("ThreadSanitizer does not know handlers that are left by a jump: no holes under it");
     else
