@@ -33,13 +33,19 @@ int main(int argc, char **argv)
     }
     (void)setlocale(LC_CTYPE, "");
     wchar_t **wide = calloc((size_t)argc + 1, sizeof *wide);
+    wchar_t **all = calloc((size_t)argc + 1, sizeof *all); /* the program may change its own list */
     for (int i = 0; wide != NULL && i < argc; i++)
-        if ((wide[i] = widen(argv[i])) == NULL)
+        if (all == NULL || (wide[i] = all[i] = widen(argv[i])) == NULL)
             wide = NULL;
     (void)setlocale(LC_CTYPE, "C"); /* as a program begins */
     if (wide == NULL) {
         (void)fputs("cairn-win32-main: no memory for the arguments\n", stderr);
         return 127;
     }
-    return wmain != NULL ? wmain(argc, wide) : wmain_cpp(argc, wide);
+    int status = wmain != NULL ? wmain(argc, wide) : wmain_cpp(argc, wide);
+    for (int i = 0; i < argc; i++)
+        free(all[i]);
+    free(all);
+    free(wide);
+    return status;
 }
