@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # floors.sh SRC-DIR OBJECT...: the floors look down, never up (docs/architecture.md).
 #   1. No file includes a header of a higher floor, and each include of ours names its floor.
-#      malloc is a user of the public header, and knows of the other floors platform and base alone.
+#      malloc is a user of the public header, and knows of the other floors platform and base alone; win32 of base.
 #   2. core and recovery are blind: they include nothing of platform, call nothing but the floors below them and what a
 #      compiler may call by itself, and keep no variable of their own. So they make no system call and read no clock.
 set -euo pipefail
@@ -23,7 +23,7 @@ height() {
         core) echo 3 ;;
         recovery) echo 4 ;;
         api) echo 5 ;;
-        faces | server | publish | tool | malloc) echo 6 ;;
+        faces | server | publish | tool | malloc | win32) echo 6 ;;
         *) echo 9 ;; # no floor: always too high
     esac
 }
@@ -46,6 +46,8 @@ look() {
         fail "$1: $2 looks into the next room, \"$3\""
     elif [ "$2" = malloc ] && [[ $other != @(malloc|platform|base) && $3 != cairn.h ]]; then
         fail "$1: malloc sees nothing of cairn but cairn.h, not \"$3\""
+    elif [ "$2" = win32 ] && [[ $other != @(win32|base) && $3 != cairn.h && $3 != cairn/win32/* ]]; then
+        fail "$1: win32 sees nothing of cairn but its public headers and base, not \"$3\""
     elif [ "$other" = platform ] && { [ "$2" = core ] || [ "$2" = recovery ]; }; then
         fail "$1: $2 must not know the platform, \"$3\""
     fi

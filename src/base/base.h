@@ -37,6 +37,7 @@ typedef _Atomic uint8_t atomic_u8;
 #define fetch_add_acq_rel(object, amount) atomic_fetch_add_explicit((object), (amount), memory_order_acq_rel)
 #define fetch_add_relaxed(object, amount) atomic_fetch_add_explicit((object), (amount), memory_order_relaxed)
 #define fetch_sub_relaxed(object, amount) atomic_fetch_sub_explicit((object), (amount), memory_order_relaxed)
+#define exchange_relaxed(object, value) atomic_exchange_explicit((object), (value), memory_order_relaxed)
 /* Compare and exchange; on failure *expected holds what was there. */
 #define cas_acq_rel(object, expected, desired)                                                                         \
     atomic_compare_exchange_strong_explicit((object), (expected), (desired), memory_order_acq_rel, memory_order_acquire)

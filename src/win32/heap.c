@@ -1,0 +1,566 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Heaps: a handle is a record that names a heap of cairn, with exact sizes and, unless it is created without
+ * serialization, a lock that stops it. The fast paths look at the handle, at the limit of a block and at one word that
+ * tells whether someone walks.
+ */
+#include <string.h>
+
+#include "win32/system.h"
+#include "win32/win32.h"
+
+#define DESKTOP_BLOCK_MAX ((size_t)0xff000 - 1)
+#define PAGE_BLOCK_MAX ((size_t)0x7fff8 - 1) /* what the HeapAlloc page tells */
+#define HEAP_BYTES_MAX ((size_t)1 << 42)     /* cairn's limit */
+#define DEAD_KEPT 1024                       /* so many records of destroyed heaps are not reused yet */
+
+static struct heap *heaps, **heaps_end = &heaps; /* by age, without the process heap; face_lock */
+static struct heap *dead, **dead_end = &dead;
+static size_t dead_count;
+static struct heap *process_heap;
+static atomic_u32 personality = CAIRN_DESKTOP;
+
+/* ---------------------------------------------------------------- memory that comes from elsewhere */
+
+static void *ce_reserve(void *arg, size_t bytes)
+{
+    struct heap *heap = arg;
+    if (heap->wide_alloc != NULL)
+        return heap->wide_alloc(NULL, bytes, MEM_RESERVE, &heap->wide_user);
+    return heap->ce_alloc(NULL, (DWORD)bytes, MEM_RESERVE, &heap->ce_user);
+}
+
+static int ce_commit(void *arg, void *address, size_t bytes)
+{
+    struct heap *heap = arg;
+    void *got = heap->wide_alloc != NULL ? heap->wide_alloc(address, bytes, MEM_COMMIT, &heap->wide_user)
+                                         : heap->ce_alloc(address, (DWORD)bytes, MEM_COMMIT, &heap->ce_user);
+    return got != NULL ? 0 : -ENOMEM;
+}
+
+static int ce_decommit(void *arg, void *address, size_t bytes)
+{
+    struct heap *heap = arg;
+    BOOL gone = heap->wide_free != NULL ? heap->wide_free(address, bytes, MEM_DECOMMIT, heap->wide_user)
+                                        : heap->ce_free(address, (DWORD)bytes, MEM_DECOMMIT, heap->ce_user);
+    return gone ? 0 : -EOPNOTSUPP;
+}
+
+static void ce_release(void *arg, void *address, size_t bytes)
+{
+    struct heap *heap = arg;
+    (void)bytes;
+    if (heap->wide_free != NULL)
+        (void)heap->wide_free(address, 0, MEM_RELEASE, heap->wide_user);
+    else
+        (void)heap->ce_free(address, 0, MEM_RELEASE, heap->ce_user);
+}
+
+static void *executable_reserve(void *arg, size_t bytes)
+{
+    (void)arg;
+    return system_reserve(NULL, bytes);
+}
+
+static int executable_commit(void *arg, void *address, size_t bytes)
+{
+    (void)arg;
+    return system_protect(address, bytes, PAGE_EXECUTE_READWRITE);
+}
+
+static int executable_decommit(void *arg, void *address, size_t bytes)
+{
+    (void)arg;
+    return system_decommit(address, bytes);
+}
+
+static void executable_release(void *arg, void *address, size_t bytes)
+{
+    (void)arg;
+    system_release(address, bytes);
+}
+
+static const cairn_memory executable_memory = {
+    .reserve = executable_reserve,
+    .commit = executable_commit,
+    .decommit = executable_decommit,
+    .release = executable_release,
+};
+
+/* ---------------------------------------------------------------- records */
+
+/* A late call with a dead handle must find a dead record, so the oldest are reused first, and those late. */
+static struct heap *new_record(void)
+{
+    cairn_heap *own = own_heap();
+    if (own == NULL)
+        return NULL;
+    face_lock();
+    struct heap *heap = NULL;
+    if (dead_count > DEAD_KEPT) {
+        heap = dead;
+        dead = heap->next;
+        dead_count--;
+    }
+    face_unlock();
+    if (heap == NULL && (heap = cairn_alloc(own, sizeof *heap)) == NULL)
+        return fail_null(ERROR_NOT_ENOUGH_MEMORY);
+    memset(heap, 0, sizeof *heap);
+    return heap;
+}
+
+static void give_record(struct heap *heap)
+{
+    heap->magic = 0;
+    heap->next = NULL;
+    face_lock();
+    if (dead == NULL)
+        dead_end = &dead;
+    *dead_end = heap;
+    dead_end = &heap->next;
+    dead_count++;
+    face_unlock();
+}
+
+static void enter_list(struct heap *heap)
+{
+    heap->magic = HEAP_MAGIC;
+    face_lock();
+    heap->next = NULL;
+    *heaps_end = heap;
+    heaps_end = &heap->next;
+    face_unlock();
+}
+
+static void leave_list(struct heap *heap)
+{
+    face_lock();
+    for (struct heap **link = &heaps; *link != NULL; link = &(*link)->next)
+        if (*link == heap) {
+            *link = heap->next;
+            if (heaps_end == &heap->next)
+                heaps_end = link;
+            break;
+        }
+    face_unlock();
+    walk_forget(heap);
+}
+
+/* ---------------------------------------------------------------- creating and ending */
+
+static size_t block_max_of(DWORD rules, bool fixed)
+{
+    if (!fixed || rules == CAIRN_UNLIMITED)
+        return SIZE_MAX;
+    return rules == CAIRN_DESKTOP ? DESKTOP_BLOCK_MAX : PAGE_BLOCK_MAX;
+}
+
+static BOOL make_cairn(struct heap *heap, size_t start, size_t max, const cairn_memory *calls)
+{
+    bool checked = (heap->flags & (HEAP_TAIL_CHECKING_ENABLED | HEAP_FREE_CHECKING_ENABLED)) != 0;
+    cairn_options options = {
+        .size = sizeof options,
+        .flags = CAIRN_EXACT_SIZES | (heap->flags & HEAP_NO_SERIALIZE ? CAIRN_UNSERIALIZED : CAIRN_LOCKABLE),
+        .bytes_start = start,
+        .bytes_max = max,
+        .calls = calls,
+        .checked = checked,
+    };
+    int error = cairn_heap_create(&heap->cairn, &options);
+    return error == 0 ? TRUE : fail(error_of(error));
+}
+
+static HANDLE create(DWORD rules, DWORD options, SIZE_T initial, SIZE_T maximum)
+{
+    const size_t page = system_page_bytes();
+    if (rules > CAIRN_UNLIMITED)
+        return fail_null(ERROR_INVALID_PARAMETER);
+    if (rules == CAIRN_ERTOS) {
+        if ((options & ~(HEAP_GENERATE_EXCEPTIONS | HEAP_NO_SERIALIZE)) != 0)
+            return fail_null(ERROR_INVALID_PARAMETER);
+        initial = 0;
+    }
+    if (options & HEAP_SHARED_READONLY)
+        return fail_null(ERROR_NOT_SUPPORTED);
+    if (initial > HEAP_BYTES_MAX || maximum > HEAP_BYTES_MAX)
+        return fail_null(ERROR_NOT_ENOUGH_MEMORY);
+    size_t start = initial == 0 ? page : round_up(initial, page);
+    size_t max = round_up(maximum, page);
+    if (max != 0 && start > max)
+        return fail_null(ERROR_INVALID_PARAMETER);
+    if (max != 0 && max < 2 * page)
+        max = 2 * page; /* one page of bookkeeping at least */
+
+    struct heap *heap = new_record();
+    if (heap == NULL)
+        return NULL;
+    heap->flags = options;
+    heap->fixed = max != 0;
+    heap->block_max = block_max_of(rules, heap->fixed);
+    if (!make_cairn(heap, start, max, options & HEAP_CREATE_ENABLE_EXECUTE ? &executable_memory : NULL)) {
+        give_record(heap);
+        return NULL;
+    }
+    enter_list(heap);
+    return heap;
+}
+
+CAIRN_WIN32_API HANDLE WINAPI HeapCreate(DWORD flOptions, SIZE_T dwInitialSize, SIZE_T dwMaximumSize)
+{
+    return create(load_relaxed(&personality), flOptions, dwInitialSize, dwMaximumSize);
+}
+
+CAIRN_WIN32_API HANDLE WINAPI CairnHeapCreate(DWORD Personality, DWORD flOptions, SIZE_T dwInitialSize,
+                                              SIZE_T dwMaximumSize)
+{
+    return create(Personality, flOptions, dwInitialSize, dwMaximumSize);
+}
+
+CAIRN_WIN32_API DWORD WINAPI CairnSetPersonality(DWORD Personality)
+{
+    if (Personality > CAIRN_UNLIMITED)
+        return (DWORD)-1;
+    return exchange_relaxed(&personality, Personality);
+}
+
+static HANDLE ce_create(struct heap *heap, DWORD options, size_t initial, size_t maximum)
+{
+    heap->flags = options;
+    heap->block_max = SIZE_MAX;
+    heap->fixed = true;
+    size_t page = system_page_bytes();
+    const cairn_memory calls = {
+        .reserve = ce_reserve, .commit = ce_commit, .decommit = ce_decommit, .release = ce_release, .arg = heap};
+    size_t max = maximum == 0 ? 0 : round_up(maximum, page);
+    if (max != 0 && max < 2 * page)
+        max = 2 * page;
+    if (!make_cairn(heap, round_up(initial, page), max, &calls)) {
+        give_record(heap);
+        return NULL;
+    }
+    enter_list(heap);
+    return heap;
+}
+
+CAIRN_WIN32_API HANDLE WINAPI CeHeapCreate(DWORD flOptions, DWORD dwInitialSize, DWORD dwMaximumSize,
+                                           PFN_AllocHeapMem pfnAlloc, PFN_FreeHeapMem pfnFree)
+{
+    if (pfnAlloc == NULL || pfnFree == NULL || (flOptions & ~HEAP_NO_SERIALIZE) != 0 ||
+        dwMaximumSize > (DWORD)-1 - 65536)
+        return fail_null(ERROR_INVALID_PARAMETER);
+    struct heap *heap = new_record();
+    if (heap == NULL)
+        return NULL;
+    heap->ce_alloc = pfnAlloc;
+    heap->ce_free = pfnFree;
+    return ce_create(heap, flOptions, dwInitialSize, dwMaximumSize);
+}
+
+CAIRN_WIN32_API HANDLE WINAPI CairnCeHeapCreate(DWORD flOptions, SIZE_T dwInitialSize, SIZE_T dwMaximumSize,
+                                                PFN_CairnAllocHeapMem pfnAlloc, PFN_CairnFreeHeapMem pfnFree)
+{
+    if (pfnAlloc == NULL || pfnFree == NULL || (flOptions & ~HEAP_NO_SERIALIZE) != 0 ||
+        dwMaximumSize > HEAP_BYTES_MAX || dwInitialSize > HEAP_BYTES_MAX)
+        return fail_null(ERROR_INVALID_PARAMETER);
+    struct heap *heap = new_record();
+    if (heap == NULL)
+        return NULL;
+    heap->wide_alloc = pfnAlloc;
+    heap->wide_free = pfnFree;
+    return ce_create(heap, flOptions, dwInitialSize, dwMaximumSize);
+}
+
+CAIRN_WIN32_API BOOL WINAPI HeapDestroy(HANDLE hHeap)
+{
+    struct heap *heap = heap_of(hHeap);
+    if (heap == NULL || heap == process_heap)
+        return fail(ERROR_INVALID_HANDLE);
+    leave_list(heap);
+    heap->magic = 0;
+    cairn_heap_close(heap->cairn);
+    give_record(heap);
+    return TRUE;
+}
+
+static void make_process_heap(void)
+{
+    struct heap *heap = new_record();
+    if (heap == NULL)
+        return;
+    heap->block_max = SIZE_MAX;
+    if (make_cairn(heap, 0, 0, NULL)) {
+        heap->magic = HEAP_MAGIC;
+        process_heap = heap;
+    } else {
+        give_record(heap);
+    }
+}
+
+CAIRN_WIN32_API HANDLE WINAPI GetProcessHeap(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    (void)pthread_once(&once, make_process_heap);
+    if (process_heap == NULL)
+        SetLastError(ERROR_NOT_ENOUGH_MEMORY);
+    return process_heap;
+}
+
+CAIRN_WIN32_API DWORD WINAPI GetProcessHeaps(DWORD NumberOfHeaps, PHANDLE ProcessHeaps)
+{
+    if (NumberOfHeaps != 0 && ProcessHeaps == NULL)
+        return (DWORD)fail(ERROR_NOACCESS);
+    HANDLE first = GetProcessHeap();
+    if (first == NULL)
+        return 0;
+    DWORD count = 0;
+    if (count++ < NumberOfHeaps)
+        ProcessHeaps[0] = first;
+    face_lock();
+    for (struct heap *heap = heaps; heap != NULL; heap = heap->next, count++)
+        if (count < NumberOfHeaps)
+            ProcessHeaps[count] = heap;
+    face_unlock();
+    return count;
+}
+
+CAIRN_WIN32_API cairn_heap *cairn_win32_heap(HANDLE hHeap)
+{
+    struct heap *heap = heap_of(hHeap);
+    return heap != NULL ? heap->cairn : fail_null(ERROR_INVALID_HANDLE);
+}
+
+/* ---------------------------------------------------------------- blocks */
+
+static void *refuse(const struct heap *heap, DWORD flags)
+{
+    if ((flags | heap->flags) & HEAP_GENERATE_EXCEPTIONS)
+        RaiseException(STATUS_NO_MEMORY, 0, 0, NULL);
+    return fail_null(ERROR_NOT_ENOUGH_MEMORY);
+}
+
+static void *refuse_handle(DWORD flags)
+{
+    if (flags & HEAP_GENERATE_EXCEPTIONS)
+        RaiseException(STATUS_ACCESS_VIOLATION, 0, 0, NULL);
+    return fail_null(ERROR_INVALID_HANDLE);
+}
+
+/* What a walker has noted is not true any more. */
+static inline void note_change(struct heap *heap)
+{
+    if (UNLIKELY(load_relaxed(&heap->walk_is) == WALK_FRESH))
+        store_relaxed(&heap->walk_is, WALK_STALE);
+}
+
+CAIRN_WIN32_API LPVOID WINAPI HeapAlloc(HANDLE hHeap, DWORD dwFlags, SIZE_T dwBytes)
+{
+    struct heap *heap = heap_of(hHeap);
+    if (UNLIKELY(heap == NULL))
+        return refuse_handle(dwFlags);
+    note_change(heap);
+    if (UNLIKELY(dwBytes > heap->block_max))
+        return refuse(heap, dwFlags);
+    void *block = dwFlags & HEAP_ZERO_MEMORY ? cairn_zalloc(heap->cairn, dwBytes) : cairn_alloc(heap->cairn, dwBytes);
+    return LIKELY(block != NULL) ? block : refuse(heap, dwFlags);
+}
+
+/* Without moving. cairn makes blocks larger in place, and those smaller that are a span by themselves. */
+static void *resize_in_place(struct heap *heap, DWORD flags, void *block, size_t old, size_t bytes)
+{
+    if (bytes == old || (bytes > old && cairn_expand(heap->cairn, block, bytes)))
+        return block;
+    return refuse(heap, flags);
+}
+
+CAIRN_WIN32_API LPVOID WINAPI HeapReAlloc(HANDLE hHeap, DWORD dwFlags, LPVOID lpMem, SIZE_T dwBytes)
+{
+    struct heap *heap = heap_of(hHeap);
+    if (heap == NULL)
+        return refuse_handle(dwFlags);
+    if (lpMem == NULL)
+        return fail_null(NO_ERROR);
+    note_change(heap);
+    size_t old = cairn_size(heap->cairn, lpMem);
+    if (dwBytes > heap->block_max)
+        return refuse(heap, dwFlags);
+    unsigned char *block;
+    if (dwFlags & HEAP_REALLOC_IN_PLACE_ONLY)
+        block = resize_in_place(heap, dwFlags, lpMem, old, dwBytes);
+    else if ((block = cairn_realloc(heap->cairn, lpMem, dwBytes)) == NULL)
+        return refuse(heap, dwFlags);
+    if (block != NULL && (dwFlags & HEAP_ZERO_MEMORY) && dwBytes > old)
+        memset(block + old, 0, dwBytes - old);
+    return block;
+}
+
+CAIRN_WIN32_API BOOL WINAPI HeapFree(HANDLE hHeap, DWORD dwFlags, LPVOID lpMem)
+{
+    (void)dwFlags;
+    if (UNLIKELY(lpMem == NULL))
+        return TRUE;
+    struct heap *heap = heap_of(hHeap);
+    if (UNLIKELY(heap == NULL))
+        return fail(ERROR_INVALID_HANDLE);
+    note_change(heap);
+    cairn_free(heap->cairn, lpMem);
+    return TRUE;
+}
+
+CAIRN_WIN32_API SIZE_T WINAPI HeapSize(HANDLE hHeap, DWORD dwFlags, LPCVOID lpMem)
+{
+    (void)dwFlags;
+    struct heap *heap = heap_of(hHeap);
+    if (heap == NULL || lpMem == NULL) {
+        SetLastError(heap == NULL ? ERROR_INVALID_HANDLE : ERROR_INVALID_PARAMETER);
+        return (SIZE_T)-1;
+    }
+    return cairn_size(heap->cairn, lpMem);
+}
+
+/* ---------------------------------------------------------------- the heap as a whole */
+
+static int is_this(void *block, size_t bytes, void *arg)
+{
+    (void)bytes;
+    return block == arg;
+}
+
+CAIRN_WIN32_API BOOL WINAPI HeapValidate(HANDLE hHeap, DWORD dwFlags, LPCVOID lpMem)
+{
+    (void)dwFlags;
+    struct heap *heap = heap_of(hHeap);
+    if (heap == NULL)
+        return FALSE;
+    heap_stop(heap);
+    BOOL sound = lpMem == NULL ? cairn_check(heap->cairn, NULL, NULL) == 0
+                               : cairn_walk(heap->cairn, NULL, is_this, (void *)(uintptr_t)lpMem) == 1;
+    heap_go_on(heap);
+    return sound;
+}
+
+static int largest_free(const cairn_class *blocks, void *arg)
+{
+    SIZE_T *largest = arg;
+    if (blocks->block_bytes > *largest && blocks->blocks > blocks->blocks_live)
+        *largest = blocks->block_bytes;
+    return 0;
+}
+
+CAIRN_WIN32_API SIZE_T WINAPI HeapCompact(HANDLE hHeap, DWORD dwFlags)
+{
+    (void)dwFlags;
+    struct heap *heap = heap_of(hHeap);
+    if (heap == NULL)
+        return (SIZE_T)fail(ERROR_INVALID_HANDLE);
+    note_change(heap);
+    SIZE_T largest = 0;
+    int64_t given = cairn_trim(heap->cairn);
+    int error = given < 0 ? (int)given : cairn_class_walk(heap->cairn, largest_free, &largest);
+    if (error < 0 || largest == 0)
+        return (SIZE_T)fail(error < 0 ? error_of(error) : NO_ERROR);
+    return largest;
+}
+
+CAIRN_WIN32_API BOOL WINAPI HeapLock(HANDLE hHeap)
+{
+    struct heap *heap = heap_of(hHeap);
+    if (heap == NULL)
+        return fail(ERROR_INVALID_HANDLE);
+    if (heap->flags & HEAP_NO_SERIALIZE)
+        return TRUE;
+    int error = cairn_heap_lock(heap->cairn);
+    return error == 0 ? TRUE : fail(error_of(error));
+}
+
+CAIRN_WIN32_API BOOL WINAPI HeapUnlock(HANDLE hHeap)
+{
+    struct heap *heap = heap_of(hHeap);
+    if (heap == NULL)
+        return fail(ERROR_INVALID_HANDLE);
+    if (heap->flags & HEAP_NO_SERIALIZE)
+        return TRUE;
+    int error = cairn_heap_unlock(heap->cairn);
+    return error == 0 ? TRUE : fail(error == -EPERM ? ERROR_NOT_LOCKED : error_of(error));
+}
+
+CAIRN_WIN32_API BOOL WINAPI HeapSummary(HANDLE hHeap, DWORD dwFlags, LPHEAP_SUMMARY lpSummary)
+{
+    struct heap *heap = heap_of(hHeap);
+    if (heap == NULL)
+        return fail(ERROR_INVALID_HANDLE);
+    if (dwFlags != 0 || lpSummary == NULL || lpSummary->cb != sizeof *lpSummary)
+        return fail(ERROR_INVALID_PARAMETER);
+    cairn_stats stats = {.size = sizeof stats};
+    int error = cairn_stats_get(heap->cairn, &stats);
+    if (error < 0)
+        return fail(error_of(error));
+    lpSummary->cbAllocated = stats.bytes_live;
+    lpSummary->cbCommitted = stats.bytes_committed;
+    lpSummary->cbReserved = stats.bytes_reserved;
+    lpSummary->cbMaxReserve = stats.bytes_max != 0 ? stats.bytes_max : stats.bytes_reserved;
+    return TRUE;
+}
+
+/* ---------------------------------------------------------------- information */
+
+static BOOL set_compatibility(struct heap *heap, const ULONG *value, size_t bytes)
+{
+    if (heap == NULL)
+        return fail(ERROR_INVALID_HANDLE);
+    if (value == NULL || bytes < sizeof *value)
+        return fail(ERROR_INSUFFICIENT_BUFFER);
+    if (heap->flags & HEAP_NO_SERIALIZE)
+        return fail(ERROR_INVALID_PARAMETER);
+    if (*value == heap->compatibility)
+        return TRUE;
+    if (heap->compatibility == 2 || *value != 2)
+        return fail(heap->compatibility == 2 ? ERROR_GEN_FAILURE : ERROR_INVALID_PARAMETER);
+    heap->compatibility = 2;
+    return TRUE;
+}
+
+static BOOL optimize(struct heap *heap, HANDLE handle, const HEAP_OPTIMIZE_RESOURCES_INFORMATION *how, size_t bytes)
+{
+    if (how == NULL || bytes < sizeof *how || how->Version != HEAP_OPTIMIZE_RESOURCES_CURRENT_VERSION ||
+        how->Flags != 0)
+        return fail(ERROR_INVALID_PARAMETER);
+    if (handle == NULL) /* of other heaps nobody knows here that they stay while they are looked at */
+        heap = GetProcessHeap();
+    if (heap == NULL)
+        return fail(ERROR_INVALID_HANDLE);
+    (void)cairn_trim(heap->cairn);
+    return TRUE;
+}
+
+CAIRN_WIN32_API BOOL WINAPI HeapSetInformation(HANDLE HeapHandle, HEAP_INFORMATION_CLASS HeapInformationClass,
+                                               PVOID HeapInformation, SIZE_T HeapInformationLength)
+{
+    struct heap *heap = heap_of(HeapHandle);
+    switch (HeapInformationClass) {
+    case HeapCompatibilityInformation:
+        return set_compatibility(heap, HeapInformation, HeapInformationLength);
+    case HeapEnableTerminationOnCorruption:
+        return HeapInformation == NULL && HeapInformationLength == 0 ? TRUE : fail(ERROR_INVALID_PARAMETER);
+    case HeapOptimizeResources:
+        return optimize(heap, HeapHandle, HeapInformation, HeapInformationLength);
+    default:
+        return fail(ERROR_INVALID_PARAMETER);
+    }
+}
+
+CAIRN_WIN32_API BOOL WINAPI HeapQueryInformation(HANDLE HeapHandle, HEAP_INFORMATION_CLASS HeapInformationClass,
+                                                 PVOID HeapInformation, SIZE_T HeapInformationLength,
+                                                 PSIZE_T ReturnLength)
+{
+    struct heap *heap = heap_of(HeapHandle);
+    if (HeapInformationClass != HeapCompatibilityInformation)
+        return fail(ERROR_INVALID_PARAMETER);
+    if (heap == NULL)
+        return fail(ERROR_NOACCESS);
+    if (ReturnLength != NULL)
+        *ReturnLength = sizeof(ULONG);
+    if (HeapInformation == NULL || HeapInformationLength < sizeof(ULONG))
+        return fail(ERROR_INSUFFICIENT_BUFFER);
+    memcpy(HeapInformation, &heap->compatibility, sizeof(ULONG));
+    return TRUE;
+}
