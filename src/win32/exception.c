@@ -78,7 +78,7 @@ static void end_thread(void *stacks)
     self.is_ready = false;
 }
 
-static void handle(int number, siginfo_t *info, void *context);
+static void handle(int number, siginfo_t *info, void *arg);
 
 static void install(void)
 {
@@ -270,7 +270,7 @@ static void drop(const struct saved *saved)
 /* What a filter left on the stack of the frames within it goes; what it changed in its own frame and outside stays. */
 static void put_back(const struct saved *saved, const struct cairn_seh_frame *frame)
 {
-    if ((uintptr_t)frame->stack > saved->from)
+    if (saved->copy != NULL && (uintptr_t)frame->stack > saved->from)
         memcpy((void *)saved->from, saved->copy, (uintptr_t)frame->stack - saved->from);
 }
 

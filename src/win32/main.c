@@ -4,6 +4,7 @@
  * the compiler's of this file: 32 bits. What is no text in the user's locale is passed as the bytes it has.
  */
 #include <locale.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <wchar.h>
@@ -34,16 +35,18 @@ int main(int argc, char **argv)
     (void)setlocale(LC_CTYPE, "");
     wchar_t **wide = calloc((size_t)argc + 1, sizeof *wide);
     wchar_t **all = calloc((size_t)argc + 1, sizeof *all); /* the program may change its own list */
-    for (int i = 0; wide != NULL && i < argc; i++)
-        if (all == NULL || (wide[i] = all[i] = widen(argv[i])) == NULL)
-            wide = NULL;
-    (void)setlocale(LC_CTYPE, "C"); /* as a program begins */
-    if (wide == NULL) {
-        (void)fputs("cairn-win32-main: no memory for the arguments\n", stderr);
-        return 127;
+    bool is_there = wide != NULL && all != NULL;
+    for (int i = 0; is_there && i < argc; i++) {
+        wide[i] = all[i] = widen(argv[i]);
+        is_there = wide[i] != NULL;
     }
-    int status = wmain != NULL ? wmain(argc, wide) : wmain_cpp(argc, wide);
-    for (int i = 0; i < argc; i++)
+    (void)setlocale(LC_CTYPE, "C"); /* as a program begins */
+    int status = 127;
+    if (is_there)
+        status = wmain != NULL ? wmain(argc, wide) : wmain_cpp(argc, wide);
+    else
+        (void)fputs("cairn-win32-main: no memory for the arguments\n", stderr);
+    for (int i = 0; all != NULL && i < argc; i++)
         free(all[i]);
     free(all);
     free(wide);

@@ -100,9 +100,9 @@ static const uint8_t protections[] = {0,
 
 static uint8_t code_of(DWORD protection)
 {
-    for (uint8_t code = 1; code < sizeof protections; code++)
+    for (size_t code = 1; code < sizeof protections; code++)
         if (protections[code] == protection)
-            return code;
+            return (uint8_t)code;
     return 0;
 }
 
@@ -285,9 +285,8 @@ static void *reserve(void *address, size_t bytes, bool commits, DWORD protection
     struct region *region = region_enter(&(struct region){.first = got, .bytes = bytes, .protection = protection});
     DWORD error = region == NULL ? ERROR_NOT_ENOUGH_MEMORY : NO_ERROR;
     if (error == NO_ERROR && commits) {
-        struct range range;
-        (void)find_range(&range, got, bytes);
-        error = commit(&range, protection);
+        struct range range = {0};
+        error = find_range(&range, got, bytes) ? commit(&range, protection) : ERROR_INVALID_ADDRESS;
         if (error != NO_ERROR)
             region_leave(region);
     }
@@ -361,7 +360,7 @@ CAIRN_WIN32_API LPVOID WINAPI VirtualAlloc(LPVOID lpAddress, SIZE_T dwSize, DWOR
 
 static DWORD decommit(void *address, size_t bytes)
 {
-    struct range range;
+    struct range range = {0};
     struct region *region = region_at(address);
     if (bytes == 0 && address != region->first)
         return ERROR_INVALID_PARAMETER;
@@ -411,7 +410,7 @@ CAIRN_WIN32_API BOOL WINAPI VirtualProtect(LPVOID lpAddress, SIZE_T dwSize, DWOR
     if (dwSize == 0 || !protection_is_valid(flNewProtect))
         return fail(ERROR_INVALID_PARAMETER);
     face_lock();
-    struct range range;
+    struct range range = {0};
     DWORD error = NO_ERROR, old = 0;
     if (!find_range(&range, lpAddress, dwSize) || !all_committed(&range))
         error = ERROR_INVALID_ADDRESS;

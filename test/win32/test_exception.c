@@ -68,7 +68,7 @@ static int guarded_read(const volatile char *address)
 {
     volatile int seen = -1;
     __try {
-        seen = *address;
+        seen = (unsigned char)*address;
     } __except (EXCEPTION_EXECUTE_HANDLER) {
         seen = -2;
     }
