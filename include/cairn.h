@@ -300,6 +300,14 @@ CAIRN_API void *cairn_realloc(cairn_heap *heap, void *block, size_t size) CAIRN_
 CAIRN_API bool cairn_expand(cairn_heap *heap, void *block, size_t size);
 
 /*
+ * Makes cairn_size(block) size without moving the block, or changes nothing and returns false. NULL is allowed and
+ * gives false, as does a size above the block's. Of heaps with CAIRN_EXACT_SIZES blocks from 2 KiB on get any smaller
+ * size, those above 32 KiB give memory back, and smaller blocks get up to 255 bytes smaller than they are made; of
+ * checked heaps a block gets at most half smaller; all others, and published ones, do not shrink.
+ */
+CAIRN_API bool cairn_shrink(cairn_heap *heap, void *block, size_t size);
+
+/*
  * Frees a block of this heap; NULL is allowed. Any thread of any process that is attached for writing may free any
  * block. Death: either the block is free or it is not; nothing is lost.
  */

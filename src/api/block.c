@@ -362,6 +362,41 @@ CAIRN_API bool cairn_expand(struct cairn_heap *heap, void *block, size_t size)
     return unit_state_of(place.word) == UNIT_LARGE && resize_large(heap, &place, size);
 }
 
+/* What is given back of a large block is whole units, and it stays a large one. */
+static bool shrink_large(struct cairn_heap *heap, const struct core_place *place, size_t size)
+{
+    size_t least = heap->core.slab_max + 1;
+    if (place->bytes_granted > least && !resize_large(heap, place, max_u64(size, least)))
+        return false;
+    return size >= least || note_size(heap, place, size, "shrink");
+}
+
+CAIRN_API bool cairn_shrink(struct cairn_heap *heap, void *block, size_t size)
+{
+    if (block == NULL)
+        return false;
+    struct core_place place;
+    if (!find_live(heap, block, "shrink", &place) || size > place.bytes)
+        return false;
+    if (heap->read_only) {
+        error_set(-EROFS, "%s: attached read-only", heap->attachment->name);
+        return false;
+    }
+    if (size == place.bytes)
+        return true;
+    if (heap->published != NULL) /* readers may be at its end */
+        return false;
+    if (heap->checked != NULL)
+        return fits(heap, &place, size) && note_size(heap, &place, size, "shrink");
+    if (!heap->core.exact)
+        return false;
+    if (unit_state_of(place.word) == UNIT_LARGE)
+        return shrink_large(heap, &place, size);
+    /* As far as the slack can be told. */
+    return (place.bytes_granted - size <= UINT8_MAX || place.bytes_granted >= 2048) &&
+           note_size(heap, &place, size, "shrink");
+}
+
 CAIRN_API size_t cairn_size(struct cairn_heap *heap, const void *block)
 {
     if (block == NULL)

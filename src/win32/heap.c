@@ -364,12 +364,11 @@ CAIRN_WIN32_API LPVOID WINAPI HeapAlloc(HANDLE hHeap, DWORD dwFlags, SIZE_T dwBy
     return LIKELY(block != NULL) ? block : refuse(heap, dwFlags);
 }
 
-/* Without moving. cairn makes blocks larger in place, and those smaller that are a span by themselves. */
+/* Without moving. Of a small block cairn cannot tell that it is much smaller than it was made. */
 static void *resize_in_place(struct heap *heap, DWORD flags, void *block, size_t old, size_t bytes)
 {
-    if (bytes == old || (bytes > old && cairn_expand(heap->cairn, block, bytes)))
-        return block;
-    return refuse(heap, flags);
+    bool done = bytes > old ? cairn_expand(heap->cairn, block, bytes) : cairn_shrink(heap->cairn, block, bytes);
+    return done ? block : refuse(heap, flags);
 }
 
 CAIRN_WIN32_API LPVOID WINAPI HeapReAlloc(HANDLE hHeap, DWORD dwFlags, LPVOID lpMem, SIZE_T dwBytes)

@@ -153,7 +153,7 @@ START_TEST(alloc_to_gives_exactly_the_size_asked_for)
 END_TEST
 
 /* Up, down, a little and much: the size is the new one, and the contents stay. */
-START_TEST(realloc_and_expand_keep_sizes_exact)
+START_TEST(realloc_expand_and_shrink_keep_sizes_exact)
 {
     cairn_heap *heap = make((enum kind)_i);
     struct random random = random_begin(random_seed("exact", 5));
@@ -178,6 +178,15 @@ START_TEST(realloc_and_expand_keep_sizes_exact)
                 sizes[i] = size;
             }
             REQUIRE_SIZE(heap, slots[i], sizes[i]); /* never smaller, and as before when it failed */
+            continue;
+        }
+        if (random_below(&random, 3) == 0) {
+            bool shrunk = cairn_shrink(heap, slots[i], size);
+            REQUIRE(shrunk == (size <= sizes[i]) || (!shrunk && sizes[i] < 2048));
+            if (shrunk)
+                sizes[i] = size;
+            REQUIRE_SIZE(heap, slots[i], sizes[i]);
+            REQUIRE(are_all(slots[i], (unsigned char)i, sizes[i]));
             continue;
         }
         unsigned char *moved = cairn_realloc(heap, slots[i], size);
@@ -211,6 +220,49 @@ static void *look_and_free(void *arg)
     }
     return NULL;
 }
+
+START_TEST(a_large_block_that_shrinks_gives_memory_back)
+{
+    cairn_heap *heap = make((enum kind)_i);
+    unsigned char *block = cairn_alloc(heap, 4 * MIB);
+    memset(block, 1, 4 * MIB);
+    uint64_t before = stats_of(heap).bytes_live;
+    ck_assert(cairn_shrink(heap, block, 100));
+    REQUIRE_SIZE(heap, block, 100);
+    ck_assert(are_all(block, 1, 100));
+    ck_assert_uint_lt(stats_of(heap).bytes_live, before / 8);
+    cairn_free(heap, block);
+    end(heap);
+}
+END_TEST
+
+START_TEST(heaps_without_exact_sizes_do_not_shrink_blocks)
+{
+    cairn_heap *heap = create_private(0);
+    size_t sizes[] = {100, 3000, 100000};
+    for (size_t i = 0; i < COUNT(sizes); i++) {
+        void *block = cairn_alloc(heap, sizes[i]);
+        size_t usable = cairn_size(heap, block);
+        ck_assert(cairn_shrink(heap, block, usable)); /* which it has */
+        ck_assert(!cairn_shrink(heap, block, sizes[i] - 50));
+        ck_assert_uint_eq(cairn_size(heap, block), usable);
+        cairn_free(heap, block);
+    }
+    ck_assert(!cairn_shrink(heap, NULL, 0));
+    cairn_heap_close(heap);
+
+    cairn_options options = {.size = sizeof options, .checked = true};
+    ck_assert_int_eq(cairn_heap_create(&heap, &options), 0);
+    void *block = cairn_alloc(heap, 1000);
+    ck_assert(cairn_shrink(heap, block, 900));
+    ck_assert_uint_eq(cairn_size(heap, block), 900);
+    ck_assert(!cairn_shrink(heap, block, 10));
+    ck_assert_uint_eq(cairn_size(heap, block), 900);
+    REQUIRE_SOUND(heap);
+    cairn_free(heap, block);
+    cairn_heap_close(heap);
+}
+END_TEST
 
 START_TEST(another_thread_sees_exact_sizes)
 {
@@ -397,7 +449,9 @@ int main(void)
     tcase_add_loop_test(exact, a_block_has_exactly_the_size_asked_for, 0, KINDS);
     tcase_add_loop_test(exact, an_aligned_block_has_exactly_the_size_asked_for, 0, KINDS);
     tcase_add_loop_test(exact, alloc_to_gives_exactly_the_size_asked_for, 0, KINDS);
-    tcase_add_loop_test(exact, realloc_and_expand_keep_sizes_exact, 0, KINDS);
+    tcase_add_loop_test(exact, realloc_expand_and_shrink_keep_sizes_exact, 0, KINDS);
+    tcase_add_loop_test(exact, a_large_block_that_shrinks_gives_memory_back, 0, KINDS);
+    tcase_add_test(exact, heaps_without_exact_sizes_do_not_shrink_blocks);
     tcase_add_loop_test(exact, another_thread_sees_exact_sizes, 0, KINDS);
     tcase_add_test(exact, another_handle_of_a_shared_heap_sees_exact_sizes);
 

@@ -296,6 +296,36 @@ START_TEST(in_place_only_never_moves)
     ck_error(HeapReAlloc(heap, HEAP_REALLOC_IN_PLACE_ONLY, block, 1 << 20), NULL, ERROR_NOT_ENOUGH_MEMORY);
     ck_assert_uint_eq(HeapSize(heap, 0, block), 108);
     ck_assert_ptr_eq(HeapReAlloc(heap, HEAP_REALLOC_IN_PLACE_ONLY, block, 108), block);
+    ck_assert_ptr_eq(HeapReAlloc(heap, HEAP_REALLOC_IN_PLACE_ONLY, block, 0), block);
+    ck_assert_uint_eq(HeapSize(heap, 0, block), 0);
+    ck_assert(HeapFree(heap, 0, block));
+}
+END_TEST
+
+START_TEST(in_place_a_block_shrinks_and_grows_back)
+{
+    static const SIZE_T sizes[] = {100, 200, 2048, 5000, 30000, 40000, 300000, 3000000};
+    for (size_t i = 0; i < COUNT(sizes); i++) {
+        SIZE_T whole = sizes[i], part = whole < 2048 ? whole / 2 : whole / 5;
+        unsigned char *block = HeapAlloc(heap, 0, whole);
+        memset(block, 7, whole);
+        ck_assert_ptr_eq(HeapReAlloc(heap, HEAP_REALLOC_IN_PLACE_ONLY, block, part), block);
+        ck_assert_uint_eq(HeapSize(heap, 0, block), part);
+        ck_assert_uint_eq(block[part - 1], 7);
+        ck_assert_ptr_eq(HeapReAlloc(heap, HEAP_REALLOC_IN_PLACE_ONLY | HEAP_ZERO_MEMORY, block, whole), block);
+        ck_assert_uint_eq(HeapSize(heap, 0, block), whole);
+        ck_assert_uint_eq(block[part - 1], 7);
+        SIZE_T zeroes = part;
+        while (zeroes < whole && block[zeroes] == 0)
+            zeroes++;
+        ck_assert_uint_eq(zeroes, whole);
+        ck_assert(HeapValidate(heap, 0, NULL));
+        ck_assert(HeapFree(heap, 0, block));
+    }
+    void *small = HeapAlloc(heap, 0, 1000);
+    ck_error(HeapReAlloc(heap, HEAP_REALLOC_IN_PLACE_ONLY, small, 10), NULL, ERROR_NOT_ENOUGH_MEMORY);
+    ck_assert_uint_eq(HeapSize(heap, 0, small), 1000);
+    ck_assert(HeapFree(heap, 0, small));
 }
 END_TEST
 
@@ -819,6 +849,7 @@ int main(void)
     tcase_add_test(tests, what_cannot_be_had_is_null);
     tcase_add_test(tests, a_block_keeps_its_bytes_when_it_is_resized);
     tcase_add_test(tests, in_place_only_never_moves);
+    tcase_add_test(tests, in_place_a_block_shrinks_and_grows_back);
     tcase_add_test(tests, null_is_freed_and_has_no_size);
     tcase_add_test(tests, a_double_free_ends_the_program);
     tcase_add_test(tests, validate_knows_live_blocks);
