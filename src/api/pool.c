@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Memory for this process's own bookkeeping: bins, rings, handles. Multiples of 64 bytes up to 4096, then powers of
- * two, cut from chunks, with a list of freed pieces for each size. Never given back to the system: a late call may
- * still look at it.
+ * two, with a list of freed pieces for each size. Never given back to the system, for a late call may still look at it;
+ * but for pieces of 1 to 4 KiB. Those are the bins and rings of a thread, at which that thread alone looks, and which
+ * come and go with the heaps: they lie in boxes, each of pieces of one size, and a box without any is given back.
  */
 #include <string.h>
 
@@ -14,6 +15,9 @@ enum {
     SHIFT_MAX = 40,
     LISTS = STEPS_MAX + SHIFT_MAX + 1,
     CHUNK_BYTES = 1 << 20,
+    BOXED_ABOVE = 1024, /* up to STEPS_MAX steps */
+    BOX_BYTES = 64 << 10,
+    EMPTY_BOXES_KEPT = 4,
 };
 
 struct piece {
@@ -24,6 +28,18 @@ static struct mutex pool_lock;
 static struct piece *freed[LISTS];
 static unsigned char *chunk;
 static size_t chunk_left;
+
+/* Begins a range of BOX_BYTES that is as much aligned; the pieces follow. */
+struct box {
+    _Alignas(STEP) struct box *next; /* of those of its size that have room */
+    struct box **link;               /* what leads to this one there; NULL: it is full */
+    struct piece *freed;
+    uint32_t used; /* pieces that are out */
+    uint32_t cut;  /* bytes from the beginning on that were cut already */
+};
+
+static struct box *with_room[STEPS_MAX + 1];
+static uint32_t empty_boxes;
 
 /* The list for a size, and the size of its pieces; LISTS when there is none so large. */
 static uint32_t list_of(size_t bytes, size_t *ret_bytes)
@@ -37,22 +53,112 @@ static uint32_t list_of(size_t bytes, size_t *ret_bytes)
     return shift <= SHIFT_MAX ? STEPS_MAX + shift : LISTS;
 }
 
+static bool new_chunk(size_t bytes)
+{
+    void *memory;
+    if (memory_get(&memory, bytes) < 0)
+        return false;
+    chunk = memory;
+    chunk_left = bytes;
+    return true;
+}
+
 static void *cut(size_t bytes)
 {
-    if (bytes > chunk_left) {
-        void *memory;
-        size_t wanted = bytes > CHUNK_BYTES ? align_up(bytes, platform_page_size()) : CHUNK_BYTES;
-        if (memory_get(&memory, wanted) < 0)
-            return NULL;
-        if (bytes >= CHUNK_BYTES)
-            return memory;
-        chunk = memory;
-        chunk_left = wanted;
-    }
+    void *memory;
+    if (bytes >= CHUNK_BYTES)
+        return memory_get(&memory, align_up(bytes, platform_page_size())) == 0 ? memory : NULL;
+    if (bytes > chunk_left && !new_chunk(CHUNK_BYTES))
+        return NULL;
     void *piece = chunk;
     chunk += bytes;
     chunk_left -= bytes;
     return piece;
+}
+
+/* ---------------------------------------------------------------- boxes */
+
+static void link_box(struct box *box, uint32_t list)
+{
+    box->next = with_room[list];
+    box->link = &with_room[list];
+    if (box->next != NULL)
+        box->next->link = &box->next;
+    with_room[list] = box;
+}
+
+static void unlink_box(struct box *box)
+{
+    *box->link = box->next;
+    if (box->next != NULL)
+        box->next->link = box->link;
+    box->link = NULL;
+}
+
+/* From a chunk's end: what is behind the box, for it is aligned, is never touched, and is address space alone. */
+static struct box *new_box(void)
+{
+    uintptr_t end = (uintptr_t)chunk + chunk_left;
+    if (chunk_left < BOX_BYTES || align_down(end, BOX_BYTES) - (uintptr_t)chunk < BOX_BYTES) {
+        if (!new_chunk(CHUNK_BYTES))
+            return NULL;
+        end = (uintptr_t)chunk + chunk_left;
+    }
+    chunk_left = align_down(end, BOX_BYTES) - BOX_BYTES - (uintptr_t)chunk;
+    struct box *box = (struct box *)(void *)(chunk + chunk_left);
+    box->cut = sizeof *box;
+    empty_boxes++;
+    return box;
+}
+
+/* A piece from a box, and whether it was in use before. */
+static void *boxed_get(uint32_t list, size_t bytes, bool *ret_used)
+{
+    struct box *box = with_room[list];
+    if (box == NULL) {
+        box = new_box();
+        if (box == NULL)
+            return NULL;
+        link_box(box, list);
+    }
+    struct piece *piece = box->freed;
+    *ret_used = piece != NULL;
+    if (piece != NULL) {
+        box->freed = piece->next;
+    } else {
+        piece = (struct piece *)(void *)((unsigned char *)box + box->cut);
+        box->cut += (uint32_t)bytes;
+    }
+    if (box->used++ == 0)
+        empty_boxes--;
+    if (box->freed == NULL && box->cut + bytes > BOX_BYTES)
+        unlink_box(box);
+    return piece;
+}
+
+static void boxed_give(void *memory, uint32_t list)
+{
+    struct box *box = (struct box *)(void *)((unsigned char *)memory - (uintptr_t)memory % BOX_BYTES);
+    struct piece *piece = memory;
+    piece->next = box->freed;
+    box->freed = piece;
+    if (box->link == NULL)
+        link_box(box, list);
+    if (--box->used != 0)
+        return;
+    if (empty_boxes < EMPTY_BOXES_KEPT) {
+        empty_boxes++;
+        return;
+    }
+    unlink_box(box);
+    memory_release(box, BOX_BYTES);
+}
+
+/* ---------------------------------------------------------------- getting and giving */
+
+static bool is_boxed(uint32_t list)
+{
+    return list > BOXED_ABOVE / STEP && list <= STEPS_MAX;
 }
 
 void *pool_get(size_t bytes)
@@ -61,23 +167,34 @@ void *pool_get(size_t bytes)
     uint32_t list = list_of(bytes, &piece_bytes);
     if (list == LISTS)
         return NULL;
+    bool used = false; /* fresh memory is zero */
+    void *memory;
     mutex_lock(&pool_lock);
-    struct piece *piece = freed[list];
-    if (piece != NULL)
-        freed[list] = piece->next;
-    void *fresh = piece == NULL ? cut(piece_bytes) : NULL; /* fresh memory is zero */
+    if (is_boxed(list)) {
+        memory = boxed_get(list, piece_bytes, &used);
+    } else if (freed[list] != NULL) {
+        memory = freed[list];
+        freed[list] = freed[list]->next;
+        used = true;
+    } else {
+        memory = cut(piece_bytes);
+    }
     mutex_unlock(&pool_lock);
-    return piece != NULL ? memset(piece, 0, bytes) : fresh;
+    return used ? memset(memory, 0, bytes) : memory;
 }
 
 void pool_give(void *memory, size_t bytes)
 {
     size_t piece_bytes;
     uint32_t list = list_of(bytes, &piece_bytes);
-    struct piece *piece = memory;
     mutex_lock(&pool_lock);
-    piece->next = freed[list];
-    freed[list] = piece;
+    if (is_boxed(list)) {
+        boxed_give(memory, list);
+    } else {
+        struct piece *piece = memory;
+        piece->next = freed[list];
+        freed[list] = piece;
+    }
     mutex_unlock(&pool_lock);
 }
 

@@ -89,8 +89,8 @@ struct cairn_heap {
     _Alignas(64) struct core_heap core; /* first: the fast paths read it, and no more than its first line */
     struct attachment *attachment;
     struct cairn_heap *next_closed;
-    enum heap_state state;
-    enum heap_mode mode;
+    uint8_t state; /* enum heap_state */
+    uint8_t mode;  /* enum heap_mode */
     bool read_only;
     bool lockable;
     uint32_t opened;               /* how often this place was used: for people */
@@ -100,7 +100,7 @@ struct cairn_heap {
     struct publication *published; /* NULL: it is not published */
     cairn_failure_fn *on_failure;
     void *on_failure_arg;
-    char name[CAIRN_NAME_MAX + 1]; /* of a child */
+    char name[ROOT_NAME_BYTES]; /* of a child of a shared heap */
 };
 
 /* ---------------------------------------------------------------- threads */

@@ -39,8 +39,19 @@ static bool table_grow(struct thread *thread)
     return true;
 }
 
-static void table_set(struct thread *thread, struct bins *bins)
+/* Takes bins out of the only place that leads to them: of those that one thread has alone there is no other. */
+static void table_unset(struct thread *thread, struct bins *bins)
 {
+    struct bins **place = &thread->table[bins->index & thread->mask];
+    if (*place == bins)
+        *place = &nobody_bins;
+}
+
+/* For the handle of that index; another handle of the same heap has another place. */
+static void table_set(struct thread *thread, struct bins *bins, uint32_t index)
+{
+    table_unset(thread, bins);
+    bins->index = index;
     /* Room for another heap beside this one, as long as there is memory; without it they take turns. */
     while (thread->table[bins->index & thread->mask] != &nobody_bins &&
            thread->table[bins->index & thread->mask] != bins && bins->index > thread->mask && table_grow(thread))
@@ -249,7 +260,7 @@ struct bins *thread_attach(struct cairn_heap *heap, const char *call)
         return NULL;
     }
     if (heap->mode != MODE_LOCKED && thread_get() != NULL)
-        table_set(thread_self, bins);
+        table_set(thread_self, bins, heap->core.index);
     return bins;
 }
 
@@ -259,8 +270,7 @@ void thread_drop_heap(struct attachment *attachment, const struct cairn_heap *he
     struct bins *bins = owner != NULL ? owner_find_bins(&owner->core, heap->core.number) : NULL;
     if (bins == NULL)
         return;
-    /* The thread's table may lead to them from several places, and still does: they stay bins of this thread, fit no
-     * heap, or serve another one, and then are right for whoever asks for that. */
+    table_unset(thread_self, bins);
     thread_forget_last();
     owner_bins_drop(&owner->core, heap->core.number);
 }

@@ -89,6 +89,8 @@ static bool grow_buckets(struct core_owner *owner)
     return true;
 }
 
+#define SPARE_MAX 8 /* for heaps that come and go; of more, the memory is given back */
+
 /* Bins that were dropped, or new ones. */
 static struct bins *take_spare(struct core_owner *owner)
 {
@@ -96,6 +98,7 @@ static struct bins *take_spare(struct core_owner *owner)
     if (bins == NULL)
         return owner->memory->get(sizeof *bins);
     owner->spare = bins->next;
+    owner->spare_count--;
     return bins;
 }
 
@@ -119,7 +122,6 @@ struct bins *owner_bins(struct core_owner *owner, const struct core_heap *heap)
     bins->word = word;
     bins->record = heap->word_made;
     store_relaxed(&bins->check, load_relaxed(&heap->life_made) ^ heap->key ^ heap->guard);
-    bins->index = heap->index;
     return bins;
 }
 
@@ -153,9 +155,14 @@ void owner_bins_drop(struct core_owner *owner, uint32_t heap)
         return;
     *link = bins->next;
     owner->bins_count--;
+    if (owner->spare_count == SPARE_MAX) {
+        give_bins(owner->memory, bins);
+        return;
+    }
     give_rings(owner->memory, bins);
     bins->next = owner->spare;
     owner->spare = bins;
+    owner->spare_count++;
 }
 
 void owner_forget(struct core_owner *owner)
@@ -175,7 +182,7 @@ void owner_forget(struct core_owner *owner)
     if (owner->buckets_count != 0)
         owner->memory->give(owner->buckets, owner->buckets_count * sizeof(struct bins *));
     owner->buckets = NULL;
-    owner->buckets_count = owner->bins_count = 0;
+    owner->buckets_count = owner->bins_count = owner->spare_count = 0;
 }
 
 /* ---------------------------------------------------------------- rings */
@@ -835,7 +842,7 @@ static void *alloc_large(struct bins *bins, struct core_heap *heap, uint64_t siz
         section->backing->advise_huge(section, section_offset(section, section_unit(section, span.unit)), huge_bytes);
         header->huge_bytes = huge_bytes;
     }
-    uint64_t serial = span_begin(header);
+    uint64_t serial = span_begin(section, header);
     store_relaxed(&header->ready, 0);
     store_relaxed(&header->blocks, 0);
     store_relaxed(&header->block_bytes, 0);

@@ -69,7 +69,7 @@ struct bins {
     struct ring *rings; /* CLASS_COUNT of them; NULL until the first is needed */
     struct bins *next;  /* of the same bucket */
     uint32_t heap;
-    uint32_t index; /* of the handle they were last made current for */
+    uint32_t index; /* of the handle they were last made current for: where they stand in their thread's table */
     struct bin bin[CLASS_COUNT];
 };
 
@@ -88,7 +88,8 @@ struct core_owner {
     struct bins **buckets;  /* bins by the heap's number; a power of two of them, NULL until there are bins */
     uint32_t buckets_count;
     uint32_t bins_count;
-    struct bins *spare; /* dropped ones, for the next heaps: a thread's table may still lead to them */
+    struct bins *spare; /* dropped ones, for the next heaps */
+    uint32_t spare_count;
 };
 
 /* One process's view of a heap; what the fast paths need stands here, side by side. */
@@ -150,10 +151,15 @@ ALWAYS_INLINE atomic_u64 *span_elsewhere(struct span_image *span)
     return span_live(span) + load_relaxed(&span->elsewhere_at);
 }
 
-/* Begins a new span's header: whoever reads any of it, and then finds the serial unchanged, has read nothing of it. */
-ALWAYS_INLINE uint64_t span_begin(struct span_image *span)
+/*
+ * Begins a new span's header: whoever reads any of it, and then finds the serial unchanged, has read nothing of it. One
+ * that was discarded since the last span goes on with numbers that no span here had before.
+ */
+ALWAYS_INLINE uint64_t span_begin(const struct section *section, struct span_image *span)
 {
     uint64_t serial = load_relaxed(&span->serial) + 1;
+    if (serial == 1)
+        serial += load_relaxed(&section->image->discards) << 32;
     store_relaxed(&span->serial, serial);
     atomic_thread_fence(memory_order_release); /* with the fence in is_same of inspect.c */
     return serial;

@@ -25,7 +25,7 @@ void slab_init(const struct section *section, struct span_image *slab, uint32_t 
 {
     uint32_t block_bytes = geometry->block_bytes;
     uint32_t words_max = slab_words_max(section, geometry->span_units);
-    (void)span_begin(slab);
+    (void)span_begin(section, slab);
     store_relaxed(&slab->reciprocal, slab_reciprocal(block_bytes));
     store_relaxed(&slab->block_bytes, block_bytes);
     store_relaxed(&slab->blocks, geometry->blocks);

@@ -453,6 +453,13 @@ void span_settle_memory(struct section *section, uint32_t unit, uint32_t units)
     (void)give_back(section, unit, units, true);
 }
 
+/* Takes a unit that is free, whether it has memory or not, for a moment. */
+static bool take_free(struct section *section, uint32_t unit, uint64_t taken_word, uint64_t *ret_word)
+{
+    *ret_word = load_relaxed(&section->unit_words[unit]);
+    return unit_state_of(*ret_word) == UNIT_FREE && cas_acq_rel(&section->unit_words[unit], ret_word, taken_word);
+}
+
 /* Whether a unit is free and has memory: used ones, and those over which a commit of their neighbours was widened. */
 static bool is_free_memory(const struct section *section, uint32_t unit, uint64_t word)
 {
@@ -462,6 +469,42 @@ static bool is_free_memory(const struct section *section, uint32_t unit, uint64_
            (section->unit_shift >= section->page_shift &&
             section_any_committed(section, section_offset(section, section_unit(section, unit)),
                                   UINT64_C(1) << section->unit_shift));
+}
+
+/*
+ * The headers of units that this owner has taken become zero, by whole pages, and with them those of free neighbours
+ * that share a page with theirs: these are taken meanwhile.
+ */
+static void discard_headers(const struct core_owner *owner, uint32_t first, uint32_t end, uint64_t taken_word)
+{
+    enum { NEIGHBOURS = 4 }; /* as many units of the largest size have their headers in a page */
+    struct section *section = owner->section;
+    if (section->backing->discard == NULL)
+        return;
+    uint64_t page = UINT64_C(1) << section->page_shift;
+    uint64_t from = align_down(section_offset(section, section_span(section, first)), page);
+    uint64_t to = align_up(section_offset(section, section_span(section, end)), page);
+    uint32_t units_end = section_units_end(section);
+    uint64_t before[NEIGHBOURS], behind[NEIGHBOURS];
+    uint32_t low = first, high = end;
+    while (low > 0 && first - low < NEIGHBOURS && section_offset(section, section_span(section, low)) > from &&
+           take_free(section, low - 1, taken_word, &before[first - low]))
+        low--;
+    while (high < units_end && high - end < NEIGHBOURS && section_offset(section, section_span(section, high)) < to &&
+           take_free(section, high, taken_word, &behind[high - end]))
+        high++;
+
+    from = align_up(section_offset(section, section_span(section, low)), page);
+    to = align_down(section_offset(section, section_span(section, high)), page);
+    fetch_add_relaxed(&section->image->discards, 1); /* before: whoever takes a unit afterwards counts from there */
+    if (from < to)
+        section->backing->discard(section, from, to - from);
+    for (uint32_t unit = low; unit < first; unit++)
+        store_release(&section->unit_words[unit], before[first - 1 - unit]);
+    for (uint32_t unit = high; unit-- > end;)
+        store_release(&section->unit_words[unit], behind[unit - end]);
+    if (low < first)
+        lower_hint(section, low);
 }
 
 uint64_t span_decommit(struct core_owner *owner, uint32_t first, uint32_t end)
@@ -490,6 +533,7 @@ uint64_t span_decommit(struct core_owner *owner, uint32_t first, uint32_t end)
         uint64_t page = UINT64_C(1) << section->page_shift;
         bool whole = offset % page == 0 && bytes % page == 0 && section_range_committed(section, offset, bytes);
         bool gone = give_back(section, unit, run_end - unit, false) == 0 && whole;
+        discard_headers(owner, unit, run_end, taken_word);
         for (uint32_t u = run_end; u-- > unit;)
             store_release(&section->unit_words[u], gone ? UNIT_FREE_RETURNED : UNIT_FREE_USED);
         lower_hint(section, unit);

@@ -20,6 +20,11 @@ static int decommit(struct section *section, uint64_t offset, uint64_t bytes)
     return memory_decommit(section->base + offset, bytes);
 }
 
+static void discard(struct section *section, uint64_t offset, uint64_t bytes)
+{
+    (void)memory_decommit(section->base + offset, bytes);
+}
+
 static int populate(struct section *section, uint64_t offset, uint64_t bytes)
 {
     return memory_populate(section->base + offset, bytes);
@@ -39,6 +44,7 @@ static const struct backing anonymous = {
     .commit = commit,
     .decommit = decommit,
     .close = close_anonymous,
+    .discard = discard,
     .populate = populate,
     .advise_huge = advise_huge,
     .starts_zero = true,

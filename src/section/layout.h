@@ -140,7 +140,7 @@ struct span_image {
     atomic_u8 listed;        /* hint of the owner: where the slab stands in its bin, enum span_listed */
     atomic_u8 size_class;    /* constant while the span lives */
     uint16_t word_cursor;    /* hint of the owner: where the last search for a word ended */
-    atomic_u64 serial;       /* tells one span that began here from the next */
+    atomic_u64 serial;       /* tells one span that began here from the next: discards << 32 | a count */
     atomic_u64 large_bytes;  /* LARGE: usable bytes; written before the head's word */
     atomic_u64 exact_bytes;  /* LARGE in a heap with exact sizes: the bytes that were asked for */
     uint64_t huge_bytes;     /* hint, outlives the span: for so many bytes from here huge pages were asked for */
@@ -353,7 +353,8 @@ struct section_image {
     atomic_u32 destroys;   /* how often a heap of the section was destroyed: owners look for what is left of it */
     atomic_u64 boot_id[2]; /* of the system that last had it open: another one and no clean mark is a power loss */
     atomic_u64 recount;    /* grows when a recount was given up because others worked; back to 0 by one that was not */
-    uint64_t reserved2[14];
+    atomic_u64 discards;   /* how often headers of free units were made zero again: see span_begin */
+    uint64_t reserved2[13];
 };
 
 _Static_assert(sizeof(struct span_image) == 64, "a span header is one cache line");

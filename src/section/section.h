@@ -27,6 +27,8 @@ struct backing {
     void (*close)(struct section *section);
     void (*advise_huge)(struct section *section, uint64_t offset, uint64_t bytes); /* NULL: no huge pages to be had */
     int (*populate)(struct section *section, uint64_t offset, uint64_t bytes);     /* NULL: commit does it already */
+    /* Committed memory stays so, reads as zero from now on and costs nothing until it is touched. NULL: it cannot. */
+    void (*discard)(struct section *section, uint64_t offset, uint64_t bytes);
     bool starts_zero; /* memory reads as zero when it is first committed, and again after a decommit */
 };
 

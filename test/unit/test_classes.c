@@ -101,7 +101,8 @@ START_TEST(the_reciprocal_divides_every_offset_exactly)
     uint32_t unit_shift = (uint32_t)_i;
     for (uint32_t c = 0; c < slab_classes(unit_shift); c++) {
         struct slab_geometry geometry = slab_geometry_of(c, unit_shift, false);
-        struct section section = {.span_stride = SPAN_STRIDE_MAX};
+        struct section_image image = {0};
+        struct section section = {.image = &image, .span_stride = SPAN_STRIDE_MAX};
         unsigned char places[8 * SPAN_STRIDE_MAX] __attribute__((aligned(64))) = {0};
         struct span_image *slab = (struct span_image *)(void *)places;
         slab_init(&section, slab, c, &geometry);
