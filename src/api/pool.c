@@ -39,8 +39,6 @@ struct box {
 };
 
 static struct box *with_room[STEPS_MAX + 1];
-static unsigned char *boxes; /* address space for the next ones, at a multiple of BOX_BYTES */
-static size_t boxes_left;
 static uint32_t empty_boxes;
 
 /* The list for a size, and the size of its pieces; LISTS when there is none so large. */
@@ -55,18 +53,23 @@ static uint32_t list_of(size_t bytes, size_t *ret_bytes)
     return shift <= SHIFT_MAX ? STEPS_MAX + shift : LISTS;
 }
 
+static bool new_chunk(size_t bytes)
+{
+    void *memory;
+    if (memory_get(&memory, bytes) < 0)
+        return false;
+    chunk = memory;
+    chunk_left = bytes;
+    return true;
+}
+
 static void *cut(size_t bytes)
 {
-    if (bytes > chunk_left) {
-        void *memory;
-        size_t wanted = bytes > CHUNK_BYTES ? align_up(bytes, platform_page_size()) : CHUNK_BYTES;
-        if (memory_get(&memory, wanted) < 0)
-            return NULL;
-        if (bytes >= CHUNK_BYTES)
-            return memory;
-        chunk = memory;
-        chunk_left = wanted;
-    }
+    void *memory;
+    if (bytes >= CHUNK_BYTES)
+        return memory_get(&memory, align_up(bytes, platform_page_size())) == 0 ? memory : NULL;
+    if (bytes > chunk_left && !new_chunk(CHUNK_BYTES))
+        return NULL;
     void *piece = chunk;
     chunk += bytes;
     chunk_left -= bytes;
@@ -92,20 +95,17 @@ static void unlink_box(struct box *box)
     box->link = NULL;
 }
 
+/* From a chunk's end: what is behind the box, for it is aligned, is never touched, and is address space alone. */
 static struct box *new_box(void)
 {
-    if (boxes_left == 0) {
-        void *memory;
-        if (memory_get(&memory, CHUNK_BYTES) < 0)
+    uintptr_t end = (uintptr_t)chunk + chunk_left;
+    if (chunk_left < BOX_BYTES || align_down(end, BOX_BYTES) - (uintptr_t)chunk < BOX_BYTES) {
+        if (!new_chunk(CHUNK_BYTES))
             return NULL;
-        /* What is before the first aligned place, and behind the last, is never touched: it is address space alone. */
-        size_t before = (size_t)(align_up((uintptr_t)memory, BOX_BYTES) - (uintptr_t)memory);
-        boxes = (unsigned char *)memory + before;
-        boxes_left = align_down(CHUNK_BYTES - before, BOX_BYTES);
+        end = (uintptr_t)chunk + chunk_left;
     }
-    struct box *box = (struct box *)(void *)boxes;
-    boxes += BOX_BYTES;
-    boxes_left -= BOX_BYTES;
+    chunk_left = align_down(end, BOX_BYTES) - BOX_BYTES - (uintptr_t)chunk;
+    struct box *box = (struct box *)(void *)(chunk + chunk_left);
     box->cut = sizeof *box;
     empty_boxes++;
     return box;

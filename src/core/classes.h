@@ -81,11 +81,13 @@ ALWAYS_INLINE struct slab_geometry slab_geometry_of(uint32_t size_class, uint32_
         uint32_t bytes = units << unit_shift;
         uint32_t blocks = bytes / each;
         uint64_t unused = bytes - blocks * each;
-        if (blocks < blocks_min || (unused << 20) / units >= least)
+        bool little = unused * allowed <= bytes; /* then the search ends: it is less than what was too much before */
+        uint64_t share = little && units == 1 ? 0 : (unused << 20) / units; /* the first is compared with nothing */
+        if (blocks < blocks_min || share >= least)
             continue;
-        least = (unused << 20) / units;
+        least = share;
         best = (struct slab_geometry){.block_bytes = block_bytes, .span_units = units, .blocks = blocks};
-        if (unused * allowed <= bytes)
+        if (little)
             break;
     }
     return best;

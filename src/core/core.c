@@ -1466,18 +1466,23 @@ static void change_life(struct heap_image *image, uint32_t life)
     store_release(&image->life, next_life(life));
 }
 
-/* Frees the span at a head; one that its owner is giving back just now is left to it. */
-static void clear_span(struct section *section, uint32_t by, uint32_t unit, uint64_t word)
+/*
+ * Frees the span at a head, and returns how many units it had; one that its owner is giving back just now is left to
+ * it.
+ */
+static uint32_t clear_span(struct section *section, uint32_t by, uint32_t unit, uint64_t word)
 {
     enum unit_state state = unit_state_of(word);
     if (state == UNIT_KEPT)
-        span_free_unit(section, by, unit, word);
+        return cas_acq_rel(&section->unit_words[unit], &word, UNIT_FREE_USED) ? 1 : 0;
     if (state != UNIT_SLAB && state != UNIT_ORPHAN && state != UNIT_LARGE)
-        return;
+        return 0;
     uint64_t freeing = unit_word(UNIT_FREEING, by, unit_heap_of(word), unit_low_of(word));
     uint32_t units = load_relaxed(&section_span(section, unit)->span_units);
-    if (cas_acq_rel(&section->unit_words[unit], &word, freeing))
-        span_free(section, by, unit, units, unit_heap_of(word));
+    if (!cas_acq_rel(&section->unit_words[unit], &word, freeing))
+        return 0;
+    span_free_units(section, unit, units);
+    return units;
 }
 
 void heap_clear(struct core_owner *owner, struct core_heap *heap)
@@ -1489,11 +1494,17 @@ void heap_clear(struct core_owner *owner, struct core_heap *heap)
     store_relaxed(&image->bytes_kept, 0);
     uint32_t low = ~load_relaxed(&image->units_low);
     uint32_t high = load_relaxed(&image->units_high);
+    uint64_t freed = 0;
+    uint32_t lowest = low;
+    span_free_begin(section, owner->number, heap->number);
     for (uint32_t unit = low; unit < high; unit++) {
         uint64_t word = load_acquire(&section->unit_words[unit]);
+        if (freed == 0)
+            lowest = unit;
         if (unit_heap_of(word) == heap->number)
-            clear_span(section, owner->number, unit, word);
+            freed += clear_span(section, owner->number, unit, word);
     }
+    span_free_end(section, owner->number, heap->number, lowest, freed);
     store_relaxed(&image->units_low, 0);
     store_relaxed(&image->units_high, 0);
     store_relaxed(&image->orphans, 0);

@@ -358,17 +358,34 @@ void span_publish(struct core_owner *owner, const struct span_taken *span, uint6
 
 /* ---------------------------------------------------------------- giving back */
 
-void span_free(struct section *section, uint32_t by, uint32_t unit, uint32_t units, uint32_t heap)
+void span_free_begin(struct section *section, uint32_t by, uint32_t heap)
 {
     begin_charging(section, by, heap);
+}
+
+void span_free_units(struct section *section, uint32_t unit, uint32_t units)
+{
     for (uint32_t u = unit + units; u-- > unit;) {
         store_release(&section->unit_words[u], UNIT_FREE_USED);
         step();
     }
-    /* Afterwards: killed in between, the heap is charged too much, never too little. */
-    lower_hint(section, unit);
-    uncharge(section, heap, (uint64_t)units << section->unit_shift);
+}
+
+void span_free_end(struct section *section, uint32_t by, uint32_t heap, uint32_t lowest, uint64_t units)
+{
+    if (units != 0) {
+        lower_hint(section, lowest);
+        uncharge(section, heap, units << section->unit_shift);
+    }
     end_charging(section, by);
+}
+
+void span_free(struct section *section, uint32_t by, uint32_t unit, uint32_t units, uint32_t heap)
+{
+    span_free_begin(section, by, heap);
+    span_free_units(section, unit, units);
+    /* Afterwards: killed in between, the heap is charged too much, never too little. */
+    span_free_end(section, by, heap, unit, units);
 }
 
 bool span_free_unit(struct section *section, uint32_t by, uint32_t unit, uint64_t word)

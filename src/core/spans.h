@@ -62,6 +62,15 @@ bool span_extend(struct core_owner *owner, const struct core_heap *heap, uint32_
 void span_free(struct section *section, uint32_t by, uint32_t unit, uint32_t units, uint32_t heap);
 
 /*
+ * The same for several spans of a heap, which is uncharged once, in the end. In between, heads that the owner has made
+ * FREEING, and single units that are its own, are freed; killed there, it leaves a heap that is charged too much, and
+ * recovery counts it again. lowest is the first unit of all that were freed.
+ */
+void span_free_begin(struct section *section, uint32_t by, uint32_t heap);
+void span_free_units(struct section *section, uint32_t unit, uint32_t units);
+void span_free_end(struct section *section, uint32_t by, uint32_t heap, uint32_t lowest, uint64_t units);
+
+/*
  * Shortens a live span in place: the units that are to go are renamed to this owner's TAILs, then the store of
  * span_units commits, then they are freed. Killed in between, recovery finds TAILs of the dead that their head does not
  * reach.
