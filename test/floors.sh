@@ -23,7 +23,7 @@ height() {
         core) echo 3 ;;
         recovery) echo 4 ;;
         api) echo 5 ;;
-        faces | server | publish | tool | malloc) echo 6 ;;
+        faces | server | publish | tool | malloc | win32) echo 6 ;;
         *) echo 9 ;; # no floor: always too high
     esac
 }
