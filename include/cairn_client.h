@@ -26,8 +26,10 @@
  * A block that is freed is used again at once, also where other clients still read it: no reader is waited for
  * (published heaps do that, cairn_publish.h).
  *
- * Threads. A client serves one thread at a time. Fork. A child must not use its parent's client, and closes it at most.
- * The death of the server: calls fail with -ECONNRESET; all memory stays mapped and as it is, until the client closes.
+ * Threads. A client serves one thread at a time. Clients of one heap in one process share what is
+ * mapped. Fork. A child does not have its parent's client: calls fail with -EINVAL, and cairn_client_close ends what
+ * the child has of it; until then, or exec, the child keeps the connection from closing. The death of the server: calls
+ * fail with -ECONNRESET; all memory stays mapped and as it is, until the client closes.
  *
  * Errors are as in cairn.h. Each call that asks the server may also fail with -ECONNRESET (the server has ended, or it
  * dropped this client), -ETIMEDOUT (no answer in time; the connection is of no use any more: from now on -ECONNRESET),

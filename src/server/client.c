@@ -14,10 +14,22 @@ enum { TIMEOUT_DEFAULT = 5000, PATH_BYTES = 108 };
 
 #define SECTION_BYTES_DEFAULT (UINT64_C(64) << 20)
 
+/* A section as this process has it; several clients of one heap share it. process_lock guards the list and the counts.
+ */
 struct view {
     struct view *next;
     void *address;
     uint64_t bytes;
+    uint64_t device;
+    uint64_t inode;
+    uint32_t holds;
+    uint32_t forks; /* process_forks() when it was made: a child has none of its parent's */
+};
+static struct view *views;
+
+struct hold {
+    struct hold *next; /* of one client */
+    struct view *view;
     uint64_t serial;
 };
 
@@ -28,7 +40,8 @@ struct cairn_client {
     uint64_t messages;
     uint64_t own_serial;  /* of the own section; 0: read-only */
     uint64_t seen_serial; /* all sections up to here are mapped */
-    struct view *views;
+    struct hold *holds;
+    uint32_t forks; /* process_forks() when it was opened */
     bool has_failed;
     struct wire_request request;
     struct wire_reply reply;
@@ -78,6 +91,8 @@ static int ask(struct cairn_client *client, uint32_t blocks, int *ret_file)
     struct wire_request *request = &client->request;
     struct wire_reply *reply = &client->reply;
     int files[1] = {-1};
+    if (client->forks != process_forks())
+        return error_set(-EINVAL, "%s: a client of the process from which this one was forked", client->name);
     if (client->has_failed)
         return error_set(-ECONNRESET, "%s: the connection to the server has ended", client->name);
     *reply = (struct wire_reply){0};
@@ -86,7 +101,10 @@ static int ask(struct cairn_client *client, uint32_t blocks, int *ret_file)
     /* Who was refused when it connected has a message waiting that says why. */
     if (error < 0 && error != -EPIPE && error != -ECONNRESET)
         return fail(client, error == -EAGAIN ? -ETIMEDOUT : -ECONNRESET, "the server takes no request");
-    error = socket_receive(client->socket, reply, sizeof *reply, files, ret_file != NULL ? 1 : 0);
+    uint32_t count = ret_file != NULL ? 1 : 0;
+    error = socket_receive(client->socket, reply, sizeof *reply, files, count);
+    if (error == -ECONNRESET && request->operation == WIRE_OPEN) /* the system says so first */
+        error = socket_receive(client->socket, reply, sizeof *reply, files, count);
     if (error == -ETIMEDOUT)
         return fail(client, error, "the server does not answer");
     bool is_refusal = error == -EPROTO && ret_file != NULL && reply->status < 0; /* which comes without a descriptor */
@@ -142,33 +160,80 @@ static bool section_is_possible(const struct wire_block *section)
            section->address < last && section->size <= last - section->address && section->handle != 0;
 }
 
+/* Finds or makes the view of a section; process_lock is held. */
+static int view_get(struct view **ret_view, int file, const struct file_status *status,
+                    const struct wire_block *section, bool read_only)
+{
+    struct view *view = views;
+    while (view != NULL &&
+           (view->forks != process_forks() || view->device != status->device || view->inode != status->inode))
+        view = view->next;
+    if (view != NULL) {
+        if ((uintptr_t)view->address != section->address || view->bytes != section->size)
+            return -EADDRINUSE;
+    } else {
+        view = pool_get(sizeof *view);
+        if (view == NULL)
+            return -ENOMEM;
+        *view = (struct view){
+            .bytes = section->size, .device = status->device, .inode = status->inode, .forks = process_forks()};
+        int error = file_map(&view->address, file, section->address, section->size, read_only);
+        /* The child of a fork would write to what is its parent's, and cannot have a view of its own there. */
+        if (error == 0)
+            error = memory_not_for_children(view->address, view->bytes);
+        if (error < 0) {
+            memory_release(view->address, view->bytes);
+            pool_give(view, sizeof *view);
+            return error;
+        }
+        view->next = views;
+        views = view;
+    }
+    view->holds++;
+    *ret_view = view;
+    return 0;
+}
+
+static void view_give(struct view *view)
+{
+    if (--view->holds != 0)
+        return;
+    struct view **link = &views;
+    while (*link != view)
+        link = &(*link)->next;
+    *link = view->next;
+    memory_release(view->address, view->bytes);
+    pool_give(view, sizeof *view);
+}
+
 /* Maps a section that the reply tells of; the descriptor is closed. */
 static int map_section(struct cairn_client *client, int file, bool read_only)
 {
     struct wire_block section = client->reply.blocks[0];
     struct file_status status;
-    if (!section_is_possible(&section) || file_status_get(file, &status) < 0 || status.bytes < section.size ||
+    if (!section_is_possible(&section) || file_status_get(file, &status) < 0 || status.bytes != section.size ||
         (file_seals(file) & FILE_SEAL_SHRINK) == 0) {
         file_close(file);
         return fail(client, -EPROTO, "the server sent a section that is impossible");
     }
-    struct view *view = pool_get(sizeof *view);
-    int error = view == NULL ? -ENOMEM : file_map(&view->address, file, section.address, section.size, read_only);
+    struct hold *hold = pool_get(sizeof *hold);
+    int error = -ENOMEM;
+    if (hold != NULL) {
+        mutex_lock(&process_lock);
+        error = view_get(&hold->view, file, &status, &section, read_only);
+        mutex_unlock(&process_lock);
+    }
     file_close(file);
     if (error < 0) {
-        if (view != NULL)
-            pool_give(view, sizeof *view);
+        if (hold != NULL)
+            pool_give(hold, sizeof *hold);
         return error_set(error, "%s: the section at 0x%llx cannot be mapped: %s", client->name,
                          (unsigned long long)section.address,
                          error == -EADDRINUSE ? "something else lies there" : cairn_strerror(error));
     }
-    /* The child of a fork would write to what is its parent's. */
-    if (!read_only)
-        (void)memory_not_for_children(view->address, section.size);
-    view->bytes = section.size;
-    view->serial = section.handle;
-    view->next = client->views;
-    client->views = view;
+    hold->serial = section.handle;
+    hold->next = client->holds;
+    client->holds = hold;
     return 0;
 }
 
@@ -261,7 +326,7 @@ static int open_heap(struct cairn_client *client, const cairn_client_options *op
     error = map_section(client, file, false);
     if (error < 0)
         return error;
-    client->own_serial = client->views->serial;
+    client->own_serial = client->holds->serial;
     begin(client, WIRE_MAPPED);
     return ask(client, 0, NULL);
 }
@@ -282,7 +347,12 @@ CAIRN_API int cairn_client_open(cairn_client **ret_client, const char *heap, con
         return error_set(-ENOMEM, "%s: no memory for a client", heap);
     *client = (struct cairn_client){.socket = -1};
     memcpy(client->name, name, sizeof client->name);
-    error = connect_to(client, &o);
+    mutex_lock(&process_lock);
+    error = process_watch();
+    mutex_unlock(&process_lock);
+    client->forks = process_forks();
+    if (error == 0)
+        error = connect_to(client, &o);
     if (error == 0)
         error = open_heap(client, &o);
     if (error < 0) {
@@ -298,11 +368,15 @@ CAIRN_API void cairn_client_close(cairn_client *client)
     if (client == NULL)
         return;
     file_close(client->socket);
-    while (client->views != NULL) {
-        struct view *view = client->views;
-        client->views = view->next;
-        memory_release(view->address, view->bytes);
-        pool_give(view, sizeof *view);
+    if (client->forks == process_forks()) {
+        mutex_lock(&process_lock);
+        while (client->holds != NULL) {
+            struct hold *hold = client->holds;
+            client->holds = hold->next;
+            view_give(hold->view);
+            pool_give(hold, sizeof *hold);
+        }
+        mutex_unlock(&process_lock);
     }
     pool_give(client, sizeof *client);
 }
@@ -322,12 +396,14 @@ CAIRN_API int cairn_client_fd(const cairn_client *client)
 /* What the client is to write to lies in its own section, whatever the server says. */
 static bool is_own_place(const struct cairn_client *client, const struct wire_block *block)
 {
-    const struct view *view = client->views;
-    while (view != NULL && view->serial != client->own_serial)
-        view = view->next;
-    uint64_t begin = view != NULL ? (uintptr_t)view->address : 0;
-    return view != NULL && block->address >= begin && block->address - begin < view->bytes &&
-           block->size <= view->bytes - (block->address - begin);
+    const struct hold *hold = client->holds;
+    while (hold != NULL && hold->serial != client->own_serial)
+        hold = hold->next;
+    if (hold == NULL || client->own_serial == 0)
+        return false;
+    uint64_t start = (uintptr_t)hold->view->address;
+    return block->address >= start && block->address - start < hold->view->bytes &&
+           block->size <= hold->view->bytes - (block->address - start);
 }
 
 CAIRN_API int cairn_client_alloc_batch(cairn_client *client, const size_t *sizes, uint32_t count,

@@ -154,8 +154,10 @@ static int turn(struct server *server, int milliseconds, bool *ret_is_stopped)
         else if (server->clients[tags[i]].socket >= 0)
             serve_one(server, &server->clients[tags[i]]);
     }
-    if (is_called && !*ret_is_stopped) /* last: until now a tag was of who had the number before */
+    if (is_called && !*ret_is_stopped) { /* last: until now a tag was of who had the number before */
+        (void)server_sweep(server);      /* who comes may be who has just gone, and has a quota */
         accept_some(server);
+    }
     return count;
 }
 
