@@ -85,7 +85,7 @@ static void leave(struct server *server, struct client **client)
         continue;
 }
 
-static void step(struct server *server, struct client **clients, struct input *input)
+static void take_step(struct server *server, struct client **clients, struct input *input)
 {
     static struct wire_reply reply;
     unsigned head = (unsigned)input_take(input, 1);
@@ -131,7 +131,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     memset(handles, 0, sizeof handles);
     struct client *clients[CLIENTS] = {NULL};
     for (int i = 0; i < STEPS && !input_is_over(&input); i++)
-        step(&server, clients, &input);
+        take_step(&server, clients, &input);
     for (int i = 0; i < CLIENTS; i++) {
         if (clients[i] != NULL)
             leave(&server, &clients[i]);
