@@ -326,6 +326,21 @@ int alarm_create(int *ret_alarm);
 void alarm_set(int alarm_fd, uint32_t milliseconds);
 void alarm_still(int alarm_fd);
 
+/* ---------------------------------------------------------------- services */
+
+/* Gets the listening socket that the system's service manager has opened for this process. Returns how many: 0 or 1.
+ * -EINVAL: more than one, or not a listening Unix socket that keeps messages apart. */
+int service_listener(int *ret_socket);
+
+/* Tells the service manager, if there is one, how the process is: "READY=1". */
+int service_notify(const char *state);
+
+/* Gets a descriptor that can be read when the process is asked to end (SIGTERM, SIGINT), and is not ended. */
+int service_stop_create(int *ret_stop);
+
+/* Nobody but root may trace this process or look into its descriptors. */
+void process_not_traced(void);
+
 /* Writes one line to standard error and ends the process by abort. */
 _Noreturn void crime_abort(const char *line);
 

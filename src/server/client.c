@@ -1,0 +1,561 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * client: the client's side. It asks, and waits for the reply; what it is told is checked before it is believed, for a
+ * wrong server must not make a client write where it should not.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "api/process.h"
+#include "server/wire.h"
+
+enum { TIMEOUT_DEFAULT = 5000, PATH_BYTES = 108 };
+
+#define SECTION_BYTES_DEFAULT (UINT64_C(64) << 20)
+
+/* A section as this process has it; several clients of one heap share it. process_lock guards the list and the counts.
+ */
+struct view {
+    struct view *next;
+    void *address;
+    uint64_t bytes;
+    uint64_t device;
+    uint64_t inode;
+    uint32_t holds;
+    uint32_t forks; /* process_forks() when it was made: a child has none of its parent's */
+};
+static struct view *views;
+
+struct hold {
+    struct hold *next; /* of one client */
+    struct view *view;
+    uint64_t serial;
+};
+
+struct cairn_client {
+    int socket;
+    uint32_t number;
+    uint64_t sequence;
+    uint64_t messages;
+    uint64_t own_serial;  /* of the own section; 0: read-only */
+    uint64_t seen_serial; /* all sections up to here are mapped */
+    struct hold *holds;
+    uint32_t forks; /* process_forks() when it was opened */
+    bool has_failed;
+    struct wire_request request;
+    struct wire_reply reply;
+    char name[WIRE_NAME_BYTES];
+};
+
+static int fail(struct cairn_client *client, int error, const char *reason)
+{
+    client->has_failed = true;
+    return error_set(error, "%s: %s", client->name, reason);
+}
+
+static struct wire_request *begin(struct cairn_client *client, enum wire_operation operation)
+{
+    client->request = (struct wire_request){
+        .magic = SERVER_MAGIC,
+        .version = SERVER_VERSION,
+        .operation = operation,
+        .sequence = ++client->sequence,
+    };
+    return &client->request;
+}
+
+static const char *sentence(int status)
+{
+    switch (status) {
+    case -EACCES:
+        return "the server does not allow this user to do so";
+    case -EDQUOT:
+        return "the user has all that the server lets it have";
+    case -EAGAIN:
+        return "the user has made all requests of this second";
+    case -ESTALE:
+        return "no block of this client's: freed, handed over, or another's";
+    case -EROFS:
+        return "opened for reading only";
+    case -ENOMEM:
+        return "the server has no memory for it, or the client's section is full";
+    default:
+        return cairn_strerror(status);
+    }
+}
+
+/* Sends the request and waits for its reply, with a descriptor where one is wanted. Sets the reason. */
+static int ask(struct cairn_client *client, uint32_t blocks, int *ret_file)
+{
+    struct wire_request *request = &client->request;
+    struct wire_reply *reply = &client->reply;
+    int files[1] = {-1};
+    if (client->forks != process_forks())
+        return error_set(-EINVAL, "%s: a client of the process from which this one was forked", client->name);
+    if (client->has_failed)
+        return error_set(-ECONNRESET, "%s: the connection to the server has ended", client->name);
+    *reply = (struct wire_reply){0};
+    client->messages++;
+    int error = socket_send(client->socket, request, sizeof *request, NULL, 0);
+    /* Who was refused when it connected has a message waiting that says why. */
+    if (error < 0 && error != -EPIPE && error != -ECONNRESET)
+        return fail(client, error == -EAGAIN ? -ETIMEDOUT : -ECONNRESET, "the server takes no request");
+    uint32_t count = ret_file != NULL ? 1 : 0;
+    error = socket_receive(client->socket, reply, sizeof *reply, files, count);
+    if (error == -ECONNRESET && request->operation == WIRE_OPEN) /* the system says so first */
+        error = socket_receive(client->socket, reply, sizeof *reply, files, count);
+    if (error == -ETIMEDOUT)
+        return fail(client, error, "the server does not answer");
+    bool is_refusal = error == -EPROTO && ret_file != NULL && reply->status < 0; /* which comes without a descriptor */
+    if (error < 0 && !is_refusal)
+        return fail(client, error == -EPROTO ? -EPROTO : -ECONNRESET,
+                    error == -EPROTO ? "what answers is no server of this version"
+                                     : "the server has ended, or dropped this client");
+    bool was_refused = request->operation == WIRE_OPEN && reply->sequence == 0 && reply->status < 0;
+    bool is_ours = reply->magic == SERVER_MAGIC && reply->version == SERVER_VERSION &&
+                   reply->operation == request->operation && (reply->sequence == request->sequence || was_refused) &&
+                   reply->status <= 0 && reply->status > -4096 &&
+                   reply->count == (reply->status == 0 ? blocks : reply->count);
+    if (!is_ours) {
+        file_close(files[0]);
+        return fail(client, -EPROTO, "what answers is no server of this version");
+    }
+    if (reply->status < 0) {
+        file_close(files[0]);
+        return error_set(reply->status, "%s: %s", client->name, sentence(reply->status));
+    }
+    if (ret_file != NULL)
+        *ret_file = files[0];
+    return 0;
+}
+
+static cairn_block block_of(const struct wire_block *block)
+{
+    return (cairn_block){(void *)(uintptr_t)block->address, block->size, block->handle};
+}
+
+static int name_set(char ret_name[WIRE_NAME_BYTES], const char *name, const char *what)
+{
+    char padded[WIRE_NAME_BYTES] = {0};
+    if (name == NULL)
+        return error_set(-EINVAL, "%s must have a name", what);
+    size_t length = strlen(name);
+    if (length > CAIRN_CLIENT_NAME_MAX)
+        return error_set(-ENAMETOOLONG, "%s: longer than %d bytes", name, CAIRN_CLIENT_NAME_MAX);
+    memcpy(padded, name, length);
+    if (!wire_name_is_good(padded))
+        return error_set(-EINVAL, "\"%s\": a name is of printable ASCII without spaces and '/'", name);
+    memcpy(ret_name, padded, sizeof padded);
+    return 0;
+}
+
+/* ---------------------------------------------------------------- sections */
+
+static bool section_is_possible(const struct wire_block *section)
+{
+    uint64_t page = platform_page_size();
+    uint64_t last = UINT64_C(1) << 47;
+    return section->address != 0 && section->address % page == 0 && section->size != 0 && section->size % page == 0 &&
+           section->address < last && section->size <= last - section->address && section->handle != 0;
+}
+
+/* Finds or makes the view of a section; process_lock is held. */
+static int view_get(struct view **ret_view, int file, const struct file_status *status,
+                    const struct wire_block *section, bool read_only)
+{
+    struct view *view = views;
+    while (view != NULL &&
+           (view->forks != process_forks() || view->device != status->device || view->inode != status->inode))
+        view = view->next;
+    if (view != NULL) {
+        if ((uintptr_t)view->address != section->address || view->bytes != section->size)
+            return -EADDRINUSE;
+    } else {
+        view = pool_get(sizeof *view);
+        if (view == NULL)
+            return -ENOMEM;
+        *view = (struct view){
+            .bytes = section->size, .device = status->device, .inode = status->inode, .forks = process_forks()};
+        int error = file_map(&view->address, file, section->address, section->size, read_only);
+        /* The child of a fork would write to what is its parent's, and cannot have a view of its own there. */
+        if (error == 0)
+            error = memory_not_for_children(view->address, view->bytes);
+        if (error < 0) {
+            memory_release(view->address, view->bytes);
+            pool_give(view, sizeof *view);
+            return error;
+        }
+        view->next = views;
+        views = view;
+    }
+    view->holds++;
+    *ret_view = view;
+    return 0;
+}
+
+static void view_give(struct view *view)
+{
+    if (--view->holds != 0)
+        return;
+    struct view **link = &views;
+    while (*link != view)
+        link = &(*link)->next;
+    *link = view->next;
+    memory_release(view->address, view->bytes);
+    pool_give(view, sizeof *view);
+}
+
+/* Maps a section that the reply tells of; the descriptor is closed. */
+static int map_section(struct cairn_client *client, int file, bool read_only)
+{
+    struct wire_block section = client->reply.blocks[0];
+    struct file_status status;
+    if (!section_is_possible(&section) || file_status_get(file, &status) < 0 || status.bytes != section.size ||
+        (file_seals(file) & FILE_SEAL_SHRINK) == 0) {
+        file_close(file);
+        return fail(client, -EPROTO, "the server sent a section that is impossible");
+    }
+    struct hold *hold = pool_get(sizeof *hold);
+    int error = -ENOMEM;
+    if (hold != NULL) {
+        mutex_lock(&process_lock);
+        error = view_get(&hold->view, file, &status, &section, read_only);
+        mutex_unlock(&process_lock);
+    }
+    file_close(file);
+    if (error < 0) {
+        if (hold != NULL)
+            pool_give(hold, sizeof *hold);
+        return error_set(error, "%s: the section at 0x%llx cannot be mapped: %s", client->name,
+                         (unsigned long long)section.address,
+                         error == -EADDRINUSE ? "something else lies there" : cairn_strerror(error));
+    }
+    hold->serial = section.handle;
+    hold->next = client->holds;
+    client->holds = hold;
+    return 0;
+}
+
+/* Maps what sections the heap has got since the last time. */
+static int map_new_sections(struct cairn_client *client, uint64_t latest)
+{
+    while (client->seen_serial < latest) {
+        int file = -1;
+        begin(client, WIRE_SECTION)->value = client->seen_serial;
+        int error = ask(client, 1, &file);
+        if (error == -ENODATA)
+            break; /* the latest is not sealed yet, or has gone */
+        if (error < 0)
+            return error;
+        uint64_t serial = client->reply.blocks[0].handle;
+        if (serial <= client->seen_serial) {
+            file_close(file);
+            return fail(client, -EPROTO, "the server sent a section again");
+        }
+        if (serial == client->own_serial)
+            file_close(file);
+        else
+            error = map_section(client, file, true);
+        if (error < 0)
+            return error;
+        client->seen_serial = serial;
+    }
+    return 0;
+}
+
+/* ---------------------------------------------------------------- opening */
+
+static int options_take(cairn_client_options *ret_options, const cairn_client_options *options)
+{
+    cairn_client_options o = {0};
+    size_t size = options == NULL ? 0 : options->size != 0 ? options->size : sizeof o;
+    if (options != NULL && (size < sizeof o.size || size > sizeof o || size % sizeof(uint64_t) != 0))
+        return error_set(-EINVAL, "options of %zu bytes: no version of the structure had that size", size);
+    if (options != NULL)
+        memcpy(&o, options, size);
+    if ((o.flags & ~(CAIRN_CLIENT_CREATE | CAIRN_CLIENT_READ_ONLY | CAIRN_CLIENT_EVERYONE)) != 0)
+        return error_set(-EINVAL, "unknown flags in options");
+    if (o.access_count > CAIRN_CLIENT_ACCESS_MAX || (o.access_count != 0 && o.access == NULL))
+        return error_set(-EINVAL, "an access list of %u entries", o.access_count);
+    o.socket = o.socket != NULL ? o.socket : SERVER_SOCKET;
+    o.timeout_ms = o.timeout_ms != 0 ? o.timeout_ms : TIMEOUT_DEFAULT;
+    o.bytes_max = (o.flags & CAIRN_CLIENT_READ_ONLY) != 0 ? 0 : o.bytes_max != 0 ? o.bytes_max : SECTION_BYTES_DEFAULT;
+    *ret_options = o;
+    return 0;
+}
+
+static int connect_to(struct cairn_client *client, const cairn_client_options *options)
+{
+    char directory[PATH_BYTES];
+    const char *slash = strrchr(options->socket, '/');
+    if (slash == NULL || slash[1] == '\0')
+        return error_set(-EINVAL, "%s: no path of a socket", options->socket);
+    if (strlen(options->socket) >= sizeof directory)
+        return error_set(-ENAMETOOLONG, "%s: too long for a socket", options->socket);
+    snprintf(directory, sizeof directory, "%.*s", slash == options->socket ? 1 : (int)(slash - options->socket),
+             options->socket);
+    int error = socket_create(&client->socket);
+    if (error < 0)
+        return error_set(error, "%s: no descriptor for a connection", client->name);
+    error = socket_connect(client->socket, directory, slash + 1, options->timeout_ms);
+    if (error < 0)
+        return error_set(error == -ENOTDIR ? -ENOENT : error, "%s: no server at %s: %s", client->name, options->socket,
+                         error == -ECONNREFUSED ? "it has ended" : cairn_strerror(error));
+    return 0;
+}
+
+static int open_heap(struct cairn_client *client, const cairn_client_options *options)
+{
+    bool read_only = (options->flags & CAIRN_CLIENT_READ_ONLY) != 0;
+    struct wire_request *request = begin(client, WIRE_OPEN);
+    memcpy(request->name, client->name, sizeof request->name);
+    request->flags = options->flags;
+    request->value = options->bytes_max;
+    request->count = options->access_count;
+    for (uint32_t i = 0; i < options->access_count; i++)
+        request->words[i] = options->access[i].id | (options->access[i].is_group ? WIRE_IS_GROUP : 0) |
+                            (options->access[i].may_write ? WIRE_MAY_WRITE : 0);
+    int file = -1;
+    int error = ask(client, read_only ? 0 : 1, read_only ? NULL : &file);
+    if (error < 0)
+        return error;
+    client->number = client->reply.number;
+    if (read_only)
+        return 0;
+    error = map_section(client, file, false);
+    if (error < 0)
+        return error;
+    client->own_serial = client->holds->serial;
+    begin(client, WIRE_MAPPED);
+    return ask(client, 0, NULL);
+}
+
+CAIRN_API int cairn_client_open(cairn_client **ret_client, const char *heap, const cairn_client_options *options)
+{
+    cairn_client_options o = {0};
+    char name[WIRE_NAME_BYTES];
+    int error = name_set(name, heap, "a heap");
+    if (error == 0)
+        error = options_take(&o, options);
+    if (error < 0)
+        return error;
+    if (ret_client == NULL)
+        return error_set(-EINVAL, "%s: a client needs a variable to be stored to", heap);
+    struct cairn_client *client = pool_get(sizeof *client);
+    if (client == NULL)
+        return error_set(-ENOMEM, "%s: no memory for a client", heap);
+    *client = (struct cairn_client){.socket = -1};
+    memcpy(client->name, name, sizeof client->name);
+    mutex_lock(&process_lock);
+    error = process_watch();
+    mutex_unlock(&process_lock);
+    client->forks = process_forks();
+    if (error == 0)
+        error = connect_to(client, &o);
+    if (error == 0)
+        error = open_heap(client, &o);
+    if (error < 0) {
+        cairn_client_close(client);
+        return error;
+    }
+    *ret_client = client;
+    return 0;
+}
+
+CAIRN_API void cairn_client_close(cairn_client *client)
+{
+    if (client == NULL)
+        return;
+    file_close(client->socket);
+    if (client->forks == process_forks()) {
+        mutex_lock(&process_lock);
+        while (client->holds != NULL) {
+            struct hold *hold = client->holds;
+            client->holds = hold->next;
+            view_give(hold->view);
+            pool_give(hold, sizeof *hold);
+        }
+        mutex_unlock(&process_lock);
+    }
+    pool_give(client, sizeof *client);
+}
+
+CAIRN_API uint32_t cairn_client_number(const cairn_client *client)
+{
+    return client->number;
+}
+
+CAIRN_API int cairn_client_fd(const cairn_client *client)
+{
+    return client->socket;
+}
+
+/* ---------------------------------------------------------------- blocks */
+
+/* What the client is to write to lies in its own section, whatever the server says. */
+static bool is_own_place(const struct cairn_client *client, const struct wire_block *block)
+{
+    const struct hold *hold = client->holds;
+    while (hold != NULL && hold->serial != client->own_serial)
+        hold = hold->next;
+    if (hold == NULL || client->own_serial == 0)
+        return false;
+    uint64_t start = (uintptr_t)hold->view->address;
+    return block->address >= start && block->address - start < hold->view->bytes &&
+           block->size <= hold->view->bytes - (block->address - start);
+}
+
+CAIRN_API int cairn_client_alloc_batch(cairn_client *client, const size_t *sizes, uint32_t count,
+                                       cairn_block *ret_blocks)
+{
+    if (count == 0 || count > CAIRN_BATCH_MAX)
+        return error_set(-EINVAL, "%s: a batch of %u blocks", client->name, count);
+    struct wire_request *request = begin(client, WIRE_ALLOC);
+    request->count = count;
+    for (uint32_t i = 0; i < count; i++)
+        request->words[i] = sizes[i];
+    int error = ask(client, count, NULL);
+    if (error < 0)
+        return error;
+    for (uint32_t i = 0; i < count; i++) {
+        if (!is_own_place(client, &client->reply.blocks[i]) || client->reply.blocks[i].size < sizes[i])
+            return fail(client, -EPROTO, "the server gave a block that is not in this client's section");
+    }
+    for (uint32_t i = 0; i < count; i++)
+        ret_blocks[i] = block_of(&client->reply.blocks[i]);
+    return 0;
+}
+
+CAIRN_API int cairn_client_alloc(cairn_client *client, size_t size, cairn_block *ret_block)
+{
+    return cairn_client_alloc_batch(client, &size, 1, ret_block);
+}
+
+CAIRN_API int cairn_client_free_batch(cairn_client *client, const cairn_block *blocks, uint32_t count)
+{
+    if (count == 0 || count > CAIRN_BATCH_MAX)
+        return error_set(-EINVAL, "%s: a batch of %u blocks", client->name, count);
+    struct wire_request *request = begin(client, WIRE_FREE);
+    request->count = count;
+    for (uint32_t i = 0; i < count; i++)
+        request->words[i] = blocks[i].handle;
+    return ask(client, 0, NULL);
+}
+
+CAIRN_API int cairn_client_free(cairn_client *client, const cairn_block *block)
+{
+    return cairn_client_free_batch(client, block, 1);
+}
+
+static int ask_about(struct cairn_client *client, enum wire_operation operation, const cairn_block *block,
+                     uint64_t value, uint32_t blocks)
+{
+    struct wire_request *request = begin(client, operation);
+    request->count = 1;
+    request->words[0] = block->handle;
+    request->value = value;
+    return ask(client, blocks, NULL);
+}
+
+CAIRN_API int cairn_client_realloc(cairn_client *client, cairn_block *block, size_t size)
+{
+    int error = ask_about(client, WIRE_EXPAND, block, size, 1);
+    if (error == 0) {
+        block->size = client->reply.blocks[0].size;
+        return 0;
+    }
+    if (error != -ENOSPC)
+        return error;
+    cairn_block larger;
+    error = cairn_client_alloc(client, size, &larger);
+    if (error < 0)
+        return error;
+    memcpy(larger.address, block->address, min_u64(block->size, larger.size));
+    error = cairn_client_free(client, block);
+    if (error < 0)
+        return error;
+    *block = larger;
+    return 0;
+}
+
+CAIRN_API int cairn_client_give(cairn_client *client, cairn_block *block, uint32_t to)
+{
+    int error = ask_about(client, WIRE_GIVE, block, to, 1);
+    if (error == 0)
+        block->handle = client->reply.blocks[0].handle;
+    return error;
+}
+
+/* A block in another's section is of use only when that is mapped. */
+static int get_block(struct cairn_client *client, cairn_block *ret_block)
+{
+    struct wire_block block = client->reply.blocks[0];
+    int error = map_new_sections(client, client->reply.serial);
+    if (error == 0)
+        *ret_block = block_of(&block);
+    return error;
+}
+
+CAIRN_API int cairn_client_take(cairn_client *client, cairn_block *ret_block)
+{
+    begin(client, WIRE_TAKE);
+    int error = ask(client, 1, NULL);
+    return error < 0 ? error : get_block(client, ret_block);
+}
+
+CAIRN_API int cairn_client_take_from_heap(cairn_client *client, cairn_block *block)
+{
+    int error = ask_about(client, WIRE_TAKE_BACK, block, 0, 1);
+    return error < 0 ? error : get_block(client, block);
+}
+
+/* ---------------------------------------------------------------- roots */
+
+CAIRN_API int cairn_client_root_set(cairn_client *client, const char *name, const cairn_block *block)
+{
+    struct wire_request *request = begin(client, WIRE_ROOT_SET);
+    int error = name_set(request->name, name, "a root");
+    if (error < 0)
+        return error;
+    if (block != NULL && block->handle == 0)
+        return error_set(-ESTALE, "%s: %s", client->name, sentence(-ESTALE));
+    request->count = 1;
+    request->words[0] = block != NULL ? block->handle : 0;
+    return ask(client, 0, NULL);
+}
+
+CAIRN_API int cairn_client_root_get(cairn_client *client, const char *name, cairn_block *ret_block)
+{
+    struct wire_request *request = begin(client, WIRE_ROOT_GET);
+    int error = name_set(request->name, name, "a root");
+    if (error == 0)
+        error = ask(client, 1, NULL);
+    return error < 0 ? error : get_block(client, ret_block);
+}
+
+CAIRN_API int cairn_client_stats_get(cairn_client *client, cairn_client_stats *ret_stats)
+{
+    size_t size = ret_stats->size != 0 ? ret_stats->size : sizeof *ret_stats;
+    if (size < sizeof ret_stats->size || size > sizeof *ret_stats || size % sizeof(uint64_t) != 0)
+        return error_set(-EINVAL, "statistics of %zu bytes: no version of the structure had that size", size);
+    begin(client, WIRE_STATS);
+    int error = ask(client, 3, NULL);
+    if (error < 0)
+        return error;
+    const struct wire_block *b = client->reply.blocks;
+    cairn_client_stats stats = {
+        .size = ret_stats->size,
+        .heap_clients = b[0].address,
+        .heap_sections = b[0].size,
+        .heap_blocks = b[0].handle,
+        .user_blocks = b[1].address,
+        .user_bytes = b[1].size,
+        .user_blocks_max = b[1].handle,
+        .user_bytes_max = b[2].address,
+        .own_blocks = b[2].size,
+        .messages = client->messages,
+    };
+    memcpy(ret_stats, &stats, size);
+    return 0;
+}

@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * loop: the server's sockets. Each turn takes one message at most of each client, so that a flood of one delays the
+ * others by one message. Sending never waits: who does not read its replies is dropped when the system's buffer of its
+ * socket is full.
+ */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "server/server.h"
+
+enum {
+    TAGS_AT_ONCE = 32,
+    ACCEPTS_AT_ONCE = 16,
+    DRAIN_TURNS = 1000,
+    LISTEN_AGAIN = 100, /* milliseconds */
+    LOG_LINES_MAX = 50, /* in a second */
+    TAG_LISTENER = SERVER_CLIENTS_LIMIT,
+    TAG_STOP,
+};
+
+/* Who can make us write a line can make us write many; so there is a limit. */
+void server_log(struct server *server, int priority, const char *format, ...)
+{
+    uint64_t second = time_passed() / 1000;
+    if (second != server->log_second) {
+        server->log_second = second;
+        server->log_lines = 0;
+    }
+    if (++server->log_lines > LOG_LINES_MAX)
+        return;
+    char line[512];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(line, sizeof line, format, arguments);
+    va_end(arguments);
+    fprintf(stderr, "<%d>%s%s\n", priority, line,
+            server->log_lines == LOG_LINES_MAX ? " (no more lines in this second)" : "");
+}
+
+static void drop(struct server *server, struct client *client, const char *reason)
+{
+    if (reason != NULL)
+        server_log(server, LOG_WARNING, "client %u (user %u, process %u) dropped: it %s", client->number,
+                   client->peer.user, client->peer.process, reason);
+    events_remove(server->events, client->socket);
+    file_close(client->socket);
+    server_part(server, client);
+}
+
+static void serve_one(struct server *server, struct client *client)
+{
+    static struct wire_request request;
+    static struct wire_reply reply;
+    int no_files[1];
+    int file = -1;
+    int error = socket_receive(client->socket, &request, sizeof request, no_files, 0);
+    if (error == -ETIMEDOUT)
+        return;
+    if (error == -ECONNRESET) {
+        drop(server, client, NULL);
+        return;
+    }
+    const char *reason = error < 0 ? "sent a message of another length or with descriptors"
+                                   : server_dispatch(server, client, &request, &reply, &file);
+    if (reason == NULL && socket_send(client->socket, &reply, sizeof reply, &file, file >= 0 ? 1 : 0) < 0)
+        reason = "does not read its replies";
+    file_close(file);
+    if (reason != NULL)
+        drop(server, client, reason);
+}
+
+/* Who is refused gets the reason, as the reply to a request that it has not sent yet. */
+static void refuse(struct server *server, int socket, const struct socket_peer *peer, int status)
+{
+    struct wire_reply reply = {
+        .magic = SERVER_MAGIC, .version = SERVER_VERSION, .operation = WIRE_OPEN, .status = status};
+    (void)socket_send(socket, &reply, sizeof reply, NULL, 0);
+    file_close(socket);
+    server_log(server, LOG_WARNING, "user %u (process %u) refused: %s", peer->user, peer->process,
+               status == -EACCES ? "not on the list of who may connect" : "has all the connections that it may");
+}
+
+static void listen_again(struct server *server)
+{
+    if (!server->is_listening && events_add(server->events, server->listener.socket, TAG_LISTENER) == 0)
+        server->is_listening = true;
+}
+
+static void accept_some(struct server *server)
+{
+    for (uint32_t i = 0; i < ACCEPTS_AT_ONCE; i++) {
+        int socket;
+        struct socket_peer peer;
+        int error = socket_accept(&server->listener, &server->spare, &socket);
+        if (error == -EMFILE && server->spare < 0) {
+            /* The listener would stay readable, and we would turn in circles. */
+            events_remove(server->events, server->listener.socket);
+            server->is_listening = false;
+        }
+        if (error < 0)
+            return;
+        if (socket_peer_get(socket, &peer) < 0) {
+            file_close(socket);
+            continue;
+        }
+        int status;
+        struct client *client = server_admit(server, socket, &peer, &status);
+        if (client == NULL) {
+            refuse(server, socket, &peer, status);
+        } else if (events_add(server->events, socket, (uint64_t)(client - server->clients)) < 0) {
+            file_close(socket);
+            server_part(server, client);
+        }
+    }
+}
+
+int server_listen(struct server *server, int activated)
+{
+    char *slash = strrchr(server->config.socket, '/');
+    snprintf(server->directory, sizeof server->directory, "%.*s",
+             slash == server->config.socket ? 1 : (int)(slash - server->config.socket), server->config.socket);
+    snprintf(server->name, sizeof server->name, "%s", slash + 1);
+    server->is_activated = activated >= 0;
+    bool is_open = server->config.everyone || server->config.users_count != 0 || server->config.groups_count != 0;
+    int error = 0;
+    if (activated >= 0)
+        server->listener.socket = activated;
+    else
+        error = socket_listen(&server->listener, server->directory, server->name, is_open ? 0666 : 0600);
+    if (error == 0)
+        error = events_create(&server->events);
+    if (error == 0)
+        error = socket_spare(&server->spare);
+    if (error == 0)
+        error = events_add(server->events, server->listener.socket, TAG_LISTENER);
+    server->is_listening = error == 0;
+    return error;
+}
+
+/* One turn: waits at most so long, and serves who has something to say. Returns how many had, or an error. */
+static int turn(struct server *server, int milliseconds, bool *ret_is_stopped)
+{
+    uint64_t tags[TAGS_AT_ONCE];
+    int count = events_wait(server->events, tags, TAGS_AT_ONCE, milliseconds);
+    bool is_called = false;
+    for (int i = 0; i < count; i++) {
+        if (tags[i] == TAG_LISTENER)
+            is_called = true;
+        else if (tags[i] == TAG_STOP)
+            *ret_is_stopped = true;
+        else if (server->clients[tags[i]].socket >= 0)
+            serve_one(server, &server->clients[tags[i]]);
+    }
+    if (is_called && !*ret_is_stopped) { /* last: until now a tag was of who had the number before */
+        (void)server_sweep(server);      /* who comes may be who has just gone, and has a quota */
+        accept_some(server);
+    }
+    return count;
+}
+
+/* What was asked before the end is answered; what comes later is not waited for. */
+static void drain(struct server *server)
+{
+    events_remove(server->events, server->stop);
+    events_remove(server->events, server->listener.socket);
+    bool is_stopped = true;
+    for (uint32_t i = 0; i < DRAIN_TURNS && turn(server, 0, &is_stopped) > 0; i++)
+        continue;
+}
+
+int server_run(struct server *server, int stop)
+{
+    bool is_stopped = false;
+    server->stop = stop;
+    int error = events_add(server->events, stop, TAG_STOP);
+    while (error >= 0 && !is_stopped) {
+        bool has_more = server_sweep(server);
+        listen_again(server);
+        error = turn(server, has_more ? 0 : server->is_listening ? -1 : LISTEN_AGAIN, &is_stopped);
+    }
+    if (error < 0)
+        return error;
+    drain(server);
+    return 0;
+}
+
+void server_close(struct server *server)
+{
+    for (uint64_t i = 0; i < server->config.clients_max; i++) {
+        if (server->clients[i].socket >= 0)
+            drop(server, &server->clients[i], NULL);
+    }
+    if (server->is_activated)
+        file_close(server->listener.socket);
+    else
+        listener_close(&server->listener, server->directory, server->name);
+    file_close(server->spare);
+    file_close(server->events);
+    server_end(server);
+}

@@ -1,0 +1,655 @@
+/* SPDX-License-Identifier: MIT */
+/* The heap server: real clients of a real cairnd. */
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cairn_client.h"
+#include "server/wire.h"
+#include "support/random.h"
+#include "support/workspace.h"
+
+/* What both sides of a claim see. */
+struct board {
+    _Atomic uint32_t turn;
+    _Atomic uint32_t heard;
+    _Atomic uint32_t is_over;
+    cairn_block block;
+    uint32_t number;
+    uint64_t count;
+};
+static struct board *board;
+
+/* ---------------------------------------------------------------- the server */
+
+static void write_config(const char *text)
+{
+    FILE *file = fopen(workspace_path("cairnd.conf"), "we");
+    REQUIRE(file != NULL);
+    fprintf(file, "# of a test\nsocket = %s\n%s", workspace_path("cairnd.sock"), text);
+    REQUIRE(fclose(file) == 0);
+}
+
+/* Starts a server that dies with us, and waits until it says that it is ready. */
+static pid_t start_server(const char *config)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    board = shared_memory(sizeof *board);
+    write_config(config);
+    snprintf(address.sun_path, sizeof address.sun_path, "%s", workspace_path("notify"));
+    int notify = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    REQUIRE(notify >= 0 && bind(notify, (const struct sockaddr *)&address, sizeof address) == 0);
+    pid_t server = fork();
+    if (server == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        setenv("NOTIFY_SOCKET", address.sun_path, 1);
+        execl(CAIRND, CAIRND, "--config", workspace_path("cairnd.conf"), (char *)NULL);
+        _exit(127);
+    }
+    char word[20] = {0};
+    REQUIRE(server > 0 && read(notify, word, sizeof word - 1) > 0);
+    REQUIRE(strcmp(word, "READY=1") == 0);
+    close(notify);
+    unlink(address.sun_path);
+    return server;
+}
+
+/* Ends it as a service manager does; it must leave nothing but the configuration. */
+static void stop_server(pid_t server)
+{
+    int status;
+    REQUIRE(kill(server, SIGTERM) == 0);
+    REQUIRE(waitpid(server, &status, 0) == server);
+    REQUIRE(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    REQUIRE(access(workspace_path("cairnd.sock"), F_OK) < 0);
+}
+
+static int try_open(cairn_client **ret_client, const char *heap, uint64_t flags, uint64_t bytes_max)
+{
+    cairn_client_options options = {.socket = workspace_path("cairnd.sock"), .flags = flags, .bytes_max = bytes_max};
+    return cairn_client_open(ret_client, heap, &options);
+}
+
+static cairn_client *open_client(uint64_t flags)
+{
+    cairn_client *client;
+    if (try_open(&client, "orders", flags, 8 * MIB) < 0)
+        broken(__FILE__, __LINE__, "open: %s", cairn_last_error());
+    return client;
+}
+
+static cairn_client_stats stats_of_client(cairn_client *client)
+{
+    cairn_client_stats stats = {.size = sizeof stats};
+    REQUIRE_CALL(cairn_client_stats_get(client, &stats) == 0);
+    return stats;
+}
+
+/* The server hears of a death a moment later; asking is what gives it the moment. */
+static void wait_for_blocks(cairn_client *client, uint64_t user_blocks)
+{
+    while (stats_of_client(client).user_blocks != user_blocks)
+        continue;
+}
+
+static cairn_block alloc_text(cairn_client *client, const char *text)
+{
+    cairn_block block;
+    REQUIRE_CALL(cairn_client_alloc(client, strlen(text) + 1, &block) == 0);
+    strcpy(block.address, text);
+    return block;
+}
+
+/* ---------------------------------------------------------------- one writes, others read */
+
+static void read_greeting(void *arg)
+{
+    (void)arg;
+    cairn_client *reader = open_client(CAIRN_CLIENT_READ_ONLY);
+    cairn_block block;
+    REQUIRE_CALL(cairn_client_root_get(reader, "greeting", &block) == 0);
+    REQUIRE(block.address == board->block.address);
+    REQUIRE_EQUAL(block.handle, 0);
+    char *const *pointer = block.address;
+    REQUIRE(strcmp(*pointer, "hello") == 0);
+    REQUIRE_EQUAL(cairn_client_alloc(reader, 1, &block), -EROFS);
+    REQUIRE_EQUAL(cairn_client_root_get(reader, "nothing", &block), -ENOENT);
+    cairn_client_close(reader);
+}
+
+static void what_one_allocates_another_reads(void)
+{
+    pid_t server = start_server("");
+    cairn_client *client = open_client(CAIRN_CLIENT_CREATE);
+    cairn_block text = alloc_text(client, "hello");
+    cairn_block block;
+    REQUIRE_CALL(cairn_client_alloc(client, sizeof(char *), &block) == 0);
+    memcpy(block.address, &text.address, sizeof(char *));
+    REQUIRE_CALL(cairn_client_root_set(client, "greeting", &block) == 0);
+    board->block = block;
+    finish(start(read_greeting, NULL));
+
+    REQUIRE_CALL(cairn_client_realloc(client, &text, 100000) == 0);
+    REQUIRE(strcmp(text.address, "hello") == 0);
+    memset(text.address, 1, text.size);
+    REQUIRE_CALL(cairn_client_root_set(client, "greeting", NULL) == 0);
+    REQUIRE_EQUAL(cairn_client_root_get(client, "greeting", &block), -ENOENT);
+    REQUIRE_CALL(cairn_client_free(client, &text) == 0);
+    REQUIRE_EQUAL(cairn_client_free(client, &text), -ESTALE);
+    REQUIRE_EQUAL(cairn_client_realloc(client, &text, 5), -ESTALE);
+    cairn_client_close(client);
+    stop_server(server);
+}
+
+/* ---------------------------------------------------------------- death */
+
+static void allocate_and_wait_to_be_killed(void *arg)
+{
+    (void)arg;
+    cairn_client *client = open_client(0);
+    for (int i = 0; i < 999; i++)
+        (void)alloc_text(client, "lost");
+    cairn_block kept = alloc_text(client, "kept");
+    cairn_block given = alloc_text(client, "given");
+    cairn_block lost = alloc_text(client, "lost");
+    REQUIRE_CALL(cairn_client_root_set(client, "kept", &kept) == 0);
+    REQUIRE_CALL(cairn_client_root_set(client, "lost", &lost) == 0);
+    REQUIRE_CALL(cairn_client_give(client, &kept, CAIRN_TO_HEAP) == 0);
+    REQUIRE_CALL(cairn_client_give(client, &given, board->number) == 0);
+    REQUIRE_EQUAL(given.handle, 0);
+    REQUIRE_EQUAL(cairn_client_give(client, &lost, 77), -ESRCH);
+    REQUIRE_EQUAL(cairn_client_free(client, &kept), -ESTALE); /* the handle is the heap's by now */
+    advance(&board->turn);
+    for (;;)
+        pause();
+}
+
+static void a_clients_blocks_die_with_it_but_for_those_handed_over(void)
+{
+    pid_t server = start_server("");
+    cairn_client *client = open_client(CAIRN_CLIENT_CREATE);
+    board->number = cairn_client_number(client);
+    pid_t child = start(allocate_and_wait_to_be_killed, NULL);
+    wait_for(&board->turn, 1);
+    REQUIRE_EQUAL(stats_of_client(client).user_blocks, 1002);
+    kill(child, SIGKILL);
+    finish_by(child, SIGKILL);
+    wait_for_blocks(client, 2);
+    cairn_client_stats stats = stats_of_client(client);
+    REQUIRE_EQUAL(stats.heap_blocks, 1);
+    REQUIRE_EQUAL(stats.heap_sections, 2); /* the dead's stays for what lies in it */
+
+    cairn_block kept, given, none;
+    REQUIRE_CALL(cairn_client_root_get(client, "kept", &kept) == 0);
+    REQUIRE(strcmp(kept.address, "kept") == 0);
+    REQUIRE_EQUAL(cairn_client_root_get(client, "lost", &none), -ENOENT);
+    REQUIRE_EQUAL(cairn_client_free(client, &kept), -ESTALE); /* not this client's */
+    REQUIRE_CALL(cairn_client_take_from_heap(client, &kept) == 0);
+    REQUIRE_CALL(cairn_client_free(client, &kept) == 0);
+    REQUIRE_CALL(cairn_client_take(client, &given) == 0);
+    REQUIRE(strcmp(given.address, "given") == 0);
+    REQUIRE_EQUAL(cairn_client_take(client, &none), -ENODATA);
+    REQUIRE_CALL(cairn_client_free(client, &given) == 0);
+    stats = stats_of_client(client);
+    REQUIRE_EQUAL(stats.user_blocks, 0);
+    REQUIRE_EQUAL(stats.heap_sections, 1);
+    REQUIRE_EQUAL(stats.user_bytes, 8 * MIB);
+    cairn_client_close(client);
+    stop_server(server);
+}
+
+static void a_killed_server_is_an_error_with_a_name(void)
+{
+    pid_t server = start_server("");
+    cairn_client *client = open_client(CAIRN_CLIENT_CREATE);
+    cairn_block block = alloc_text(client, "still here");
+    kill(server, SIGKILL);
+    REQUIRE(waitpid(server, NULL, 0) == server);
+    struct pollfd end = {.fd = cairn_client_fd(client), .events = POLLRDHUP};
+    REQUIRE(poll(&end, 1, 10000) == 1);
+    cairn_block other;
+    REQUIRE_EQUAL(cairn_client_alloc(client, 1, &other), -ECONNRESET);
+    REQUIRE_EQUAL(cairn_client_free(client, &block), -ECONNRESET);
+    REQUIRE(strcmp(block.address, "still here") == 0);
+    REQUIRE_EQUAL(try_open(&client, "orders", 0, 0), -ECONNREFUSED);
+    cairn_client_close(client);
+    server = start_server(""); /* takes the name over, and begins anew */
+    REQUIRE_EQUAL(try_open(&client, "orders", 0, 0), -ENOENT);
+    stop_server(server);
+    REQUIRE_EQUAL(try_open(&client, "orders", 0, 0), -ENOENT);
+}
+
+/* ---------------------------------------------------------------- quotas */
+
+static void a_user_gets_no_more_than_its_quota(void)
+{
+    pid_t server = start_server("blocks_per_user_max = 100\nbytes_per_user_max = 16M\nsections_per_user_max = 2\n"
+                                "clients_per_user_max = 3\nblock_bytes_max = 1M\n");
+    cairn_client *first = open_client(CAIRN_CLIENT_CREATE), *second, *reader, *none;
+    REQUIRE_EQUAL(try_open(&none, "orders", 0, 9 * MIB), -EDQUOT); /* bytes */
+    REQUIRE_CALL(try_open(&second, "orders", 0, MIB) == 0);
+    REQUIRE_EQUAL(try_open(&none, "orders", 0, MIB), -EDQUOT); /* sections */
+    while (try_open(&reader, "orders", CAIRN_CLIENT_READ_ONLY, 0) == -EDQUOT)
+        continue; /* those who were refused have just gone */
+    REQUIRE_EQUAL(try_open(&none, "orders", CAIRN_CLIENT_READ_ONLY, 0), -EDQUOT); /* connections */
+
+    size_t sizes[CAIRN_BATCH_MAX];
+    cairn_block blocks[2 * CAIRN_BATCH_MAX];
+    for (size_t i = 0; i < CAIRN_BATCH_MAX; i++)
+        sizes[i] = 100;
+    REQUIRE_CALL(cairn_client_alloc_batch(first, sizes, 64, blocks) == 0);
+    REQUIRE_EQUAL(cairn_client_alloc_batch(second, sizes, 37, blocks + 64), -EDQUOT);
+    REQUIRE_EQUAL(stats_of_client(second).user_blocks, 64); /* all or none */
+    REQUIRE_CALL(cairn_client_alloc_batch(second, sizes, 36, blocks + 64) == 0);
+    REQUIRE_EQUAL(cairn_client_alloc(first, 1, blocks), -EDQUOT);
+    blocks[2] = blocks[1];
+    REQUIRE_EQUAL(cairn_client_free_batch(first, blocks, 3), -ESTALE);
+    REQUIRE_EQUAL(stats_of_client(second).user_blocks, 100);
+    REQUIRE_CALL(cairn_client_free(first, blocks) == 0);
+    REQUIRE_EQUAL(cairn_client_alloc(first, MIB + 1, blocks), -ENOMEM);
+    REQUIRE_CALL(cairn_client_alloc(first, MIB, blocks) == 0);
+    memset(blocks[0].address, 7, blocks[0].size);
+    cairn_client_close(first);
+    wait_for_blocks(second, 36);
+    cairn_client_close(second);
+    cairn_client_close(reader);
+    stop_server(server);
+}
+
+static void who_asks_too_often_is_told(void)
+{
+    pid_t server = start_server("requests_per_second_max = 50\n");
+    cairn_client *client = open_client(CAIRN_CLIENT_CREATE);
+    cairn_client_stats stats = {.size = sizeof stats};
+    int refused = 0;
+    for (int i = 0; i < 200 && refused == 0; i++)
+        refused = cairn_client_stats_get(client, &stats);
+    REQUIRE_EQUAL(refused, -EAGAIN);
+    struct timespec pause_of_a_second = {.tv_sec = 1, .tv_nsec = 100000000};
+    nanosleep(&pause_of_a_second, NULL); /* the second is what is tested */
+    REQUIRE_CALL(cairn_client_stats_get(client, &stats) == 0);
+    cairn_client_close(client);
+    stop_server(server);
+}
+
+static void a_batch_of_64_is_one_round_trip(void)
+{
+    pid_t server = start_server("");
+    cairn_client *client = open_client(CAIRN_CLIENT_CREATE);
+    enum { BATCHES = 100 };
+    static cairn_block blocks[BATCHES][CAIRN_BATCH_MAX];
+    size_t sizes[CAIRN_BATCH_MAX];
+    uint64_t before = stats_of_client(client).messages;
+    for (size_t i = 0; i < BATCHES; i++) {
+        for (size_t k = 0; k < CAIRN_BATCH_MAX; k++)
+            sizes[k] = 1 + (i * 64 + k) % 1000;
+        REQUIRE_CALL(cairn_client_alloc_batch(client, sizes, CAIRN_BATCH_MAX, blocks[i]) == 0);
+        for (size_t k = 0; k < CAIRN_BATCH_MAX; k++)
+            memset(blocks[i][k].address, (int)(i + k), sizes[k]);
+    }
+    uint64_t after = stats_of_client(client).messages - 1;
+    REQUIRE((double)(after - before) <= 1.5 * BATCHES);
+    for (size_t i = 0; i < BATCHES; i++) {
+        for (size_t k = 0; k < CAIRN_BATCH_MAX; k++) {
+            const unsigned char *bytes = blocks[i][k].address;
+            size_t size = 1 + (i * 64 + k) % 1000;
+            REQUIRE(bytes[0] == (unsigned char)(i + k) && bytes[size - 1] == (unsigned char)(i + k));
+        }
+        REQUIRE_CALL(cairn_client_free_batch(client, blocks[i], CAIRN_BATCH_MAX) == 0);
+    }
+    REQUIRE_EQUAL(cairn_client_alloc_batch(client, sizes, CAIRN_BATCH_MAX + 1, blocks[0]), -EINVAL);
+    REQUIRE_EQUAL(stats_of_client(client).own_blocks, 0);
+    cairn_client_close(client);
+    stop_server(server);
+}
+
+/* ---------------------------------------------------------------- enemies */
+
+static int connect_raw(void)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    snprintf(address.sun_path, sizeof address.sun_path, "%s", workspace_path("cairnd.sock"));
+    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    REQUIRE(fd >= 0);
+    REQUIRE(connect(fd, (const struct sockaddr *)&address, sizeof address) == 0);
+    return fd;
+}
+
+/* Speaks the protocol to get the descriptor itself, as the library does not give it. */
+static int file_of_first_section(int fd)
+{
+    struct wire_request request = {
+        .magic = SERVER_MAGIC, .version = SERVER_VERSION, .operation = WIRE_OPEN, .flags = CAIRN_CLIENT_READ_ONLY};
+    struct wire_reply reply;
+    strcpy(request.name, "orders");
+    REQUIRE(send(fd, &request, sizeof request, 0) == sizeof request);
+    REQUIRE(recv(fd, &reply, sizeof reply, 0) == sizeof reply && reply.status == 0);
+    memset(request.name, 0, sizeof request.name);
+    request.flags = 0;
+    request.operation = WIRE_SECTION;
+    REQUIRE(send(fd, &request, sizeof request, 0) == sizeof request);
+    union {
+        struct cmsghdr header;
+        char bytes[CMSG_SPACE(sizeof(int))];
+    } control;
+    struct iovec part = {.iov_base = &reply, .iov_len = sizeof reply};
+    struct msghdr message = {
+        .msg_iov = &part, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
+    REQUIRE(recvmsg(fd, &message, MSG_CMSG_CLOEXEC) == sizeof reply && reply.status == 0);
+    REQUIRE(CMSG_FIRSTHDR(&message) != NULL);
+    int file;
+    memcpy(&file, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof file);
+    return file;
+}
+
+static void try_to_write(void *arg)
+{
+    (void)arg;
+    cairn_client *reader = open_client(0);
+    cairn_block block;
+    REQUIRE_CALL(cairn_client_root_get(reader, "greeting", &block) == 0);
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    void *around = (void *)((uintptr_t)block.address & ~(page - 1));
+    REQUIRE(mprotect(around, page, PROT_READ | PROT_WRITE) < 0 && errno == EACCES);
+    REQUIRE_EQUAL(cairn_client_free(reader, &block), -ESTALE);
+    REQUIRE_EQUAL(cairn_client_free(reader, &board->block), -ESTALE); /* the owner's handle is of no use here */
+
+    int file = file_of_first_section(connect_raw());
+    char path[64];
+    REQUIRE(pwrite(file, "x", 1, 0) < 0 && errno == EBADF);
+    REQUIRE(mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0) == MAP_FAILED);
+    snprintf(path, sizeof path, "/proc/self/fd/%d", file);
+    (void)fchmod(file, 0666);
+    int writable = open(path, O_RDWR | O_CLOEXEC);
+    REQUIRE(writable >= 0); /* the same user may; the seals are the wall */
+    REQUIRE(pwrite(writable, "x", 1, 0) < 0 && errno == EPERM);
+    REQUIRE(mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_SHARED, writable, 0) == MAP_FAILED && errno == EPERM);
+    REQUIRE(ftruncate(writable, 0) < 0 && errno == EPERM);
+    REQUIRE(ftruncate(writable, 1 << 30) < 0 && errno == EPERM);
+    REQUIRE(fallocate(writable, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)page) < 0 && errno == EPERM);
+    REQUIRE(fcntl(writable, F_ADD_SEALS, F_SEAL_WRITE) < 0 && errno == EPERM);
+    *(volatile char *)block.address = 'x';
+}
+
+static void another_client_cannot_write(void)
+{
+    pid_t server = start_server("");
+    cairn_client *client = open_client(CAIRN_CLIENT_CREATE);
+    cairn_block block = alloc_text(client, "hello");
+    REQUIRE_CALL(cairn_client_root_set(client, "greeting", &block) == 0);
+    board->block = block;
+    finish_by(start(try_to_write, NULL), SIGSEGV);
+    REQUIRE(strcmp(block.address, "hello") == 0);
+    strcpy(block.address, "world"); /* and its owner can, as before */
+    cairn_client_close(client);
+    stop_server(server);
+}
+
+/* ---------------------------------------------------------------- other users */
+
+static void be_user(uint32_t user)
+{
+    REQUIRE(setgroups(0, NULL) == 0 && setresgid(user, user, user) == 0 && setresuid(user, user, user) == 0);
+}
+
+static void read_as_the_one_on_the_list(void *arg)
+{
+    be_user(*(const uint32_t *)arg);
+    cairn_client *client;
+    cairn_block block;
+    REQUIRE_EQUAL(try_open(&client, "orders", 0, MIB), -EACCES); /* may only read */
+    REQUIRE_EQUAL(try_open(&client, "secret", CAIRN_CLIENT_READ_ONLY, 0), -EACCES);
+    client = open_client(CAIRN_CLIENT_READ_ONLY);
+    REQUIRE_CALL(cairn_client_root_get(client, "greeting", &block) == 0);
+    REQUIRE(strcmp(block.address, "hello") == 0);
+    int fd = connect_raw();
+    int file = file_of_first_section(fd);
+    char path[64];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", file);
+    REQUIRE(open(path, O_RDWR | O_CLOEXEC) < 0 && errno == EACCES);
+    REQUIRE(fchmod(file, 0666) < 0 && errno == EPERM);
+    cairn_client_close(client);
+}
+
+static void be_refused(void *arg)
+{
+    be_user(*(const uint32_t *)arg);
+    cairn_client *client;
+    REQUIRE_EQUAL(try_open(&client, "orders", CAIRN_CLIENT_READ_ONLY, 0), -EACCES);
+    REQUIRE_EQUAL(try_open(&client, "orders", CAIRN_CLIENT_CREATE, MIB), -EACCES);
+}
+
+static void another_user_gets_what_the_lists_let_it(void)
+{
+    if (geteuid() != 0)
+        skip("only root can be another user");
+    uint32_t listed = 54321, stranger = 54322;
+    REQUIRE(chmod(workspace_directory(), 0711) == 0);
+    pid_t server = start_server("users = 54321\n");
+    cairn_client *client, *secret;
+    cairn_access access = {.id = listed};
+    cairn_client_options options = {
+        .socket = workspace_path("cairnd.sock"), .flags = CAIRN_CLIENT_CREATE, .access = &access, .access_count = 1};
+    REQUIRE_CALL(cairn_client_open(&client, "orders", &options) == 0);
+    REQUIRE_CALL(try_open(&secret, "secret", CAIRN_CLIENT_CREATE, MIB) == 0);
+    cairn_block block = alloc_text(client, "hello");
+    REQUIRE_CALL(cairn_client_root_set(client, "greeting", &block) == 0);
+    finish(start(read_as_the_one_on_the_list, &listed));
+    finish(start(be_refused, &stranger));
+    cairn_client_close(client);
+    cairn_client_close(secret);
+    stop_server(server);
+}
+
+/* Handles that are guessed, and blocks of others', by one client that speaks well. */
+static void guessed_handles_lead_nowhere(void)
+{
+    pid_t server = start_server("");
+    cairn_client *client = open_client(CAIRN_CLIENT_CREATE), *other = open_client(0);
+    cairn_block block = alloc_text(client, "mine"), guess;
+    struct random random = random_begin(random_seed("guesses", 1));
+    for (int i = 0; i < 10000; i++) {
+        guess = (cairn_block){.handle = block.handle ^ (random_next(&random) | 1)};
+        REQUIRE_EQUAL(cairn_client_free(other, &guess), -ESTALE);
+        REQUIRE(cairn_client_take_from_heap(other, &guess) == -ESTALE);
+        if (guess.handle != block.handle)
+            REQUIRE_EQUAL(cairn_client_free(client, &guess), -ESTALE);
+    }
+    /* What was handed over is its new owner's only once it has taken it. */
+    REQUIRE_CALL(cairn_client_give(client, &block, cairn_client_number(other)) == 0);
+    REQUIRE_EQUAL(stats_of_client(other).own_blocks, 1);
+    REQUIRE_CALL(cairn_client_take(other, &guess) == 0);
+    REQUIRE_CALL(cairn_client_free(other, &guess) == 0);
+    cairn_client_close(client);
+    cairn_client_close(other);
+    stop_server(server);
+}
+
+/* Requests of every kind, nearly right. */
+static void make_request(struct random *random, struct wire_request *ret_request, size_t *ret_bytes)
+{
+    static const char *const names[] = {"orders", "greeting", "x", "a/b", ""};
+    struct wire_request request = {.magic = SERVER_MAGIC,
+                                   .version = SERVER_VERSION,
+                                   .operation = (uint32_t)random_below(random, WIRE_OPERATIONS + 1),
+                                   .sequence = random_next(random)};
+    if (request.operation == WIRE_OPEN || request.operation == WIRE_ROOT_SET || request.operation == WIRE_ROOT_GET)
+        strcpy(request.name, names[random_below(random, COUNT(names))]);
+    if (random_below(random, 2) == 0)
+        request.flags = random_below(random, 9);
+    if (random_below(random, 2) == 0)
+        request.value = random_below(random, 3) == 0 ? random_next(random) : (uint64_t)MIB << random_below(random, 40);
+    request.count = (uint32_t)random_below(random, random_below(random, 8) == 0 ? 70 : 3);
+    for (uint32_t i = 0; i < request.count && i < CAIRN_BATCH_MAX; i++)
+        request.words[i] = random_next(random) >> random_below(random, 64);
+    size_t changes = random_below(random, 4) == 0 ? random_below(random, 8) : 0;
+    for (size_t i = 0; i < changes; i++)
+        ((unsigned char *)&request)[random_below(random, sizeof request)] ^= (unsigned char)random_next(random);
+    *ret_request = request;
+    *ret_bytes = random_below(random, 16) == 0 ? random_below(random, sizeof request) : sizeof request;
+}
+
+/* Sends one message, perhaps with descriptors; false: the server has ended the connection. */
+static bool send_garbage(int fd, struct random *random)
+{
+    struct wire_request request;
+    size_t bytes;
+    make_request(random, &request, &bytes);
+    union {
+        struct cmsghdr header;
+        char bytes[CMSG_SPACE(3 * sizeof(int))];
+    } control = {.header = {.cmsg_len = CMSG_LEN(3 * sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS}};
+    int files[3] = {0, 1, 2};
+    memcpy(CMSG_DATA(&control.header), files, sizeof files);
+    struct iovec part = {.iov_base = &request, .iov_len = bytes};
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+    if (random_below(random, 64) == 0) {
+        message.msg_control = control.bytes;
+        message.msg_controllen = sizeof control.bytes;
+    }
+    return sendmsg(fd, &message, MSG_NOSIGNAL) >= 0;
+}
+
+static void send_much_garbage(void *arg)
+{
+    struct random random = random_begin(*(const uint64_t *)arg);
+    struct wire_reply reply;
+    int fd = -1;
+    while (board->count < 100000 * (UNDER_SANITIZER ? 1 : 2)) {
+        if (fd < 0)
+            fd = connect_raw();
+        bool is_open = send_garbage(fd, &random);
+        board->count++; /* of one process alone */
+        /* Most replies are read; who reads none is dropped as well. */
+        if (is_open && random_below(&random, 4) != 0)
+            while (recv(fd, &reply, sizeof reply, MSG_DONTWAIT) > 0)
+                continue;
+        if (!is_open || random_below(&random, 100) == 0) {
+            close(fd);
+            fd = -1;
+        }
+    }
+    board->is_over = 1;
+}
+
+static void garbage_is_in_nobodys_way(void)
+{
+    pid_t server = start_server("requests_per_second_max = 1000000000\n");
+    cairn_client *client = open_client(CAIRN_CLIENT_CREATE);
+    uint64_t seed = random_seed("garbage", 1);
+    pid_t child = start(send_much_garbage, &seed);
+    uint64_t rounds = 0;
+    while (board->is_over == 0 || rounds < 100) {
+        cairn_block block = alloc_text(client, "honest");
+        REQUIRE_CALL(cairn_client_root_set(client, "honest", &block) == 0);
+        REQUIRE(strcmp(block.address, "honest") == 0);
+        REQUIRE_CALL(cairn_client_free(client, &block) == 0);
+        rounds++;
+    }
+    finish(child);
+    REQUIRE(board->count >= 100000);
+    printf("    %llu messages of garbage, %llu rounds of an honest client\n", (unsigned long long)board->count,
+           (unsigned long long)rounds);
+    wait_for_blocks(client, 0);
+    while (stats_of_client(client).heap_clients != 1)
+        continue;
+    cairn_client_close(client);
+    stop_server(server);
+}
+
+/* ---------------------------------------------------------------- the program */
+
+static int run_cairnd(const char *option)
+{
+    int status;
+    pid_t child = fork();
+    if (child == 0) {
+        execl(CAIRND, CAIRND, "--config", workspace_path("cairnd.conf"), option, (char *)NULL);
+        _exit(127);
+    }
+    REQUIRE(waitpid(child, &status, 0) == child && WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+static void a_wrong_configuration_is_refused(void)
+{
+    static const char *const wrong[] = {
+        "clients_max = 0\n",   "clients_max = 5000\n",
+        "clients_max\n",       "clients = 5\n",
+        "clients_max =\n",     "clients_max = 5x\n",
+        "users = nobody-xyz",  "everyone = perhaps\n",
+        "socket = relative\n", "bytes_per_user_max = 99999999999999999999\n",
+    };
+    for (size_t i = 0; i < COUNT(wrong); i++) {
+        write_config(wrong[i]);
+        REQUIRE_EQUAL(run_cairnd("--check-config"), 1);
+    }
+    write_config("everyone = yes\nusers = root 5\ngroups = root\nsection_bytes_max = 64M # enough\n");
+    REQUIRE_EQUAL(run_cairnd("--check-config"), 0);
+    REQUIRE_EQUAL(run_cairnd("--nonsense"), 2);
+}
+
+/* The service manager makes the socket: it is descriptor 3. */
+static void an_activated_server_listens_where_it_is_told(void)
+{
+    board = shared_memory(sizeof *board);
+    write_config("");
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    snprintf(address.sun_path, sizeof address.sun_path, "%s", workspace_path("cairnd.sock"));
+    int listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    REQUIRE(listener >= 0 && bind(listener, (const struct sockaddr *)&address, sizeof address) == 0);
+    REQUIRE(listen(listener, 5) == 0);
+    pid_t server = fork();
+    if (server == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        char pid[20];
+        snprintf(pid, sizeof pid, "%d", getpid());
+        setenv("LISTEN_PID", pid, 1);
+        setenv("LISTEN_FDS", "1", 1);
+        if (listener == 3)
+            fcntl(3, F_SETFD, 0);
+        else
+            dup2(listener, 3);
+        execl(CAIRND, CAIRND, "--config", workspace_path("cairnd.conf"), (char *)NULL);
+        _exit(127);
+    }
+    close(listener);
+    cairn_client *client = open_client(CAIRN_CLIENT_CREATE);
+    (void)alloc_text(client, "activated");
+    cairn_client_close(client);
+    int status;
+    REQUIRE(kill(server, SIGTERM) == 0 && waitpid(server, &status, 0) == server && status == 0);
+    REQUIRE(access(address.sun_path, F_OK) == 0); /* the name is not the server's to remove */
+}
+
+int main(void)
+{
+    static const struct claim claims[] = {
+        CLAIM(what_one_allocates_another_reads),
+        CLAIM(a_clients_blocks_die_with_it_but_for_those_handed_over),
+        CLAIM(a_killed_server_is_an_error_with_a_name),
+        CLAIM(a_user_gets_no_more_than_its_quota),
+        CLAIM(who_asks_too_often_is_told),
+        CLAIM(a_batch_of_64_is_one_round_trip),
+        CLAIM(another_client_cannot_write),
+        CLAIM(another_user_gets_what_the_lists_let_it),
+        CLAIM(guessed_handles_lead_nowhere),
+        CLAIM(garbage_is_in_nobodys_way),
+        CLAIM(a_wrong_configuration_is_refused),
+        CLAIM(an_activated_server_listens_where_it_is_told),
+    };
+    return run_claims(claims, COUNT(claims), 40);
+}
