@@ -288,7 +288,7 @@ static int options_take(cairn_client_options *ret_options, const cairn_client_op
 static int connect_to(struct cairn_client *client, const cairn_client_options *options)
 {
     char directory[PATH_BYTES];
-    const char *slash = strrchr(options->socket, '/');
+    const char *slash = options->socket != NULL ? strrchr(options->socket, '/') : NULL;
     if (slash == NULL || slash[1] == '\0')
         return error_set(-EINVAL, "%s: no path of a socket", options->socket);
     if (strlen(options->socket) >= sizeof directory)
@@ -467,11 +467,12 @@ CAIRN_API int cairn_client_realloc(cairn_client *client, cairn_block *block, siz
     }
     if (error != -ENOSPC)
         return error;
-    cairn_block larger;
+    cairn_block larger = {0};
     error = cairn_client_alloc(client, size, &larger);
     if (error < 0)
         return error;
-    memcpy(larger.address, block->address, min_u64(block->size, larger.size));
+    if (larger.address != NULL && block->address != NULL)
+        memcpy(larger.address, block->address, min_u64(block->size, larger.size));
     error = cairn_client_free(client, block);
     if (error < 0)
         return error;
