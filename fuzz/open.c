@@ -5,7 +5,8 @@
  *
  *     byte 0    bit 0: attach for writing; 1: the header's checksum is made right; 2: the rest is the whole file;
  *               3: the file is cut off at the next four bytes; 4 and 5: which file is changed; 6: also what is marked
- *               as damaged is opened to be read; 7: who attached for writing also allocates, frees, and resets
+ *               as damaged is opened to be read; 7: with CAIRN_FUZZ_WORK=1 in the environment, who attached for writing
+ *               also allocates, frees, and resets
  *     then      changes: place (3 bytes), length (1), bytes. Places are counted where the file has bytes; from 0xc00000
  *               on they are places of the file itself, by the page: there a hole gets bytes
  */
@@ -177,7 +178,10 @@ static void leave(const char *line, void *arg)
     longjmp(misuse, 1);
 }
 
-/* Every call ends. What it says, a crime too, is as wrong as the file: who writes trusts the others who do. */
+/*
+ * Every call ends. What it says, a crime too, is as wrong as the file. More is not promised: who writes trusts the
+ * others who do, and some changes of what they share still end him, so this is no part of the usual run.
+ */
 static void work(cairn_heap *heap)
 {
     void *blocks[40];
@@ -219,7 +223,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     fuzz_look(heap);
     if ((flags & 1) != 0)
         REQUIRE(cairn_recover(heap) >= 0 || cairn_last_error()[0] != '\0');
-    if ((flags & 0x81) == 0x81)
+    if ((flags & 0x81) == 0x81 && getenv("CAIRN_FUZZ_WORK") != NULL)
         work(heap);
     cairn_heap *child;
     if (cairn_heap_open_child(&child, heap, "child") == 0) {
