@@ -57,13 +57,18 @@ static int be_reader(int number)
 int main(void)
 {
     cairn_publisher *publisher;
-    if (cairn_publish(&publisher, "published_table", NULL) < 0 || cairn_publisher_start_thread(publisher) < 0) {
+    if (cairn_publish(&publisher, "published_table", NULL) < 0) {
         fprintf(stderr, "%s\n", cairn_last_error());
         return 1;
     }
     for (int number = 1; number <= 2; number++) {
         if (fork() == 0)
             return be_reader(number);
+    }
+    /* After the last fork(), which would leave the locks of a thread behind. The readers wait in line until then. */
+    if (cairn_publisher_start_thread(publisher) < 0) {
+        fprintf(stderr, "%s\n", cairn_last_error());
+        return 1;
     }
 
     cairn_heap *heap = cairn_publisher_heap(publisher);

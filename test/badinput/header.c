@@ -353,15 +353,15 @@ static void die_with_a_slab(void *arg)
     raise(SIGKILL);
 }
 
-/* The dead one's slab: its unit's number, from the words in the file. */
-static uint64_t find_slab(void)
+/* The first slab in that state: its unit's number, from the words in the file. */
+static uint64_t find_slab(enum unit_state state)
 {
     int file = open(workspace_path(name), O_RDONLY | O_CLOEXEC);
     uint64_t word, unit = 0;
     do {
         REQUIRE(unit < atomic_load(&good.units_end));
         REQUIRE(pread(file, &word, sizeof word, (off_t)(good.unit_words_offset + unit++ * sizeof word)) == sizeof word);
-    } while (unit_state_of(word) != UNIT_SLAB);
+    } while (unit_state_of(word) != state);
     close(file);
     return unit - 1;
 }
@@ -384,7 +384,7 @@ static void a_dead_owners_impossible_slab_is_damage(void)
         make_heap();
         finish_by(start(die_with_a_slab, NULL), SIGKILL);
         read_header(&good);
-        change_byte(good.spans_offset + find_slab() * good.span_stride + places[i], 0x40);
+        change_byte(good.spans_offset + find_slab(UNIT_SLAB) * good.span_stride + places[i], 0x40);
         REQUIRE_CALL(open_it(CAIRN_READ_ONLY) == 0); /* a reader recovers nobody */
         REFUSED(-EUCLEAN, open_it(0));
         refused(-EUCLEAN);
@@ -468,6 +468,40 @@ static void a_heap_that_nobody_stopped_is_damage(void)
     }
 }
 
+static void a_lock_that_nobody_holds_is_taken(void)
+{
+    static const uint64_t locks[] = {UINT64_C(1) << 32 | 99, UINT64_C(0xffff) << 32, UINT64_MAX, 5};
+    make_heap();
+    for (size_t i = 0; i < COUNT(locks); i++) {
+        int file = open(workspace_path(name), O_RDWR | O_CLOEXEC);
+        off_t at = (off_t)offsetof(struct section_image, lock);
+        REQUIRE(pwrite(file, &locks[i], sizeof locks[i], at) == sizeof locks[i]);
+        close(file);
+        cairn_heap *heap;
+        REQUIRE_CALL(cairn_heap_open(&heap, name, NULL) == 0);
+        REQUIRE_CALL(cairn_root_set(heap, "another", cairn_root_get(heap, "root")) == 0);
+        cairn_heap_close(heap);
+    }
+}
+
+/* Whoever would adopt it marks the heap, and allocates elsewhere. */
+static void an_orphans_impossible_header_is_damage(void)
+{
+    static const size_t places[] = {offsetof(struct span_image, ready) + 3,
+                                    offsetof(struct span_image, elsewhere_at) + 3};
+    for (size_t i = 0; i < COUNT(places); i++) {
+        make_heap();
+        change_byte(good.spans_offset + find_slab(UNIT_ORPHAN) * good.span_stride + places[i], 0x40);
+        cairn_heap *heap;
+        REQUIRE_CALL(cairn_heap_open(&heap, name, NULL) == 0);
+        for (int k = 0; k < 1000; k++)
+            REQUIRE_CALL(cairn_alloc(heap, 100) != NULL);
+        cairn_heap_close(heap);
+        refused(-EUCLEAN);
+        REQUIRE_CALL(cairn_heap_unlink(name, NULL) == 0);
+    }
+}
+
 static void a_shortened_file_never_kills_its_reader(void)
 {
     make_heap();
@@ -494,6 +528,8 @@ int main(void)
         CLAIM(marks_on_a_page_that_is_not_marked_are_damage),
         CLAIM(a_dead_owners_impossible_slab_is_damage),
         CLAIM(a_heap_that_nobody_stopped_is_damage),
+        CLAIM(a_lock_that_nobody_holds_is_taken),
+        CLAIM(an_orphans_impossible_header_is_damage),
         CLAIM(a_shortened_file_never_kills_its_reader),
     };
     return run_claims(claims, COUNT(claims), 20);

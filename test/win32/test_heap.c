@@ -15,14 +15,7 @@
 
 #include "support/suite.h"
 #include "support/workspace.h"
-
-#define NOTHING 0x12345u /* a last error that no call sets */
-#define ck_error(call, failure, error)                                                                                 \
-    do {                                                                                                               \
-        SetLastError(NOTHING);                                                                                         \
-        ck_assert((call) == (failure));                                                                                \
-        ck_assert_uint_eq(GetLastError(), (error));                                                                    \
-    } while (0)
+#include "win32/last_error.h"
 
 static HANDLE heap;
 

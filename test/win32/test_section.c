@@ -15,14 +15,7 @@
 
 #include "support/suite.h"
 #include "support/workspace.h"
-
-#define NOTHING 0x12345u
-#define ck_error(call, failure, error)                                                                                 \
-    do {                                                                                                               \
-        SetLastError(NOTHING);                                                                                         \
-        ck_assert((call) == (failure));                                                                                \
-        ck_assert_uint_eq(GetLastError(), (error));                                                                    \
-    } while (0)
+#include "win32/last_error.h"
 
 static char directory[] = "/dev/shm/cairn-win32-XXXXXX";
 
