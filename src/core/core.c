@@ -16,24 +16,40 @@ static bool is_lockable(const struct core_heap *heap)
 /* ================================================================ exact sizes */
 
 /* Of heaps with exact sizes: records what was asked for. The slack is a hint for cairn_size alone. */
-static void set_exact(const struct section *section, uint32_t unit, struct span_image *slab, const void *block,
-                      size_t size)
+static void set_slack(unsigned char *at, uint32_t block_bytes, size_t size)
 {
-    unsigned char *first = section_unit(section, unit);
-    uint64_t inside = (uint64_t)((const unsigned char *)block - first);
-    uint32_t block_bytes = load_relaxed(&slab->block_bytes);
-    uint32_t index = (uint32_t)(inside * load_relaxed(&slab->reciprocal) >> 32);
     uint32_t slack = block_bytes - (uint32_t)size;
-    unsigned char *at = slab_slack(first, slab, index);
     at[0] = (unsigned char)slack;
     if (slack_width(block_bytes) == 2)
         at[1] = (unsigned char)(slack >> 8);
 }
 
+/* Of a slab of this owner. */
+static void set_exact(const struct section *section, uint32_t unit, struct span_image *slab, const void *block,
+                      size_t size)
+{
+    unsigned char *first = section_unit(section, unit);
+    uint64_t inside = (uint64_t)((const unsigned char *)block - first);
+    uint32_t index = (uint32_t)(inside * load_relaxed(&slab->reciprocal) >> 32);
+    set_slack(slab_slack(first, slab, index), load_relaxed(&slab->block_bytes), size);
+}
+
+/* Of any slab; NULL where there is no memory for it, in a file that was damaged. */
+static unsigned char *find_slack(const struct section *section, uint32_t unit, const struct span_image *slab,
+                                 uint32_t index)
+{
+    unsigned char *at = slab_slack(section_unit(section, unit), slab, index);
+    return section_range_committed(section, section_offset(section, at), slack_width(load_relaxed(&slab->block_bytes)))
+               ? at
+               : NULL;
+}
+
 static uint64_t get_exact(const struct section *section, uint32_t unit, const struct span_image *slab, uint32_t index)
 {
     uint32_t block_bytes = load_relaxed(&slab->block_bytes);
-    const unsigned char *at = slab_slack(section_unit(section, unit), slab, index);
+    const unsigned char *at = find_slack(section, unit, slab, index);
+    if (at == NULL)
+        return block_bytes;
     uint32_t slack = slack_width(block_bytes) == 2 ? at[0] | (uint32_t)at[1] << 8 : at[0];
     return slack <= block_bytes ? block_bytes - slack : 0;
 }
@@ -491,13 +507,15 @@ static bool take_orphan(struct bins *bins, uint32_t unit)
     uint32_t counted = load_relaxed(&heap->orphans);
     while (counted != 0 && !cas_acq_rel(&heap->orphans, &counted, counted - 1))
         ;
-    if (!slab_is_sound(section, unit)) { /* now nobody else changes it */
-        store_release(&section->image->damaged, UINT64_C(1) + unit);
-        store_release(&section->unit_words[unit], expected);
+    bool is_sound = slab_is_sound(section, unit); /* now nobody else changes it */
+    bool fits = is_sound && slab_fits(section, unit, (load_acquire(&heap->options) & HEAP_EXACT_SIZES) != 0);
+    if (is_sound && span_is_late(section, bins->heap, unit_low_of(bins->word))) {
+        slab_make_orphan(section, unit, bins->word); /* and whose options those were is not known */
         return false;
     }
-    if (span_is_late(section, bins->heap, unit_low_of(bins->word))) {
-        slab_make_orphan(section, unit, bins->word);
+    if (!fits) {
+        store_release(&section->image->damaged, UINT64_C(1) + unit);
+        store_release(&section->unit_words[unit], expected);
         return false;
     }
     struct span_image *slab = section_span(section, unit);
@@ -911,10 +929,13 @@ static enum core_crime free_large(struct core_owner *owner, const struct core_pl
 
 void core_note_size(const struct core_heap *heap, const struct core_place *place, size_t size)
 {
-    if (unit_state_of(place->word) == UNIT_LARGE)
+    if (unit_state_of(place->word) == UNIT_LARGE) {
         store_relaxed(&place->span->exact_bytes, size);
-    else
-        set_exact(heap->section, place->unit, place->span, place->block, size);
+        return;
+    }
+    unsigned char *at = find_slack(heap->section, place->unit, place->span, place->index);
+    if (at != NULL)
+        set_slack(at, load_relaxed(&place->span->block_bytes), size);
 }
 
 static bool resize_in_place(struct bins *bins, struct core_heap *heap, const struct core_place *place, size_t size)

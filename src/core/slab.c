@@ -164,12 +164,26 @@ static bool is_geometry(const struct section *section, const struct span_image *
 bool slab_is_sound(const struct section *section, uint32_t unit)
 {
     const struct span_image *slab = section_span(section, unit);
-    return section_range_committed(section, section_offset(section, slab), sizeof *slab) &&
+    if (!section_range_committed(section, section_offset(section, slab), sizeof *slab))
+        return false;
+    uint32_t ready = load_acquire(&slab->ready); /* before the marks: what is ready is committed */
+    return section_range_committed(section, section_offset(section, section_unit(section, unit)),
+                                   (uint64_t)ready * load_relaxed(&slab->block_bytes)) &&
            load_relaxed(&slab->size_class) < CLASS_COUNT &&
            (is_geometry(section, slab, false) || is_geometry(section, slab, true)) &&
            load_relaxed(&slab->span_units) <= section_units_end(section) - unit &&
-           load_relaxed(&slab->ready) <= load_relaxed(&slab->blocks) &&
+           ready <= load_relaxed(&slab->blocks) &&
            load_relaxed(&slab->reciprocal) == slab_reciprocal(load_relaxed(&slab->block_bytes));
+}
+
+bool slab_fits(const struct section *section, uint32_t unit, bool exact)
+{
+    const struct span_image *slab = section_span(section, unit);
+    if (!is_geometry(section, slab, exact))
+        return false;
+    uint64_t slack_offset = section_offset(section, slab_slack(section_unit(section, unit), slab, 0));
+    uint32_t width = slack_width(load_relaxed(&slab->block_bytes));
+    return !exact || section_range_committed(section, slack_offset, (uint64_t)load_relaxed(&slab->blocks) * width);
 }
 
 void slab_normalise(struct span_image *slab)

@@ -66,6 +66,9 @@ int slab_extend(struct section *section, uint32_t by, uint32_t unit, struct span
 /* Whether the unit's header can be a slab's: what came from a file is believed no sooner. */
 bool slab_is_sound(const struct section *section, uint32_t unit);
 
+/* Whether a sound slab is one of a heap whose sizes are exact, or are not. */
+bool slab_fits(const struct section *section, uint32_t unit, bool exact);
+
 /* Of the owner or the recoverer of a dead one: brings the bits into the state that an adopter may start from. */
 void slab_normalise(struct span_image *slab);
 

@@ -502,6 +502,49 @@ static void an_orphans_impossible_header_is_damage(void)
     }
 }
 
+/* A heap whose slabs have no room for exact sizes says that it has exact sizes. */
+static void a_heap_that_is_made_exact_is_damage(void)
+{
+    make_heap();
+    int file = open(workspace_path(name), O_RDWR | O_CLOEXEC);
+    off_t at = (off_t)(good.heaps_offset + offsetof(struct heap_image, options));
+    uint64_t options;
+    REQUIRE(pread(file, &options, sizeof options, at) == sizeof options);
+    options |= HEAP_EXACT_SIZES;
+    REQUIRE(pwrite(file, &options, sizeof options, at) == sizeof options);
+    close(file);
+    cairn_heap *heap;
+    REQUIRE_CALL(cairn_heap_open(&heap, name, NULL) == 0);
+    char *root = cairn_root_get(heap, "root");
+    REQUIRE_EQUAL(cairn_size(heap, root), 112); /* where it would stand there is no memory */
+    REQUIRE_CALL(cairn_realloc(heap, root, 105) == root);
+    for (int k = 0; k < 1000; k++)
+        REQUIRE_CALL(cairn_alloc(heap, 100) != NULL);
+    cairn_heap_close(heap);
+    refused(-EUCLEAN);
+    REQUIRE_CALL(cairn_heap_unlink(name, NULL) == 0);
+}
+
+/* More blocks are said to be ready than there is memory for. */
+static void a_slab_that_was_not_committed_is_damage(void)
+{
+    make_heap();
+    int file = open(workspace_path(name), O_RDWR | O_CLOEXEC);
+    uint64_t at = good.spans_offset + find_slab(UNIT_ORPHAN) * good.span_stride;
+    struct span_image slab;
+    REQUIRE(pread(file, &slab, sizeof slab, (off_t)at) == sizeof slab);
+    store_relaxed(&slab.ready, load_relaxed(&slab.blocks));
+    REQUIRE(pwrite(file, &slab, sizeof slab, (off_t)at) == sizeof slab);
+    close(file);
+    cairn_heap *heap;
+    REQUIRE_CALL(cairn_heap_open(&heap, name, NULL) == 0);
+    for (int k = 0; k < 1000; k++)
+        memset(cairn_alloc(heap, 100), 1, 100);
+    cairn_heap_close(heap);
+    refused(-EUCLEAN);
+    REQUIRE_CALL(cairn_heap_unlink(name, NULL) == 0);
+}
+
 static void a_shortened_file_never_kills_its_reader(void)
 {
     make_heap();
@@ -530,6 +573,8 @@ int main(void)
         CLAIM(a_heap_that_nobody_stopped_is_damage),
         CLAIM(a_lock_that_nobody_holds_is_taken),
         CLAIM(an_orphans_impossible_header_is_damage),
+        CLAIM(a_heap_that_is_made_exact_is_damage),
+        CLAIM(a_slab_that_was_not_committed_is_damage),
         CLAIM(a_shortened_file_never_kills_its_reader),
     };
     return run_claims(claims, COUNT(claims), 20);
