@@ -236,29 +236,36 @@ CAIRN_API void *cairn_alloc(struct cairn_heap *heap, size_t size)
     return alloc_otherwise(heap, size);
 }
 
+/* Of another owner's slab, or none of the usual. */
+static NOINLINE void free_not_local(struct cairn_heap *heap, struct bins *bins, void *block)
+{
+    enum core_crime crime;
+    if (!core_free_other(bins, &heap->core, block, &crime))
+        free_slowly(heap, block);
+    else if (UNLIKELY(crime != CRIME_NONE))
+        free_failed(heap, block, crime);
+}
+
 static NOINLINE void free_otherwise(struct cairn_heap *heap, void *block)
 {
     bool noticed;
-    enum core_crime crime;
     struct bins *bins = make_last(heap);
-    if (bins == NULL) {
+    if (bins == NULL)
         free_slowly(heap, block);
-    } else if (core_free_local(&heap->core, bins->word, block, &noticed)) {
-        if (noticed)
-            core_slab_noticed(bins, block);
-    } else if (!core_free_other(bins, &heap->core, block, &crime)) {
-        free_slowly(heap, block);
-    } else if (UNLIKELY(crime != CRIME_NONE)) {
-        free_failed(heap, block, crime);
-    }
+    else if (!core_free_local(&heap->core, bins->word, block, &noticed))
+        free_not_local(heap, bins, block);
+    else if (noticed)
+        core_slab_noticed(bins, block);
 }
 
 CAIRN_API void cairn_free(struct cairn_heap *heap, void *block)
 {
     probe_free(heap, block);
     bool noticed;
-    if (UNLIKELY(!is_last(heap)) || UNLIKELY(!core_free_local(&heap->core, thread_last.word, block, &noticed)))
+    if (UNLIKELY(!is_last(heap)))
         free_otherwise(heap, block);
+    else if (UNLIKELY(!core_free_local(&heap->core, thread_last.word, block, &noticed)))
+        free_not_local(heap, thread_last.bins, block);
     else if (UNLIKELY(noticed))
         core_slab_noticed(thread_last.bins, block);
 }

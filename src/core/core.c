@@ -1194,7 +1194,6 @@ enum core_crime core_free(struct bins *bins, struct core_heap *heap, void *block
 
 bool core_free_other(struct bins *bins, const struct core_heap *heap, const void *block, enum core_crime *ret_crime)
 {
-    struct core_owner *owner = bins->owner;
     uint64_t offset = (uint64_t)((const unsigned char *)block - heap->units);
     uint64_t unit = offset >> UNIT_SHIFT_MAX;
     if (!word_is_above(&heap->local_end, unit))
@@ -1204,16 +1203,15 @@ bool core_free_other(struct bins *bins, const struct core_heap *heap, const void
         .word = load_acquire(&heap->unit_words[unit]),
         .span = (struct span_image *)(void *)(heap->spans + unit * heap->span_stride),
     };
-    if (unit_disowned(place.word) != unit_disowned(bins->word) || place.word == bins->word)
+    if (unit_disowned(place.word ^ bins->word) != 0 || place.word == bins->word)
         return false;
     uint64_t reciprocal = load_relaxed(&place.span->reciprocal);
     uint64_t product = (offset & bits_below(UNIT_SHIFT_MAX)) * reciprocal;
     place.index = (uint32_t)(product >> 32);
     if ((uint32_t)product >= (uint32_t)reciprocal || place.index >= load_acquire(&place.span->ready) ||
-        place.index >= SLAB_BLOCKS_MAX)
+        place.index >= SLAB_BLOCKS_MAX || (slab_live_word(place.span, place.index / 64) >> place.index % 64 & 1) == 0)
         return false;
-    if ((slab_live_word(place.span, place.index / 64) >> place.index % 64 & 1) == 0)
-        return false;
+    struct core_owner *owner = bins->owner;
     set_hand(owner, HAND_FREE, section_ref(owner->section, block), heap);
     bool lives = load_relaxed(heap->life) == unit_low_of(bins->word); /* with a barrier, as in core_free */
     if (lives)

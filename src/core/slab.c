@@ -222,14 +222,6 @@ uint32_t slab_taken(struct span_image *slab)
     return taken;
 }
 
-uint64_t slab_live_word(const struct span_image *slab, uint32_t word)
-{
-    const atomic_u64 *live = (const atomic_u64 *)(const void *)(slab + 1);
-    /* A drain clears live first: whoever finds the bit gone from elsewhere finds it gone from live. */
-    uint64_t gone = load_acquire(&live[word + load_relaxed(&slab->elsewhere_at)]);
-    return load_acquire(&live[word]) & ~gone;
-}
-
 uint32_t slab_live(const struct span_image *slab)
 {
     uint32_t count = slab_words_ready(slab);

@@ -80,6 +80,12 @@ uint32_t slab_taken(struct span_image *slab);
 
 /* Blocks that are out; a view that may be a moment old. */
 uint32_t slab_live(const struct span_image *slab);
-uint64_t slab_live_word(const struct span_image *slab, uint32_t word);
+ALWAYS_INLINE uint64_t slab_live_word(const struct span_image *slab, uint32_t word)
+{
+    const atomic_u64 *live = (const atomic_u64 *)(const void *)(slab + 1);
+    /* A drain clears live first: whoever finds the bit gone from elsewhere finds it gone from live. */
+    uint64_t gone = load_acquire(&live[word + load_relaxed(&slab->elsewhere_at)]);
+    return load_acquire(&live[word]) & ~gone;
+}
 
 #endif
