@@ -210,11 +210,14 @@ ALWAYS_INLINE struct bins *make_last(const struct cairn_heap *heap)
     return bins;
 }
 
-/* Of a bin whose claim is empty. */
+/* Of a bin whose claim is empty, of the heap that this thread used last. */
 static NOINLINE void *alloc_next(struct cairn_heap *heap, size_t size, struct bin *bin)
 {
-    return core_claim_next(thread_last.bins, bin) ? core_alloc_claimed(bin)
-                                                  : alloc_slowly(heap, 0, size, plain, "alloc");
+    if (core_claim_next(thread_last.bins, bin))
+        return core_alloc_claimed(bin);
+    int error;
+    void *block = core_alloc(thread_last.bins, &heap->core, size, &error);
+    return block != NULL ? block : alloc_slowly(heap, 0, size, plain, "alloc");
 }
 
 /* By itself, for it is as short as it must be to go from one heap to the next. */

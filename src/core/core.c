@@ -650,6 +650,50 @@ static void keep_huge(struct core_owner *owner, struct core_heap *heap)
     span_set_aside(owner, heap, &span);
 }
 
+/* A heap ends: its slabs are as they must be for the next one, but for their bits. */
+static void note_ended(struct core_owner *owner, uint32_t unit, uint64_t word, bool exact)
+{
+    const struct span_image *slab = section_span(owner->section, unit);
+    if (unit_state_of(word) != UNIT_SLAB || unit_owner_of(word) != owner->number || exact) /* else it has no header */
+        return;
+    uint32_t size_class = load_relaxed(&slab->size_class);
+    if (load_relaxed(&slab->span_units) == 1 && size_class < CLASS_COUNT)
+        owner->ended[size_class] = (struct ended_slab){.serial = load_relaxed(&slab->serial), .unit = unit};
+}
+
+/*
+ * Makes a slab of the class that ended with another heap this heap's, and claims blocks of it; false when there is
+ * none. That its unit was not another span's since then, its serial tells; that its memory is still there, the marks.
+ */
+static bool reuse_slab(struct bins *bins, struct core_heap *heap, uint32_t size_class)
+{
+    struct core_owner *owner = bins->owner;
+    struct section *section = owner->section;
+    struct ended_slab ended = owner->ended[size_class];
+    struct span_taken span;
+    if (ended.serial == 0 || heap->exact || load_relaxed(&heap->image->bytes_kept) != 0)
+        return false;
+    owner->ended[size_class].serial = 0;
+    if (!span_take_unit(owner, heap, ended.unit, &span))
+        return false;
+    struct span_image *slab = section_span(section, ended.unit);
+    uint64_t bytes = (uint64_t)load_relaxed(&slab->ready) * load_relaxed(&slab->block_bytes);
+    if (load_relaxed(&slab->serial) != ended.serial ||
+        !section_range_committed(section, section_offset(section, section_unit(section, ended.unit)), bytes)) {
+        span_put_back(owner, heap, &span);
+        return false;
+    }
+    (void)span_begin(section, slab);
+    slab_clear(slab);
+    span_publish(owner, &span, bins->word);
+    refresh(heap);
+    struct bin *bin = &bins->bin[size_class];
+    *bin = (struct bin){.unit = ended.unit, .block_bytes = load_relaxed(&slab->block_bytes)};
+    store_relaxed(&slab->listed, SPAN_CURRENT);
+    slab->frees_left = 0; /* as many as are claimed next */
+    return core_claim_next(bins, bin);
+}
+
 static int create_slab(struct bins *bins, struct core_heap *heap, uint32_t size_class)
 {
     struct core_owner *owner = bins->owner;
@@ -712,6 +756,12 @@ static uint32_t release_empty(struct bins *bins)
     return released;
 }
 
+/* Whether claim_from_ring has any slab to look at. */
+ALWAYS_INLINE bool has_listed(const struct bins *bins, uint32_t size_class)
+{
+    return bins->bin[size_class].block_bytes != 0 || (bins->rings != NULL && bins->rings[size_class].count != 0);
+}
+
 /* Finds a word to claim for a class, from the nearest place to the farthest. */
 static int refill(struct bins *bins, struct core_heap *heap, uint32_t size_class)
 {
@@ -720,15 +770,17 @@ static int refill(struct bins *bins, struct core_heap *heap, uint32_t size_class
     int refused = 0;
     if (owner->destroys_seen != load_relaxed(&owner->section->image->destroys))
         owner_sweep(owner);
-    if (claim_from_ring(bins, size_class, &refused))
+    if (has_listed(bins, size_class) && claim_from_ring(bins, size_class, &refused))
         return 0;
     if (take_news(bins) && claim_from_ring(bins, size_class, &refused))
         return 0;
     look_around(bins, 32);
-    if (claim_from_ring(bins, size_class, &refused))
+    if (has_listed(bins, size_class) && claim_from_ring(bins, size_class, &refused))
         return 0;
     if (load_relaxed(&heap->image->orphans) != 0 && adopt(bins, size_class, 512) &&
         claim_from_ring(bins, size_class, &refused))
+        return 0;
+    if (reuse_slab(bins, heap, size_class))
         return 0;
     error = create_slab(bins, heap, size_class);
     if (error == -EAGAIN || (error == 0 && claim_from_ring(bins, size_class, &refused)))
@@ -1520,8 +1572,10 @@ void heap_clear(struct core_owner *owner, struct core_heap *heap)
         uint64_t word = load_acquire(&section->unit_words[unit]);
         if (freed == 0)
             lowest = unit;
-        if (unit_heap_of(word) == heap->number)
-            freed += clear_span(section, owner->number, unit, word);
+        if (unit_heap_of(word) != heap->number)
+            continue;
+        note_ended(owner, unit, word, heap->exact);
+        freed += clear_span(section, owner->number, unit, word);
     }
     span_free_end(section, owner->number, heap->number, lowest, freed);
     store_relaxed(&image->units_low, 0);

@@ -73,6 +73,12 @@ struct bins {
     struct bin bin[CLASS_COUNT];
 };
 
+/* A slab that ended with its heap, of which this owner knows the unit and the header's serial. A hint. */
+struct ended_slab {
+    uint64_t serial; /* 0: none */
+    uint32_t unit;
+};
+
 /* One thread's place in one section. */
 struct core_owner {
     struct section *section;
@@ -90,6 +96,7 @@ struct core_owner {
     uint32_t bins_count;
     struct bins *spare; /* dropped ones, for the next heaps */
     uint32_t spare_count;
+    struct ended_slab ended[CLASS_COUNT]; /* the last of each class, for the next heap that needs one */
 };
 
 /* One process's view of a heap; what the fast paths need stands here, side by side. */

@@ -20,26 +20,30 @@
 
 #include "core/spans.h"
 
-void slab_init(const struct section *section, struct span_image *slab, uint32_t size_class,
-               const struct slab_geometry *geometry)
+void slab_clear(struct span_image *slab)
 {
-    uint32_t block_bytes = geometry->block_bytes;
-    uint32_t words_max = slab_words_max(section, geometry->span_units);
-    (void)span_begin(section, slab);
-    store_relaxed(&slab->reciprocal, slab_reciprocal(block_bytes));
-    store_relaxed(&slab->block_bytes, block_bytes);
-    store_relaxed(&slab->blocks, geometry->blocks);
-    store_relaxed(&slab->ready, 0);
-    store_relaxed(&slab->span_units, geometry->span_units);
-    store_relaxed(&slab->elsewhere_at, words_max);
-    store_relaxed(&slab->size_class, (uint8_t)size_class);
-    store_relaxed(&slab->large_bytes, 0);
+    uint32_t words = (uint32_t)min_u64(load_relaxed(&slab->blocks) / 64 + 1, load_relaxed(&slab->elsewhere_at));
     store_relaxed(&slab->listed, SPAN_UNLISTED);
     slab->frees_left = 1;
     slab->word_cursor = 0;
     /* What was here before may have ended with its heap, blocks and all. */
-    words_clear(span_live(slab), slab_words(section, geometry));
-    words_clear(span_elsewhere(slab), slab_words(section, geometry));
+    words_clear(span_live(slab), words);
+    words_clear(span_elsewhere(slab), words);
+}
+
+void slab_init(const struct section *section, struct span_image *slab, uint32_t size_class,
+               const struct slab_geometry *geometry)
+{
+    (void)span_begin(section, slab);
+    store_relaxed(&slab->reciprocal, slab_reciprocal(geometry->block_bytes));
+    store_relaxed(&slab->block_bytes, geometry->block_bytes);
+    store_relaxed(&slab->blocks, geometry->blocks);
+    store_relaxed(&slab->ready, 0);
+    store_relaxed(&slab->span_units, geometry->span_units);
+    store_relaxed(&slab->elsewhere_at, slab_words_max(section, geometry->span_units));
+    store_relaxed(&slab->size_class, (uint8_t)size_class);
+    store_relaxed(&slab->large_bytes, 0);
+    slab_clear(slab);
 }
 
 /* ---------------------------------------------------------------- draining */

@@ -39,6 +39,9 @@ ALWAYS_INLINE uint64_t slab_header_bytes(const struct section *section, const st
 void slab_init(const struct section *section, struct span_image *slab, uint32_t size_class,
                const struct slab_geometry *geometry);
 
+/* Makes all blocks that are ready free. */
+void slab_clear(struct span_image *slab);
+
 /* Where the slack of a block stands, in a slab of a heap with exact sizes. */
 ALWAYS_INLINE unsigned char *slab_slack(unsigned char *first_block, const struct span_image *slab, uint32_t index)
 {

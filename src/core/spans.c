@@ -267,6 +267,27 @@ int span_take(struct core_owner *owner, const struct core_heap *heap, uint32_t u
     return error;
 }
 
+bool span_take_unit(struct core_owner *owner, const struct core_heap *heap, uint32_t unit, struct span_taken *ret_span)
+{
+    struct section *section = owner->section;
+    uint64_t bytes = UINT64_C(1) << section->unit_shift;
+    uint64_t seen = UNIT_FREE_USED;
+    uint64_t taken_word = unit_word(UNIT_TAKEN, owner->number, heap->number, load_relaxed(&heap->life_made));
+    *ret_span = (struct span_taken){.unit = unit, .units = 1};
+    begin_charging(section, owner->number, heap->number);
+    bool taken = charge(section, heap->number, bytes, 0) == 0;
+    if (taken && !cas_acq_rel(&section->unit_words[unit], &seen, taken_word)) {
+        uncharge(section, heap->number, bytes);
+        taken = false;
+    }
+    end_charging(section, owner->number);
+    if (taken && span_is_late(section, heap->number, load_relaxed(&heap->life_made))) {
+        span_put_back(owner, heap, ret_span);
+        return false;
+    }
+    return taken;
+}
+
 static void note_extent(struct heap_image *image, uint32_t first, uint32_t end)
 {
     uint32_t low = ~load_relaxed(&image->units_low); /* stored inverted: 0 is "none" */

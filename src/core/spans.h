@@ -39,6 +39,9 @@ int span_commit(struct section *section, uint32_t by, uint64_t offset, uint64_t 
 /* Makes memory and marks of units agree, whose memory somebody was killed giving back. */
 void span_settle_memory(struct section *section, uint32_t unit, uint32_t units);
 
+/* Takes that one unit, if it is FREE and was used; false when it is not, or the heap may not have it. */
+bool span_take_unit(struct core_owner *owner, const struct core_heap *heap, uint32_t unit, struct span_taken *ret_span);
+
 /* Makes a span that is TAKEN the heap's to take again: KEPT. */
 void span_set_aside(struct core_owner *owner, const struct core_heap *heap, const struct span_taken *span);
 
