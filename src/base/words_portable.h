@@ -28,6 +28,12 @@ ALWAYS_INLINE void words_clear(atomic_u64 *words, uint32_t count)
         store_relaxed(&words[i], 0);
 }
 
+/* A full fence behind a read-modify-write of this thread's, and before its next load. */
+ALWAYS_INLINE void fence_behind_change(void)
+{
+    atomic_thread_fence(memory_order_seq_cst);
+}
+
 /* Clears bit `index` modulo 64 of *bits; whether it was set. */
 ALWAYS_INLINE bool bit_take(uint64_t *bits, uint64_t index)
 {

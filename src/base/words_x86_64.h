@@ -34,6 +34,12 @@ ALWAYS_INLINE void words_clear(atomic_u64 *words, uint32_t count)
     __builtin_memset((void *)(uintptr_t)words, 0, count * sizeof *words);
 }
 
+/* A full fence behind a read-modify-write of this thread's, which is one itself: only the compiler must not reorder. */
+ALWAYS_INLINE void fence_behind_change(void)
+{
+    atomic_signal_fence(memory_order_seq_cst);
+}
+
 /* Clears bit `index` modulo 64 of *bits; whether it was set. */
 ALWAYS_INLINE bool bit_take(uint64_t *bits, uint64_t index)
 {

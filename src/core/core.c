@@ -1564,7 +1564,7 @@ void heap_clear(struct core_owner *owner, struct core_heap *heap)
     store_relaxed(&heap->life_made, (uint32_t)load_relaxed(&image->life));
     store_relaxed(&image->bytes_kept, 0);
     uint32_t low = ~load_relaxed(&image->units_low);
-    uint32_t high = load_relaxed(&image->units_high);
+    uint32_t high = (uint32_t)min_u64(load_relaxed(&image->units_high), section_units_end(section));
     uint64_t freed = 0;
     uint32_t lowest = low;
     span_free_begin(section, owner->number, heap->number);

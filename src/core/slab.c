@@ -22,13 +22,15 @@
 
 void slab_clear(struct span_image *slab)
 {
-    uint32_t words = (uint32_t)min_u64(load_relaxed(&slab->blocks) / 64 + 1, load_relaxed(&slab->elsewhere_at));
     store_relaxed(&slab->listed, SPAN_UNLISTED);
     slab->frees_left = 1;
     slab->word_cursor = 0;
-    /* What was here before may have ended with its heap, blocks and all. */
-    words_clear(span_live(slab), words);
-    words_clear(span_elsewhere(slab), words);
+    atomic_u64 *live = span_live(slab);
+    atomic_u64 *elsewhere = span_elsewhere(slab);
+    for (uint32_t k = slab_words_ready(slab); k-- > 0;) {
+        store_relaxed(&live[k], 0);
+        store_relaxed(&elsewhere[k], 0);
+    }
 }
 
 void slab_init(const struct section *section, struct span_image *slab, uint32_t size_class,
@@ -43,7 +45,12 @@ void slab_init(const struct section *section, struct span_image *slab, uint32_t 
     store_relaxed(&slab->elsewhere_at, slab_words_max(section, geometry->span_units));
     store_relaxed(&slab->size_class, (uint8_t)size_class);
     store_relaxed(&slab->large_bytes, 0);
-    slab_clear(slab);
+    store_relaxed(&slab->listed, SPAN_UNLISTED);
+    slab->frees_left = 1;
+    slab->word_cursor = 0;
+    /* What was here before may have ended with its heap, blocks and all. */
+    words_clear(span_live(slab), slab_words(section, geometry));
+    words_clear(span_elsewhere(slab), slab_words(section, geometry));
 }
 
 /* ---------------------------------------------------------------- draining */

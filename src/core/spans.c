@@ -55,7 +55,7 @@ static void uncharge_up_to(struct section *section, uint32_t heap, uint32_t last
 static void begin_charging(struct section *section, uint32_t by, uint32_t heap)
 {
     store_relaxed(&section_owner(section, by)->charging, heap);
-    atomic_thread_fence(memory_order_seq_cst); /* with the fences in span_recount */
+    atomic_thread_fence(memory_order_release); /* a recount that sees any of the change sees this, or the count */
 }
 
 static void end_charging(struct section *section, uint32_t by)
@@ -288,8 +288,11 @@ bool span_take_unit(struct core_owner *owner, const struct core_heap *heap, uint
     return taken;
 }
 
+/* By the eight units, so that it changes seldom. */
 static void note_extent(struct heap_image *image, uint32_t first, uint32_t end)
 {
+    first = (uint32_t)align_down(first, 8);
+    end = (uint32_t)align_up(end, 8);
     uint32_t low = ~load_relaxed(&image->units_low); /* stored inverted: 0 is "none" */
     while (first < low) {
         uint32_t stored = ~low;
@@ -641,7 +644,7 @@ static bool recount_one(struct section *section, atomic_u64 *counter, uint32_t h
 {
     uint64_t charges = load_acquire(&section->image->charges);
     uint64_t counted = load_acquire(counter);
-    atomic_thread_fence(memory_order_seq_cst); /* with the fence in begin_charging */
+    atomic_thread_fence(memory_order_seq_cst);
     if (somebody_is_charging(section))
         return false;
     uint64_t bytes = count_units(section, heap);

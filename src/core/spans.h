@@ -25,7 +25,7 @@ int span_take(struct core_owner *owner, const struct core_heap *heap, uint32_t u
  */
 ALWAYS_INLINE bool span_is_late(const struct section *section, uint32_t heap, uint64_t life)
 {
-    atomic_thread_fence(memory_order_seq_cst);
+    fence_behind_change(); /* the CAS that took the unit */
     uint64_t now = load_relaxed(&section_heap(section, heap)->life);
     return now != life && now != life_stopped_by(0);
 }
