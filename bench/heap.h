@@ -47,6 +47,7 @@
 #define HEAP_SAME_ADDRESS 2048     /* pointers are good in every process that opened it */
 #define HEAP_LARGE 4096            /* has blocks of any size */
 #define HEAP_PRETENDS 8192         /* is no allocator, only what a loop costs without one */
+#define HEAP_VARIANT 16384         /* of another heap here: only the family pair measures it */
 
 #include ALLOCATOR_HEADER
 

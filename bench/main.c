@@ -61,7 +61,8 @@ static const struct bench_case cases[] = {
 
 static bool possible(const struct bench_case *wanted)
 {
-    return HEAP_HAS(wanted->needs) && (HEAP_CAN & wanted->excludes) == 0;
+    return HEAP_HAS(wanted->needs) && (HEAP_CAN & wanted->excludes) == 0 &&
+           (!HEAP_HAS(HEAP_VARIANT) || strcmp(wanted->family, "pair") == 0);
 }
 
 static int list(void)

@@ -87,7 +87,7 @@ function summarize(key,    n, i, sorted, less) {
 }
 
 function is_peer(name) {
-    return name !~ /^(cairn|cairn_shared|bump|lifo|loop|fallocate)$/
+    return name !~ /^(cairn|cairn_shared|cairn_lockable|cairn_unserialized|cairn_linked|bump|lifo|loop|fallocate)$/
 }
 
 function best_peer(sample,    i, key, found) {

@@ -1,9 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 #include <cairn.h>
 
+/* FLAGS, when it is defined, makes a variant of the heap, of which only the shortest paths are measured. */
+#ifdef FLAGS
+#define HEAP_CAN (HEAP_FREES | HEAP_HANDLES | HEAP_REALLOCATES | HEAP_VARIANT)
+#else
+#define FLAGS 0
 #define HEAP_CAN                                                                                                       \
     (HEAP_FREES | HEAP_HANDLES | HEAP_DESTROYS | HEAP_REALLOCATES | HEAP_FREES_ANYWHERE | HEAP_ALLOCATES_ANYWHERE |    \
      HEAP_GROWS | HEAP_LARGE)
+#endif
 
 #define HEAP_ERROR cairn_last_error()
 
@@ -15,7 +21,8 @@ static inline const char *heap_version(void)
 static inline void *heap_create(void)
 {
     cairn_heap *heap;
-    return cairn_heap_create(&heap, NULL) < 0 ? NULL : heap;
+    cairn_options options = {.flags = FLAGS};
+    return cairn_heap_create(&heap, &options) < 0 ? NULL : heap;
 }
 
 static inline void heap_destroy(void *heap)
