@@ -210,6 +210,65 @@ ALWAYS_INLINE struct bins *make_last(const struct cairn_heap *heap)
     return bins;
 }
 
+/*
+ * A lockable or exact heap's, which this thread used last: the check of its bins is another than what is_last compares.
+ * NULL when it is another heap, or not as it was then.
+ */
+ALWAYS_INLINE struct bins *last_guarded(const struct cairn_heap *heap)
+{
+    return (heap_check(&heap->core) ^ GUARDED) == thread_last.check ? thread_last.bins : NULL;
+}
+
+/* Makes a guarded heap the one that this thread used last. */
+static struct bins *make_guarded_last(const struct cairn_heap *heap)
+{
+    struct bins *bins = thread_bins(heap);
+    uint64_t check = heap_check(&heap->core) ^ GUARDED;
+    if (check != load_relaxed(&bins->check) || !heap->is_guarded)
+        return NULL;
+    thread_last = (struct last_heap){.check = check, .word = bins->word, .bins = bins};
+    return bins;
+}
+
+/*
+ * From here to end_guarded the heap is not stopped: either this sees that it was, or who stopped it sees that this
+ * thread is busy (call.c tells why). False when it was.
+ */
+ALWAYS_INLINE bool begin_guarded(const struct cairn_heap *heap, struct bins *bins)
+{
+    store_relaxed(&bins->owner->busy, 1);
+    atomic_signal_fence(memory_order_seq_cst);
+    return LIKELY(bins_are_guarded(bins, &heap->core));
+}
+
+ALWAYS_INLINE void end_guarded(struct bins *bins)
+{
+    store_release(&bins->owner->busy, 0);
+}
+
+static NOINLINE void *alloc_guarded(struct cairn_heap *heap, size_t size, struct bins *bins)
+{
+    void *block = NULL;
+    if (LIKELY(size <= CLASS_TABLE_MAX)) {
+        struct bin *bin = bins_bin(bins, class_table[(size + 15) / 16]);
+        if (begin_guarded(heap, bins) && LIKELY(bin->claim != 0))
+            block = heap->core.exact ? core_alloc_exact(&heap->core, bin, size) : core_alloc_claimed(bin);
+        end_guarded(bins);
+    }
+    return LIKELY(block != NULL) ? block : alloc_slowly(heap, 0, size, plain, "alloc");
+}
+
+static NOINLINE void free_guarded(struct cairn_heap *heap, void *block, struct bins *bins)
+{
+    bool noticed;
+    bool done = begin_guarded(heap, bins) && core_free_local(&heap->core, bins->word, block, &noticed);
+    if (UNLIKELY(done && noticed))
+        core_slab_noticed(bins, block);
+    end_guarded(bins);
+    if (UNLIKELY(!done))
+        free_slowly(heap, block);
+}
+
 /* Of a bin whose claim is empty, of the heap that this thread used last. */
 static NOINLINE void *alloc_next(struct cairn_heap *heap, size_t size, struct bin *bin)
 {
@@ -223,7 +282,12 @@ static NOINLINE void *alloc_next(struct cairn_heap *heap, size_t size, struct bi
 /* By itself, for it is as short as it must be to go from one heap to the next. */
 static NOINLINE void *alloc_otherwise(struct cairn_heap *heap, size_t size)
 {
+    struct bins *guarded = last_guarded(heap);
+    if (guarded != NULL)
+        return alloc_guarded(heap, size, guarded);
     struct bins *bins = make_last(heap);
+    if (bins == NULL && (guarded = make_guarded_last(heap)) != NULL)
+        return alloc_guarded(heap, size, guarded);
     if (UNLIKELY(bins == NULL) || UNLIKELY(size > CLASS_TABLE_MAX))
         return alloc_slowly(heap, 0, size, plain, "alloc");
     struct bin *bin = bins_bin(bins, class_table[(size + 15) / 16]);
@@ -251,9 +315,16 @@ static NOINLINE void free_not_local(struct cairn_heap *heap, struct bins *bins, 
 
 static NOINLINE void free_otherwise(struct cairn_heap *heap, void *block)
 {
+    struct bins *guarded = last_guarded(heap);
+    if (guarded != NULL) {
+        free_guarded(heap, block, guarded);
+        return;
+    }
     bool noticed;
     struct bins *bins = make_last(heap);
-    if (bins == NULL)
+    if (bins == NULL && (guarded = make_guarded_last(heap)) != NULL)
+        free_guarded(heap, block, guarded);
+    else if (bins == NULL)
         free_slowly(heap, block);
     else if (!core_free_local(&heap->core, bins->word, block, &noticed))
         free_not_local(heap, bins, block);

@@ -213,6 +213,25 @@ ALWAYS_INLINE void *core_alloc_claimed(struct bin *bin)
     return bin->word_base + (uint32_t)bit_lowest_wide(claim) * bin->block_bytes; /* below 64 times 32 KiB */
 }
 
+/* As core_alloc_claimed in a heap with exact sizes; see slab_slack. */
+ALWAYS_INLINE void *core_alloc_exact(const struct core_heap *heap, struct bin *bin, size_t size)
+{
+    const struct span_image *slab = (const void *)(heap->spans + bin->unit * heap->span_stride);
+    const uint32_t block_bytes = bin->block_bytes;
+    uint32_t index = (uint32_t)(bin->live - (const atomic_u64 *)(const void *)(slab + 1)) * 64 +
+                     (uint32_t)bit_lowest_wide(bin->claim);
+    unsigned char *block = core_alloc_claimed(bin);
+    unsigned char *slack = block + (size_t)(load_relaxed(&slab->blocks) - index) * block_bytes;
+    uint32_t unused = block_bytes - (uint32_t)size;
+    if (slack_width(block_bytes) == 1) {
+        slack[index] = (unsigned char)unused;
+    } else {
+        slack[2 * (size_t)index] = (unsigned char)unused;
+        slack[2 * (size_t)index + 1] = (unsigned char)(unused >> 8);
+    }
+    return block;
+}
+
 /*
  * Frees a block of a slab whose unit word is my_word, in its head unit; false when it is anything else, or a crime:
  * then nothing has changed. *ret_noticed tells that the owner must look at the slab. Only for units of the largest
