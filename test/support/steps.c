@@ -35,15 +35,9 @@ static void keep(void)
     memcpy(state(steps, steps->count), memory, steps->bytes);
 }
 
-static void on_trap(int number, siginfo_t *info, void *context)
+static void keep_what_changed(size_t instruction)
 {
-    (void)number, (void)info;
-    ucontext_t *registers = context;
-    if (stop) {
-        registers->uc_mcontext.gregs[REG_EFL] &= ~(greg_t)TRAP_FLAG;
-        return;
-    }
-    steps->instructions++;
+    steps->instructions = instruction;
     const unsigned char *last = state(steps, steps->count);
     bool changed = memcmp(last, memory, watched) != 0;
     if (!changed && also != NULL)
@@ -52,9 +46,42 @@ static void on_trap(int number, siginfo_t *info, void *context)
         keep();
 }
 
+static void (*each_step)(size_t instruction);
+static size_t instructions;
+
+static void on_trap(int number, siginfo_t *info, void *context)
+{
+    (void)number, (void)info;
+    ucontext_t *registers = context;
+    if (stop)
+        registers->uc_mcontext.gregs[REG_EFL] &= ~(greg_t)TRAP_FLAG;
+    else
+        each_step(++instructions);
+}
+
 bool steps_are_possible(void)
 {
     return true;
+}
+
+size_t steps_call(void (*call)(void *arg), void *arg, void (*each)(size_t instruction))
+{
+    each_step = each;
+    instructions = 0;
+    stop = 0;
+    struct sigaction action = {.sa_sigaction = on_trap, .sa_flags = SA_SIGINFO}, before;
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGTRAP, &action, &before);
+    /* Around the red zone. */
+    __asm__ volatile("leaq -128(%%rsp), %%rsp\n\tpushfq\n\torq %0, (%%rsp)\n\tpopfq\n\tleaq 128(%%rsp), %%rsp"
+                     :
+                     : "i"(TRAP_FLAG)
+                     : "cc", "memory");
+    call(arg);
+    stop = 1;
+    __asm__ volatile("nop\n\tnop" ::: "memory");
+    sigaction(SIGTRAP, &before, NULL);
+    return instructions;
 }
 
 void steps_run(struct steps *ret_steps, void *watched_memory, size_t bytes, size_t watched_bytes,
@@ -69,21 +96,8 @@ void steps_run(struct steps *ret_steps, void *watched_memory, size_t bytes, size
     memory = watched_memory;
     watched = watched_bytes;
     also = watched_word;
-    stop = 0;
     memcpy(state(steps, 0), memory, bytes);
-
-    struct sigaction action = {.sa_sigaction = on_trap, .sa_flags = SA_SIGINFO}, before;
-    sigemptyset(&action.sa_mask);
-    sigaction(SIGTRAP, &action, &before);
-    /* Around the red zone. */
-    __asm__ volatile("leaq -128(%%rsp), %%rsp\n\tpushfq\n\torq %0, (%%rsp)\n\tpopfq\n\tleaq 128(%%rsp), %%rsp"
-                     :
-                     : "i"(TRAP_FLAG)
-                     : "cc", "memory");
-    call(arg);
-    stop = 1;
-    __asm__ volatile("nop\n\tnop" ::: "memory");
-    sigaction(SIGTRAP, &before, NULL);
+    steps_call(call, arg, keep_what_changed);
 }
 
 void steps_restore(const struct steps *s, size_t index, void *to)
@@ -102,6 +116,13 @@ void steps_end(struct steps *s)
 bool steps_are_possible(void)
 {
     return false;
+}
+
+size_t steps_call(void (*call)(void *arg), void *arg, void (*each)(size_t instruction))
+{
+    (void)each;
+    call(arg);
+    return 0;
 }
 
 void steps_run(struct steps *ret_steps, void *watched_memory, size_t bytes, size_t watched_bytes,

@@ -20,6 +20,12 @@ struct steps {
 bool steps_are_possible(void);
 
 /*
+ * Calls call(arg), and each(n) behind its nth instruction, in a signal handler of the same thread. Returns how many
+ * there were; where it cannot step, 0.
+ */
+size_t steps_call(void (*call)(void *arg), void *arg, void (*each)(size_t instruction));
+
+/*
  * Calls call(arg). A state is all of the watched memory's `bytes`; a new one is kept when the first watched_bytes or
  * the word at watched_word (NULL: none) have changed.
  */

@@ -6,9 +6,11 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "support/random.h"
+#include "support/steps.h"
 #include "support/suite.h"
 #include "support/workspace.h"
 
@@ -180,6 +182,88 @@ START_TEST(a_locked_heap_stands_still)
         cairn_free(crew.heap, atomic_load(&crew.slots[i]));
     ck_assert_uint_eq(blocks_live(crew.heap), 0);
     end(crew.heap);
+}
+END_TEST
+
+/*
+ * A thread is stopped behind each instruction of an allocation and a free, and another locks the heap there. Either
+ * that has to wait until the call is over, or the call waits: while the lock is held the heap does not change.
+ */
+enum { PATIENCE_US = 5000 };
+
+static struct stopped {
+    cairn_heap *heap;
+    size_t at;
+    _Atomic bool is_there, is_locked, is_over;
+    _Atomic size_t behind;
+} stopped;
+
+/* A moment for the other thread: one that has to wait is not waited for. */
+static bool is_patient(const struct timespec *since)
+{
+    struct timespec now;
+    sched_yield();
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (now.tv_sec - since->tv_sec) * 1000000 + (now.tv_nsec - since->tv_nsec) / 1000 < PATIENCE_US;
+}
+
+static void stop_there(size_t instruction)
+{
+    struct timespec since;
+    if (instruction > stopped.at)
+        atomic_store(&stopped.behind, instruction - stopped.at);
+    if (instruction != stopped.at)
+        return;
+    atomic_store(&stopped.is_there, true);
+    clock_gettime(CLOCK_MONOTONIC, &since);
+    while (!atomic_load(&stopped.is_locked) && is_patient(&since))
+        ;
+}
+
+static void call_twice(void *arg)
+{
+    unsigned char *block = cairn_alloc(stopped.heap, 40);
+    cairn_free(stopped.heap, block);
+    (void)arg;
+}
+
+static void *lock_there(void *arg)
+{
+    struct timespec since;
+    (void)arg;
+    while (!atomic_load(&stopped.is_there) && !atomic_load(&stopped.is_over))
+        sched_yield();
+    REQUIRE_CALL(cairn_heap_lock(stopped.heap) == 0);
+    uint64_t blocks = blocks_live(stopped.heap);
+    atomic_store(&stopped.is_locked, true);
+    clock_gettime(CLOCK_MONOTONIC, &since);
+    while (atomic_load(&stopped.behind) < 2000 && !atomic_load(&stopped.is_over) && is_patient(&since))
+        ; /* now it could go on, if it were able to */
+    REQUIRE_EQUAL(blocks_live(stopped.heap), blocks);
+    REQUIRE_CALL(cairn_heap_unlock(stopped.heap) == 0);
+    return NULL;
+}
+
+START_TEST(a_call_that_was_stopped_anywhere_leaves_a_locked_heap_alone)
+{
+    if (!steps_are_possible())
+        return;
+    stopped.heap = make((enum kind)_i);
+    for (int i = 0; i < 3; i++) /* so that the short paths are taken */
+        call_twice(NULL);
+    size_t count = steps_call(call_twice, NULL, stop_there);
+    ck_assert_uint_ge(count, 100);
+    for (stopped.at = 1; stopped.at < count; stopped.at += 1 + count / 200) { /* each, where the call is short */
+        atomic_store(&stopped.is_there, false);
+        atomic_store(&stopped.is_locked, false);
+        atomic_store(&stopped.is_over, false);
+        atomic_store(&stopped.behind, 0);
+        pthread_t thread = start_thread(lock_there, NULL);
+        steps_call(call_twice, NULL, stop_there);
+        atomic_store(&stopped.is_over, true);
+        join(thread);
+    }
+    end(stopped.heap);
 }
 END_TEST
 
@@ -492,6 +576,7 @@ int main(void)
 {
     TCase *tests = tcase_create("lock");
     tcase_add_loop_test(tests, a_locked_heap_stands_still, 0, KINDS);
+    tcase_add_loop_test(tests, a_call_that_was_stopped_anywhere_leaves_a_locked_heap_alone, 0, KINDS);
     tcase_add_loop_test(tests, one_thread_at_a_time_holds_the_lock, 0, KINDS);
     tcase_add_loop_test(tests, the_lock_is_given_back_as_often_as_it_was_taken, 0, KINDS);
     tcase_add_loop_test(tests, a_locked_heap_can_be_reset_and_stays_locked, 0, KINDS);
