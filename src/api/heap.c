@@ -358,9 +358,10 @@ static void close_private(struct cairn_heap *heap)
 /* ---------------------------------------------------------------- published heaps */
 
 /* Who is at what readers see is one thread at a time: each call takes the heap's lock, and works with its one owner. */
-static int make_published(struct attachment *attachment, struct publication *published, struct cairn_heap **ret_heap)
+static int make_published(struct attachment *attachment, uint64_t flags, struct publication *published,
+                          struct cairn_heap **ret_heap)
 {
-    struct heap_params params = {0};
+    struct heap_params params = {.options = heap_options_of(flags)};
     struct cairn_options none = {0};
     uint32_t number;
     int error = heap_claim(&attachment->section, &params, &number);
@@ -375,13 +376,14 @@ static int make_published(struct attachment *attachment, struct publication *pub
         return -ENOMEM;
     }
     heap->mode = MODE_LOCKED;
+    heap->lockable = (flags & CAIRN_LOCKABLE) != 0;
     heap->core.guard = GUARDED;
     heap->published = published;
     *ret_heap = heap;
     return 0;
 }
 
-int published_heap_new(struct cairn_heap **ret_heap, const struct section *section, const char *name,
+int published_heap_new(struct cairn_heap **ret_heap, const struct section *section, const char *name, uint64_t flags,
                        struct publication *published)
 {
     struct attachment *attachment = pool_get(sizeof *attachment);
@@ -396,7 +398,7 @@ int published_heap_new(struct cairn_heap **ret_heap, const struct section *secti
     if (error == 0)
         error = commit_first_records(&attachment->section);
     if (error == 0)
-        error = make_published(attachment, published, ret_heap);
+        error = make_published(attachment, flags, published, ret_heap);
     if (error == 0)
         link_attachment(attachment);
     mutex_unlock(&process_lock);
