@@ -415,6 +415,9 @@ CAIRN_API void cairn_section_close(cairn_section *section);
 /* Removes a section's name. Errors as cairn_heap_unlink. */
 CAIRN_API int cairn_section_unlink(const char *name, const char *directory);
 
+/* As cairn_heap_names, for the sections without a heap in a directory. */
+CAIRN_API int cairn_section_names(const char *directory, cairn_name_fn *visit, void *arg);
+
 /* The first of the user's bytes in the full view, at the same address in every process; page-aligned. */
 CAIRN_API void *cairn_section_address(const cairn_section *section);
 

@@ -53,7 +53,9 @@ typedef struct cairn_reader cairn_reader;
 /* ---------------------------------------------------------------- publishing */
 
 /* Flags of cairn_publish_options.flags. */
-#define CAIRN_PUBLISH_EVERYONE UINT64_C(0x01) /* users and groups do not matter: whoever can connect may read */
+#define CAIRN_PUBLISH_EVERYONE UINT64_C(0x01)    /* users and groups do not matter: whoever can connect may read */
+#define CAIRN_PUBLISH_EXACT_SIZES UINT64_C(0x02) /* as CAIRN_EXACT_SIZES; readers can see the sizes */
+#define CAIRN_PUBLISH_LOCKABLE UINT64_C(0x04)    /* as CAIRN_LOCKABLE */
 
 typedef enum cairn_publish_event_kind {
     CAIRN_READER_JOINED = 1,
@@ -114,7 +116,9 @@ CAIRN_API int cairn_publish(cairn_publisher **ret_publisher, const char *name, c
  * Returns the heap, for every call of cairn.h but: cairn_heap_close and cairn_heap_destroy refuse with -EINVAL, it has
  * no children, cairn_lock is not for it. cairn_heap_reset removes its roots and cuts all readers off. cairn_trim gives
  * nothing back: what is published cannot be unpublished, and free memory is used again. Retired blocks count as live
- * in cairn_stats_get and cairn_walk. Where memory is short readers are cut off before a call fails.
+ * in cairn_stats_get and in the spans of cairn_walk, which does not show them. Where memory is short readers are cut
+ * off before a call fails. Who has stopped it (CAIRN_PUBLISH_LOCKABLE) keeps readers out as well, and must go on before
+ * it dispatches or closes the publisher.
  */
 CAIRN_API cairn_heap *cairn_publisher_heap(cairn_publisher *publisher);
 

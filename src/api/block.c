@@ -153,7 +153,7 @@ static COLD void free_slowly(struct cairn_heap *heap, void *block)
         free_failed(heap, block, crime);
 }
 
-static bool is_retired(struct cairn_heap *heap, const void *block)
+bool heap_is_retired(struct cairn_heap *heap, const void *block)
 {
     heap_lock_take(&heap->lock);
     bool is = heap->published->is_retired(heap->published, block);
@@ -172,7 +172,7 @@ static bool find_live(struct cairn_heap *heap, const void *block, const char *ca
     if (heap_is_the_parents(heap))
         return false;
     *ret_place = heap->checked != NULL ? checked_look(heap, block, call) : core_find(&heap->core, block);
-    if (heap->published != NULL && ret_place->crime == CRIME_NONE && is_retired(heap, block))
+    if (heap->published != NULL && ret_place->crime == CRIME_NONE && heap_is_retired(heap, block))
         ret_place->crime = CRIME_FREED;
     if (is_destroyed(heap)) {
         error_set(-ESTALE, "%s: was destroyed", heap->attachment->name);

@@ -360,9 +360,10 @@ static void close_private(struct cairn_heap *heap)
 /* ---------------------------------------------------------------- published heaps */
 
 /* Who is at what readers see is one thread at a time: each call takes the heap's lock, and works with its one owner. */
-static int make_published(struct attachment *attachment, struct publication *published, struct cairn_heap **ret_heap)
+static int make_published(struct attachment *attachment, uint64_t flags, struct publication *published,
+                          struct cairn_heap **ret_heap)
 {
-    struct heap_params params = {0};
+    struct heap_params params = {.options = heap_options_of(flags)};
     struct cairn_options none = {0};
     uint32_t number;
     int error = heap_claim(&attachment->section, &params, &number);
@@ -377,6 +378,7 @@ static int make_published(struct attachment *attachment, struct publication *pub
         return -ENOMEM;
     }
     heap->mode = MODE_LOCKED;
+    heap->lockable = (flags & CAIRN_LOCKABLE) != 0;
     heap->core.guard = GUARDED;
     heap->is_guarded = false;
     heap->published = published;
@@ -384,7 +386,7 @@ static int make_published(struct attachment *attachment, struct publication *pub
     return 0;
 }
 
-int published_heap_new(struct cairn_heap **ret_heap, const struct section *section, const char *name,
+int published_heap_new(struct cairn_heap **ret_heap, const struct section *section, const char *name, uint64_t flags,
                        struct publication *published)
 {
     struct attachment *attachment = pool_get(sizeof *attachment);
@@ -399,7 +401,7 @@ int published_heap_new(struct cairn_heap **ret_heap, const struct section *secti
     if (error == 0)
         error = commit_first_records(&attachment->section);
     if (error == 0)
-        error = make_published(attachment, published, ret_heap);
+        error = make_published(attachment, flags, published, ret_heap);
     if (error == 0)
         link_attachment(attachment);
     mutex_unlock(&process_lock);
@@ -1184,12 +1186,13 @@ CAIRN_API int cairn_heap_unlink(const char *name, const char *directory)
 
 struct names_walk {
     const char *directory;
+    bool of_sections; /* without a heap in them */
     cairn_name_fn *visit;
     void *arg;
     int result; /* of visit */
 };
 
-/* A damaged heap is told of as well; a section by itself is none. */
+/* What is damaged counts as a heap. */
 static int visit_name(const char *name, void *arg)
 {
     struct names_walk *walk = arg;
@@ -1198,23 +1201,23 @@ static int visit_name(const char *name, void *arg)
     if (name[0] == '.' || file_open(&file, walk->directory, name, true) < 0)
         return 0;
     int read = file_read_at(file, 0, &header.magic, sizeof header.magic);
-    bool is_heap = read == 0 && header.magic == IMAGE_MAGIC;
-    if (is_heap && file_read_at(file, 0, &header, sizeof header) == 0)
-        is_heap = section_header_check(&header, ~UINT64_C(0), NULL) < 0 || header.heaps_max != 0;
+    bool is_ours = read == 0 && header.magic == IMAGE_MAGIC;
+    bool is_section = is_ours && file_read_at(file, 0, &header, sizeof header) == 0 &&
+                      section_header_check(&header, ~UINT64_C(0), NULL) == 0 && header.heaps_max == 0;
     file_close(file);
-    if (is_heap)
+    if (is_ours && is_section == walk->of_sections)
         walk->result = walk->visit(name, walk->arg);
     return walk->result;
 }
 
-CAIRN_API int cairn_heap_names(const char *directory, cairn_name_fn *visit, void *arg)
+static int walk_names(const char *directory, bool of_sections, cairn_name_fn *visit, void *arg)
 {
     char resolved[DIRECTORY_BYTES];
     bool is_default;
     int error = directory_get(directory, false, resolved, &is_default);
     if (error < 0)
         return error;
-    struct names_walk walk = {.directory = resolved, .visit = visit, .arg = arg};
+    struct names_walk walk = {.directory = resolved, .of_sections = of_sections, .visit = visit, .arg = arg};
     int result = directory_walk(resolved, visit_name, &walk);
     if (walk.result != 0)
         return walk.result; /* the program's own, also where it looks like an error */
@@ -1223,4 +1226,14 @@ CAIRN_API int cairn_heap_names(const char *directory, cairn_name_fn *visit, void
     if (result < 0)
         return error_set(result, "%s: cannot be read: %s", resolved, cairn_strerror(result));
     return result;
+}
+
+CAIRN_API int cairn_heap_names(const char *directory, cairn_name_fn *visit, void *arg)
+{
+    return walk_names(directory, false, visit, arg);
+}
+
+CAIRN_API int cairn_section_names(const char *directory, cairn_name_fn *visit, void *arg)
+{
+    return walk_names(directory, true, visit, arg);
 }

@@ -64,6 +64,8 @@ static int visit_block(void *block, uint64_t bytes, void *arg)
     const struct walk *walk = arg;
     if (walk->heap->checked != NULL && !checked_show(walk->heap, &block, &bytes))
         return 0;
+    if (walk->heap->published != NULL && heap_is_retired(walk->heap, block))
+        return 0;
     return walk->block(block, bytes, walk->arg);
 }
 

@@ -201,10 +201,10 @@ uint32_t attachment_recover(struct attachment *attachment, uint32_t by);
 void attachment_wait(struct attachment *attachment, uint32_t by, uint32_t waited);
 
 /*
- * A heap over a section that the floor above has made, with one owner and a lock. On failure the section is the
- * caller's again; sets no reason.
+ * A heap over a section that the floor above has made, with one owner and a lock; flags are CAIRN_EXACT_SIZES and
+ * CAIRN_LOCKABLE. On failure the section is the caller's again; sets no reason.
  */
-int published_heap_new(struct cairn_heap **ret_heap, const struct section *section, const char *name,
+int published_heap_new(struct cairn_heap **ret_heap, const struct section *section, const char *name, uint64_t flags,
                        struct publication *published);
 
 /* Ends it, its section too, as it is: who still reads it finds what was there. */
@@ -212,6 +212,9 @@ void published_heap_end(struct cairn_heap *heap);
 
 /* Whether the handle is of a heap that the process published from which this one was forked; sets the reason. */
 bool heap_is_the_parents(const struct cairn_heap *heap);
+
+/* Whether a live block of a published heap was freed, and only waits for its readers. */
+bool heap_is_retired(struct cairn_heap *heap, const void *block);
 
 /* Finds a root in a table of which only the first `end` entries are looked at. Only loads. */
 bool root_find_in(const struct root_image *roots, uint32_t end, uint32_t heap, const char *name, uint64_t *ret_ref);

@@ -630,7 +630,7 @@ static int options_take(struct cairn_publish_options *ret_options, const struct 
         return error_set(-EINVAL, "options of %zu bytes: no version of the structure had that size", size);
     if (options != NULL)
         memcpy(&o, options, size);
-    if ((o.flags & ~CAIRN_PUBLISH_EVERYONE) != 0)
+    if ((o.flags & ~(CAIRN_PUBLISH_EVERYONE | CAIRN_PUBLISH_EXACT_SIZES | CAIRN_PUBLISH_LOCKABLE)) != 0)
         return error_set(-EINVAL, "unknown flags in options");
     if (o.readers_max > CAIRN_READERS_MAX)
         return error_set(-EINVAL, "readers_max is %d at most", CAIRN_READERS_MAX);
@@ -711,7 +711,9 @@ static int make_heap(struct cairn_publisher *publisher)
                          : error == -EADDRINUSE ? "no free address was found"
                          : error == -EOPNOTSUPP ? "the system cannot seal files against writing"
                                                 : cairn_strerror(error));
-    error = published_heap_new(&publisher->heap, &making.section, publisher->name, &publisher->publication);
+    uint64_t flags = ((o->flags & CAIRN_PUBLISH_EXACT_SIZES) != 0 ? CAIRN_EXACT_SIZES : 0) |
+                     ((o->flags & CAIRN_PUBLISH_LOCKABLE) != 0 ? CAIRN_LOCKABLE : 0);
+    error = published_heap_new(&publisher->heap, &making.section, publisher->name, flags, &publisher->publication);
     if (error < 0) {
         section_close(&making.section);
         return error_set(error, "%s: no memory for its bookkeeping", publisher->name);

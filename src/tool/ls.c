@@ -12,12 +12,14 @@ struct entry {
     char name[CAIRN_NAME_MAX + 1];
     const char *state;
     char reason[256]; /* why it could not be opened; "" when it was */
+    bool is_section;  /* without a heap in it: of stats it has bytes_committed and bytes_max */
     cairn_stats stats;
 };
 
 struct listing {
     struct entry *entries;
     size_t count, room;
+    bool of_sections; /* those that are collected now */
     bool no_memory;
 };
 
@@ -57,6 +59,7 @@ static int collect(const char *name, void *arg)
     }
     listing->entries[listing->count] = (struct entry){0};
     snprintf(listing->entries[listing->count].name, sizeof listing->entries->name, "%s", name);
+    listing->entries[listing->count].is_section = listing->of_sections;
     listing->count++;
     return 0;
 }
@@ -66,20 +69,44 @@ static int by_name(const void *left, const void *right)
     return strcmp(((const struct entry *)left)->name, ((const struct entry *)right)->name);
 }
 
-/* Looks into one heap. Returns false when it went away since its name was read. */
-static bool look(struct entry *entry, const struct tool_args *args)
+static int look_into_section(struct entry *entry, const cairn_options *options)
 {
-    cairn_options options = {.directory = args->dir, .flags = CAIRN_READ_ONLY};
+    cairn_section *section;
+    int r = cairn_section_open(&section, entry->name, options);
+
+    if (r < 0)
+        return r;
+    entry->stats.bytes_max = cairn_section_bytes_max(section);
+    for (uint64_t at = 0, run; r >= 0 && at < entry->stats.bytes_max; at += run) {
+        r = cairn_section_query(section, at, &run);
+        if (r == 1)
+            entry->stats.bytes_committed += run;
+    }
+    cairn_section_close(section);
+    return r < 0 ? r : 0;
+}
+
+static int look_into_heap(struct entry *entry, const cairn_options *options)
+{
     cairn_heap *heap;
-    int r = cairn_heap_open(&heap, entry->name, &options);
+    int r = cairn_heap_open(&heap, entry->name, options);
 
     if (r == 0) {
         entry->stats.size = sizeof entry->stats;
         r = cairn_stats_get(heap, &entry->stats);
         cairn_heap_close(heap);
     }
+    return r;
+}
+
+/* Looks into one heap or section. Returns false when it went away since its name was read. */
+static bool look(struct entry *entry, const struct tool_args *args)
+{
+    cairn_options options = {.directory = args->dir, .flags = CAIRN_READ_ONLY};
+    int r = entry->is_section ? look_into_section(entry, &options) : look_into_heap(entry, &options);
+
     if (r == 0) {
-        entry->state = entry->stats.processes > 0 ? "active" : "idle";
+        entry->state = entry->is_section ? "section" : entry->stats.processes > 0 ? "active" : "idle";
         return true;
     }
     entry->state = state_of_error(r);
@@ -87,20 +114,24 @@ static bool look(struct entry *entry, const struct tool_args *args)
     return r != -ENOENT;
 }
 
-static void print_json(const struct listing *listing)
+static void print_json_list(const struct listing *listing, bool of_sections)
 {
     const char *separator = "";
 
-    fputs("{\"schema\":\"cairn.ls/1\",\"heaps\":[", stdout);
     for (size_t i = 0; i < listing->count; i++) {
         const struct entry *entry = &listing->entries[i];
 
+        if (entry->is_section != of_sections)
+            continue;
         printf("%s\n{\"name\":", separator);
         text_json(stdout, entry->name);
         printf(",\"state\":\"%s\"", entry->state);
         if (*entry->reason) {
             fputs(",\"reason\":", stdout);
             text_json(stdout, entry->reason);
+        } else if (of_sections) {
+            printf(",\"bytes_committed\":%" PRIu64 ",\"bytes_max\":%" PRIu64, entry->stats.bytes_committed,
+                   entry->stats.bytes_max);
         } else {
             printf(",\"bytes_committed\":%" PRIu64 ",\"bytes_live\":%" PRIu64 ",\"blocks_live\":%" PRIu64
                    ",\"processes\":%" PRIu64,
@@ -110,6 +141,14 @@ static void print_json(const struct listing *listing)
         putchar('}');
         separator = ",";
     }
+}
+
+static void print_json(const struct listing *listing)
+{
+    fputs("{\"schema\":\"cairn.ls/1\",\"heaps\":[", stdout);
+    print_json_list(listing, false);
+    fputs("],\"sections\":[", stdout);
+    print_json_list(listing, true);
     puts("]}");
 }
 
@@ -134,6 +173,9 @@ static void print_table(const struct listing *listing)
 
         if (*entry->reason)
             printf("%*s  %10s  %10s  %9s  %s: ", widest - width, "", "-", "-", "-", entry->state);
+        else if (entry->is_section)
+            printf("%*s  %10s  %10s  %9s  %s of %s", widest - width, "", text_bytes(entry->stats.bytes_committed).text,
+                   "-", "-", entry->state, text_bytes(entry->stats.bytes_max).text);
         else
             printf("%*s  %10s  %10s  %9" PRIu64 "  %s", widest - width, "",
                    text_bytes(entry->stats.bytes_committed).text, text_bytes(entry->stats.bytes_live).text,
@@ -149,7 +191,12 @@ int command_ls(const struct tool_args *args)
     int code = TOOL_FINE;
     size_t kept = 0;
 
-    if (cairn_heap_names(args->dir, collect, &listing) < 0) {
+    int r = cairn_heap_names(args->dir, collect, &listing);
+
+    listing.of_sections = true;
+    if (r == 0)
+        r = cairn_section_names(args->dir, collect, &listing);
+    if (r < 0) {
         free(listing.entries);
         return tool_fail_heap();
     }

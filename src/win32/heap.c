@@ -6,6 +6,7 @@
  */
 #include <string.h>
 
+#include "win32/share.h"
 #include "win32/system.h"
 #include "win32/win32.h"
 
@@ -90,7 +91,7 @@ static const cairn_memory executable_memory = {
 /* ---------------------------------------------------------------- records */
 
 /* A late call with a dead handle must find a dead record, so the oldest are reused first, and those late. */
-static struct heap *new_record(void)
+struct heap *record_new(void)
 {
     cairn_heap *own = own_heap();
     if (own == NULL)
@@ -109,7 +110,7 @@ static struct heap *new_record(void)
     return heap;
 }
 
-static void give_record(struct heap *heap)
+void record_give(struct heap *heap)
 {
     heap->magic = 0;
     heap->next = NULL;
@@ -124,7 +125,7 @@ static void give_record(struct heap *heap)
 
 static void enter_list(struct heap *heap)
 {
-    heap->magic = HEAP_MAGIC;
+    heap->magic = heap->publisher != NULL ? SHARED_MAGIC : HEAP_MAGIC;
     face_lock();
     heap->next = NULL;
     *heaps_end = heap;
@@ -170,7 +171,10 @@ static BOOL make_cairn(struct heap *heap, size_t start, size_t max, const cairn_
     return error == 0 ? TRUE : fail(error_of(error));
 }
 
-static HANDLE create(DWORD rules, DWORD options, SIZE_T initial, SIZE_T maximum)
+#define NEVER_SHARED (HEAP_CREATE_ENABLE_EXECUTE | HEAP_TAIL_CHECKING_ENABLED | HEAP_FREE_CHECKING_ENABLED)
+
+/* sharing is looked at for HEAP_SHARED_READONLY alone. */
+static HANDLE create(DWORD rules, DWORD options, SIZE_T initial, SIZE_T maximum, const struct sharing *sharing)
 {
     const size_t page = system_page_bytes();
     if (rules > CAIRN_UNLIMITED)
@@ -180,8 +184,11 @@ static HANDLE create(DWORD rules, DWORD options, SIZE_T initial, SIZE_T maximum)
             return fail_null(ERROR_INVALID_PARAMETER);
         initial = 0;
     }
-    if (options & HEAP_SHARED_READONLY)
-        return fail_null(ERROR_NOT_SUPPORTED);
+    if (options & HEAP_SHARED_READONLY) {
+        if (options & NEVER_SHARED)
+            return fail_null(ERROR_INVALID_PARAMETER);
+        options &= ~HEAP_NO_SERIALIZE; /* readers come and go, and take turns with whoever allocates */
+    }
     if (initial > HEAP_BYTES_MAX || maximum > HEAP_BYTES_MAX)
         return fail_null(ERROR_NOT_ENOUGH_MEMORY);
     size_t start = initial == 0 ? page : round_up(initial, page);
@@ -191,29 +198,41 @@ static HANDLE create(DWORD rules, DWORD options, SIZE_T initial, SIZE_T maximum)
     if (max != 0 && max < 2 * page)
         max = 2 * page; /* one page of bookkeeping at least */
 
-    struct heap *heap = new_record();
+    struct heap *heap = record_new();
     if (heap == NULL)
         return NULL;
     heap->flags = options;
     heap->fixed = max != 0;
     heap->block_max = block_max_of(rules, heap->fixed);
-    if (!make_cairn(heap, start, max, options & HEAP_CREATE_ENABLE_EXECUTE ? &executable_memory : NULL)) {
-        give_record(heap);
+    BOOL made = options & HEAP_SHARED_READONLY
+                    ? share_create(heap, start, max, sharing)
+                    : make_cairn(heap, start, max, options & HEAP_CREATE_ENABLE_EXECUTE ? &executable_memory : NULL);
+    if (!made) {
+        record_give(heap);
         return NULL;
     }
     enter_list(heap);
     return heap;
 }
 
+static const struct sharing unnamed;
+
 CAIRN_WIN32_API HANDLE WINAPI HeapCreate(DWORD flOptions, SIZE_T dwInitialSize, SIZE_T dwMaximumSize)
 {
-    return create(load_relaxed(&personality), flOptions, dwInitialSize, dwMaximumSize);
+    return create(load_relaxed(&personality), flOptions, dwInitialSize, dwMaximumSize, &unnamed);
 }
 
 CAIRN_WIN32_API HANDLE WINAPI CairnHeapCreate(DWORD Personality, DWORD flOptions, SIZE_T dwInitialSize,
                                               SIZE_T dwMaximumSize)
 {
-    return create(Personality, flOptions, dwInitialSize, dwMaximumSize);
+    return create(Personality, flOptions, dwInitialSize, dwMaximumSize, &unnamed);
+}
+
+CAIRN_WIN32_API HANDLE WINAPI CairnSharedHeapCreate(LPCSTR lpName, DWORD flOptions, SIZE_T dwInitialSize,
+                                                    SIZE_T dwMaximumSize, const CAIRN_HEAP_READERS *lpReaders)
+{
+    const struct sharing sharing = {.name = lpName, .readers = lpReaders};
+    return create(load_relaxed(&personality), flOptions | HEAP_SHARED_READONLY, dwInitialSize, dwMaximumSize, &sharing);
 }
 
 CAIRN_WIN32_API DWORD WINAPI CairnSetPersonality(DWORD Personality)
@@ -235,7 +254,7 @@ static HANDLE ce_create(struct heap *heap, DWORD options, size_t initial, size_t
     if (max != 0 && max < 2 * page)
         max = 2 * page;
     if (!make_cairn(heap, round_up(initial, page), max, &calls)) {
-        give_record(heap);
+        record_give(heap);
         return NULL;
     }
     enter_list(heap);
@@ -248,7 +267,7 @@ CAIRN_WIN32_API HANDLE WINAPI CeHeapCreate(DWORD flOptions, DWORD dwInitialSize,
     if (pfnAlloc == NULL || pfnFree == NULL || (flOptions & ~HEAP_NO_SERIALIZE) != 0 ||
         dwMaximumSize > (DWORD)-1 - 65536)
         return fail_null(ERROR_INVALID_PARAMETER);
-    struct heap *heap = new_record();
+    struct heap *heap = record_new();
     if (heap == NULL)
         return NULL;
     heap->ce_alloc = pfnAlloc;
@@ -262,7 +281,7 @@ CAIRN_WIN32_API HANDLE WINAPI CairnCeHeapCreate(DWORD flOptions, SIZE_T dwInitia
     if (pfnAlloc == NULL || pfnFree == NULL || (flOptions & ~HEAP_NO_SERIALIZE) != 0 ||
         dwMaximumSize > HEAP_BYTES_MAX || dwInitialSize > HEAP_BYTES_MAX)
         return fail_null(ERROR_INVALID_PARAMETER);
-    struct heap *heap = new_record();
+    struct heap *heap = record_new();
     if (heap == NULL)
         return NULL;
     heap->wide_alloc = pfnAlloc;
@@ -272,19 +291,23 @@ CAIRN_WIN32_API HANDLE WINAPI CairnCeHeapCreate(DWORD flOptions, SIZE_T dwInitia
 
 CAIRN_WIN32_API BOOL WINAPI HeapDestroy(HANDLE hHeap)
 {
-    struct heap *heap = heap_of(hHeap);
-    if (heap == NULL || heap == process_heap)
+    struct heap *heap = record_of(hHeap);
+    bool is_shared = heap != NULL && (heap->magic == SHARED_MAGIC || heap->magic == READER_MAGIC);
+    if (heap == NULL || heap == process_heap || (!is_shared && heap->magic != HEAP_MAGIC))
         return fail(ERROR_INVALID_HANDLE);
     leave_list(heap);
     heap->magic = 0;
-    cairn_heap_close(heap->cairn);
-    give_record(heap);
+    if (is_shared)
+        share_end(heap);
+    else
+        cairn_heap_close(heap->cairn);
+    record_give(heap);
     return TRUE;
 }
 
 static void make_process_heap(void)
 {
-    struct heap *heap = new_record();
+    struct heap *heap = record_new();
     if (heap == NULL)
         return;
     heap->block_max = SIZE_MAX;
@@ -292,7 +315,7 @@ static void make_process_heap(void)
         heap->magic = HEAP_MAGIC;
         process_heap = heap;
     } else {
-        give_record(heap);
+        record_give(heap);
     }
 }
 
@@ -326,7 +349,7 @@ CAIRN_WIN32_API DWORD WINAPI GetProcessHeaps(DWORD NumberOfHeaps, PHANDLE Proces
 CAIRN_WIN32_API cairn_heap *cairn_win32_heap(HANDLE hHeap)
 {
     struct heap *heap = heap_of(hHeap);
-    return heap != NULL ? heap->cairn : fail_null(ERROR_INVALID_HANDLE);
+    return heap != NULL ? heap->cairn : fail_null(refusal_of(hHeap));
 }
 
 /* ---------------------------------------------------------------- blocks */
@@ -338,11 +361,11 @@ static void *refuse(const struct heap *heap, DWORD flags)
     return fail_null(ERROR_NOT_ENOUGH_MEMORY);
 }
 
-static void *refuse_handle(DWORD flags)
+static void *refuse_handle(HANDLE handle, DWORD flags)
 {
     if (flags & HEAP_GENERATE_EXCEPTIONS)
         RaiseException(STATUS_ACCESS_VIOLATION, 0, 0, NULL);
-    return fail_null(ERROR_INVALID_HANDLE);
+    return fail_null(refusal_of(handle));
 }
 
 /* What a walker has noted is not true any more. */
@@ -356,7 +379,7 @@ CAIRN_WIN32_API LPVOID WINAPI HeapAlloc(HANDLE hHeap, DWORD dwFlags, SIZE_T dwBy
 {
     struct heap *heap = heap_of(hHeap);
     if (UNLIKELY(heap == NULL))
-        return refuse_handle(dwFlags);
+        return refuse_handle(hHeap, dwFlags);
     note_change(heap);
     if (UNLIKELY(dwBytes > heap->block_max))
         return refuse(heap, dwFlags);
@@ -375,7 +398,7 @@ CAIRN_WIN32_API LPVOID WINAPI HeapReAlloc(HANDLE hHeap, DWORD dwFlags, LPVOID lp
 {
     struct heap *heap = heap_of(hHeap);
     if (heap == NULL)
-        return refuse_handle(dwFlags);
+        return refuse_handle(hHeap, dwFlags);
     if (lpMem == NULL)
         return fail_null(NO_ERROR);
     note_change(heap);
@@ -399,7 +422,7 @@ CAIRN_WIN32_API BOOL WINAPI HeapFree(HANDLE hHeap, DWORD dwFlags, LPVOID lpMem)
         return TRUE;
     struct heap *heap = heap_of(hHeap);
     if (UNLIKELY(heap == NULL))
-        return fail(ERROR_INVALID_HANDLE);
+        return fail(refusal_of(hHeap));
     note_change(heap);
     cairn_free(heap->cairn, lpMem);
     return TRUE;
@@ -410,7 +433,7 @@ CAIRN_WIN32_API SIZE_T WINAPI HeapSize(HANDLE hHeap, DWORD dwFlags, LPCVOID lpMe
     (void)dwFlags;
     struct heap *heap = heap_of(hHeap);
     if (heap == NULL || lpMem == NULL) {
-        SetLastError(heap == NULL ? ERROR_INVALID_HANDLE : ERROR_INVALID_PARAMETER);
+        SetLastError(heap == NULL ? refusal_of(hHeap) : ERROR_INVALID_PARAMETER);
         return (SIZE_T)-1;
     }
     return cairn_size(heap->cairn, lpMem);
@@ -450,7 +473,7 @@ CAIRN_WIN32_API SIZE_T WINAPI HeapCompact(HANDLE hHeap, DWORD dwFlags)
     (void)dwFlags;
     struct heap *heap = heap_of(hHeap);
     if (heap == NULL)
-        return (SIZE_T)fail(ERROR_INVALID_HANDLE);
+        return (SIZE_T)fail(refusal_of(hHeap));
     note_change(heap);
     SIZE_T largest = 0;
     int64_t given = cairn_trim(heap->cairn);
@@ -464,7 +487,7 @@ CAIRN_WIN32_API BOOL WINAPI HeapLock(HANDLE hHeap)
 {
     struct heap *heap = heap_of(hHeap);
     if (heap == NULL)
-        return fail(ERROR_INVALID_HANDLE);
+        return fail(refusal_of(hHeap));
     if (heap->flags & HEAP_NO_SERIALIZE)
         return TRUE;
     int error = cairn_heap_lock(heap->cairn);
@@ -475,7 +498,7 @@ CAIRN_WIN32_API BOOL WINAPI HeapUnlock(HANDLE hHeap)
 {
     struct heap *heap = heap_of(hHeap);
     if (heap == NULL)
-        return fail(ERROR_INVALID_HANDLE);
+        return fail(refusal_of(hHeap));
     if (heap->flags & HEAP_NO_SERIALIZE)
         return TRUE;
     int error = cairn_heap_unlock(heap->cairn);
@@ -486,7 +509,7 @@ CAIRN_WIN32_API BOOL WINAPI HeapSummary(HANDLE hHeap, DWORD dwFlags, LPHEAP_SUMM
 {
     struct heap *heap = heap_of(hHeap);
     if (heap == NULL)
-        return fail(ERROR_INVALID_HANDLE);
+        return fail(refusal_of(hHeap));
     if (dwFlags != 0 || lpSummary == NULL || lpSummary->cb != sizeof *lpSummary)
         return fail(ERROR_INVALID_PARAMETER);
     cairn_stats stats = {.size = sizeof stats};
@@ -502,10 +525,10 @@ CAIRN_WIN32_API BOOL WINAPI HeapSummary(HANDLE hHeap, DWORD dwFlags, LPHEAP_SUMM
 
 /* ---------------------------------------------------------------- information */
 
-static BOOL set_compatibility(struct heap *heap, const ULONG *value, size_t bytes)
+static BOOL set_compatibility(struct heap *heap, HANDLE handle, const ULONG *value, size_t bytes)
 {
     if (heap == NULL)
-        return fail(ERROR_INVALID_HANDLE);
+        return fail(refusal_of(handle));
     if (value == NULL || bytes < sizeof *value)
         return fail(ERROR_INSUFFICIENT_BUFFER);
     if (heap->flags & HEAP_NO_SERIALIZE)
@@ -526,7 +549,7 @@ static BOOL optimize(struct heap *heap, HANDLE handle, const HEAP_OPTIMIZE_RESOU
     if (handle == NULL) /* of other heaps nobody knows here that they stay while they are looked at */
         heap = GetProcessHeap();
     if (heap == NULL)
-        return fail(ERROR_INVALID_HANDLE);
+        return fail(refusal_of(handle));
     (void)cairn_trim(heap->cairn);
     return TRUE;
 }
@@ -537,7 +560,7 @@ CAIRN_WIN32_API BOOL WINAPI HeapSetInformation(HANDLE HeapHandle, HEAP_INFORMATI
     struct heap *heap = heap_of(HeapHandle);
     switch (HeapInformationClass) {
     case HeapCompatibilityInformation:
-        return set_compatibility(heap, HeapInformation, HeapInformationLength);
+        return set_compatibility(heap, HeapHandle, HeapInformation, HeapInformationLength);
     case HeapEnableTerminationOnCorruption:
         return HeapInformation == NULL && HeapInformationLength == 0 ? TRUE : fail(ERROR_INVALID_PARAMETER);
     case HeapOptimizeResources:
@@ -555,7 +578,7 @@ CAIRN_WIN32_API BOOL WINAPI HeapQueryInformation(HANDLE HeapHandle, HEAP_INFORMA
     if (HeapInformationClass != HeapCompatibilityInformation)
         return fail(ERROR_INVALID_PARAMETER);
     if (heap == NULL)
-        return fail(ERROR_NOACCESS);
+        return fail(refusal_of(HeapHandle) == ERROR_ACCESS_DENIED ? ERROR_ACCESS_DENIED : ERROR_NOACCESS);
     if (ReturnLength != NULL)
         *ReturnLength = sizeof(ULONG);
     if (HeapInformation == NULL || HeapInformationLength < sizeof(ULONG))

@@ -234,7 +234,7 @@ CAIRN_WIN32_API BOOL WINAPI HeapWalk(HANDLE hHeap, LPPROCESS_HEAP_ENTRY lpEntry)
 {
     struct heap *heap = heap_of(hHeap);
     if (heap == NULL)
-        return fail(ERROR_INVALID_HANDLE);
+        return fail(refusal_of(hHeap));
     if (lpEntry == NULL || own_heap() == NULL)
         return fail(ERROR_INVALID_PARAMETER);
     heap_stop(heap);

@@ -35,10 +35,12 @@ void face_unlock(void);
 
 /* heap.c */
 #define HEAP_MAGIC UINT64_C(0x77696e3332686561)
+#define SHARED_MAGIC UINT64_C(0x77696e3332736861) /* share.c: created here */
+#define READER_MAGIC UINT64_C(0x77696e3332726561) /* opened here; there is no heap of cairn */
 struct walk;
 
 struct heap {
-    uint64_t magic; /* anything else: destroyed */
+    uint64_t magic; /* one of the three; anything else: destroyed */
     cairn_heap *cairn;
     size_t block_max;    /* larger blocks are refused */
     DWORD flags;         /* as created */
@@ -54,18 +56,40 @@ struct heap {
     PFN_CairnAllocHeapMem wide_alloc;
     PFN_CairnFreeHeapMem wide_free;
     ULONG_PTR wide_user;
+    /* HEAP_SHARED_READONLY */
+    struct cairn_publisher *publisher;
+    struct cairn_reader *reader;
+    char *path; /* of the socket by which readers come */
+    uint32_t forks;
+    struct heap *next_created;
 };
 
 enum { WALK_NONE, WALK_FRESH, WALK_STALE };
 
-/* Returns the heap of a handle; NULL, and sets no error, when it is none. A handle's memory stays after its heap. */
+struct heap *record_new(void); /* zeroed; sets the last error */
+void record_give(struct heap *heap);
+
+/* What may be a record: a handle's memory stays after its heap. */
+static inline struct heap *record_of(HANDLE handle)
+{
+    bool is_none = (uintptr_t)handle < 65536 || (uintptr_t)handle % 16 != 0 || handle == INVALID_HANDLE_VALUE;
+    return UNLIKELY(is_none) ? NULL : handle;
+}
+
+/* share.c: the record of a heap that is published, if this process may write it. */
+struct heap *share_of(struct heap *heap);
+
+/* Returns the heap of a handle; NULL, and sets no error, when it is none that this process may write. */
 static inline struct heap *heap_of(HANDLE handle)
 {
-    struct heap *heap = handle;
-    if (UNLIKELY((uintptr_t)handle < 65536 || (uintptr_t)handle % 16 != 0 || handle == INVALID_HANDLE_VALUE))
+    struct heap *heap = record_of(handle);
+    if (UNLIKELY(heap == NULL))
         return NULL;
-    return LIKELY(heap->magic == HEAP_MAGIC) ? heap : NULL;
+    return LIKELY(heap->magic == HEAP_MAGIC) ? heap : share_of(heap);
 }
+
+/* share.c: why there is no heap of a handle: ERROR_ACCESS_DENIED for one that others write. */
+DWORD refusal_of(HANDLE handle);
 
 /* Stops a heap that can be stopped. */
 static inline void heap_stop(struct heap *heap)

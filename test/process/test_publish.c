@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -591,6 +592,87 @@ static void a_published_heap_is_a_heap(void)
     cairn_publisher_close(publisher);
 }
 
+static int note_if_seen(void *block, size_t bytes, void *arg)
+{
+    (void)bytes;
+    void **searched = arg;
+    if (block == *searched)
+        *searched = NULL;
+    return 0;
+}
+
+static bool walk_shows(cairn_heap *heap, void *block)
+{
+    void *searched = block;
+    REQUIRE_EQUAL(cairn_walk(heap, NULL, note_if_seen, &searched), 0);
+    return searched == NULL;
+}
+
+static void sizes_are_exact_where_that_was_asked_for(void)
+{
+    cairn_publisher *publisher = publish(&(cairn_publish_options){.flags = CAIRN_PUBLISH_EXACT_SIZES});
+    cairn_heap *heap = cairn_publisher_heap(publisher);
+    for (size_t size = 0; size < 200000; size += 1 + size / 7) {
+        void *block = cairn_alloc(heap, size);
+        REQUIRE_CALL(block != NULL);
+        REQUIRE_EQUAL(cairn_size(heap, block), size);
+        block = cairn_realloc(heap, block, size + 3);
+        REQUIRE_EQUAL(cairn_size(heap, block), size + 3);
+        cairn_free(heap, block);
+    }
+    REQUIRE_SOUND(heap);
+    cairn_publisher_close(publisher);
+}
+
+static void a_walk_shows_no_block_that_was_freed(void)
+{
+    cairn_publisher *publisher = publish(NULL);
+    cairn_heap *heap = cairn_publisher_heap(publisher);
+    void *kept = cairn_alloc(heap, 100), *freed = cairn_alloc(heap, 100);
+    REQUIRE(walk_shows(heap, kept) && walk_shows(heap, freed));
+    cairn_free(heap, freed);
+    REQUIRE_EQUAL(stats_of_publisher(publisher).blocks_retired, 1);
+    REQUIRE(walk_shows(heap, kept) && !walk_shows(heap, freed));
+    cairn_publisher_close(publisher);
+}
+
+static void *allocate_once(void *arg)
+{
+    cairn_heap *heap = arg;
+    void *block = cairn_alloc(heap, 100);
+    board->heard = 1;
+    return block;
+}
+
+static void a_published_heap_can_be_stopped(void)
+{
+    board = shared_memory(sizeof *board);
+    cairn_publisher *publisher = publish(NULL);
+    REQUIRE_EQUAL(cairn_heap_lock(cairn_publisher_heap(publisher)), -EINVAL);
+    cairn_publisher_close(publisher);
+    publisher = publish(&(cairn_publish_options){.flags = CAIRN_PUBLISH_LOCKABLE});
+    cairn_heap *heap = cairn_publisher_heap(publisher);
+    REQUIRE_CALL(cairn_publisher_start_thread(publisher) == 0);
+    REQUIRE_EQUAL(cairn_heap_lock(heap), 0);
+    pthread_t thread;
+    REQUIRE(pthread_create(&thread, NULL, allocate_once, heap) == 0);
+    for (int i = 0; i < 1000; i++) { /* the holder goes on, and nobody else */
+        void *block = cairn_alloc(heap, 1000);
+        REQUIRE_CALL(block != NULL);
+        cairn_free(heap, block);
+        sched_yield();
+        REQUIRE_EQUAL(board->heard, 0);
+    }
+    REQUIRE_EQUAL(cairn_heap_unlock(heap), 0);
+    REQUIRE_EQUAL(cairn_heap_unlock(heap), -EPERM);
+    void *block;
+    REQUIRE(pthread_join(thread, &block) == 0 && block != NULL);
+    REQUIRE_EQUAL(board->heard, 1);
+    cairn_reader *reader = NULL; /* it lies where the publisher's view is, and so was let in */
+    REQUIRE_EQUAL(cairn_reader_open(&reader, "prices", NULL), -EADDRINUSE);
+    cairn_publisher_close(publisher);
+}
+
 int main(void)
 {
     static const struct claim claims[] = {
@@ -605,6 +687,9 @@ int main(void)
         CLAIM(a_published_heap_ends_with_its_publisher),
         CLAIM(an_event_loop_does_what_the_thread_does),
         CLAIM(a_published_heap_is_a_heap),
+        CLAIM(sizes_are_exact_where_that_was_asked_for),
+        CLAIM(a_walk_shows_no_block_that_was_freed),
+        CLAIM(a_published_heap_can_be_stopped),
     };
     return run_claims(claims, COUNT(claims), 30);
 }

@@ -287,6 +287,24 @@ static void ls_tells_who_is_attached(void)
     EXPECT(says("{\"name\":\"orders\",\"state\":\"idle\",\"bytes_committed\":"));
 }
 
+static void ls_tells_what_sections_have(void)
+{
+    cairn_options options = {.size = sizeof options, .name = "block", .bytes_max = 64 * MIB};
+    cairn_section *section;
+
+    REQUIRE_CALL(cairn_section_create(&section, &options) == 0);
+    REQUIRE_CALL(cairn_section_commit(section, 8 * MIB, MIB) == 0 && cairn_section_commit(section, 0, MIB) == 0);
+    leave_heap("orders");
+    EXPECT(run("ls", NULL, NULL, NULL) == FINE);
+    EXPECT(says("block") && says("  2 MiB  ") && says("section of 64 MiB") && says("idle"));
+    EXPECT(run("ls", "--json", NULL, NULL) == FINE);
+    EXPECT(is_json("cairn.ls/1"));
+    EXPECT(says("\"sections\":[\n{\"name\":\"block\",\"state\":\"section\",\"bytes_committed\":2097152,"
+                "\"bytes_max\":67108864}]}"));
+    EXPECT(!says("{\"name\":\"orders\",\"state\":\"section\""));
+    cairn_section_close(section);
+}
+
 static void stat_tells_numbers_and_roots(void)
 {
     leave_heap("orders");
@@ -444,6 +462,7 @@ static void a_full_disk_is_not_taken_for_success(void)
 static const struct claim claims[] = {
     CLAIM(an_empty_directory_lists_nothing),
     CLAIM(ls_tells_who_is_attached),
+    CLAIM(ls_tells_what_sections_have),
     CLAIM(stat_tells_numbers_and_roots),
     CLAIM(map_draws_on_a_pipe_without_colours),
     CLAIM(map_writes_an_svg),

@@ -112,12 +112,6 @@ START_TEST(an_initial_size_above_the_maximum_is_refused)
 }
 END_TEST
 
-START_TEST(a_shared_heap_is_refused_by_name)
-{
-    ck_error(HeapCreate(HEAP_SHARED_READONLY, 0, 0), NULL, ERROR_NOT_SUPPORTED);
-}
-END_TEST
-
 START_TEST(a_fixed_heap_has_its_maximum_and_no_more)
 {
     HANDLE fixed = HeapCreate(0, 0x1000, 0x10000);
@@ -832,7 +826,6 @@ int main(void)
     tcase_add_test(tests, the_initial_size_is_committed);
     tcase_add_test(tests, an_initial_size_that_is_not_there_is_no_heap);
     tcase_add_test(tests, an_initial_size_above_the_maximum_is_refused);
-    tcase_add_test(tests, a_shared_heap_is_refused_by_name);
     tcase_add_test(tests, a_fixed_heap_has_its_maximum_and_no_more);
     tcase_add_test(tests, a_fixed_heap_has_the_largest_block_of_its_rules);
     tcase_add_test(tests, ertos_ignores_the_initial_size_and_has_two_flags);

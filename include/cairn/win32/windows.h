@@ -112,6 +112,7 @@ typedef struct _SECURITY_ATTRIBUTES {
 #define ERROR_INVALID_NAME 123u
 #define ERROR_NOT_LOCKED 158u
 #define ERROR_BAD_PATHNAME 161u
+#define ERROR_BUSY 170u
 #define ERROR_ALREADY_EXISTS 183u
 #define ERROR_FILENAME_EXCED_RANGE 206u
 #define ERROR_NO_MORE_ITEMS 259u
@@ -135,7 +136,7 @@ CAIRN_WIN32_API void WINAPI SetLastError(DWORD dwErrCode);
 #define HEAP_TAIL_CHECKING_ENABLED 0x00000020u
 #define HEAP_FREE_CHECKING_ENABLED 0x00000040u
 #define HEAP_DISABLE_COALESCE_ON_FREE 0x00000080u
-#define HEAP_SHARED_READONLY 0x00001000u /* Windows CE; its value stands in no public page */
+#define HEAP_SHARED_READONLY 0x00001000u /* Windows CE; its value stands in no public page. See below */
 #define HEAP_CREATE_ALIGN_16 0x00010000u
 #define HEAP_CREATE_ENABLE_EXECUTE 0x00040000u
 
@@ -144,12 +145,14 @@ CAIRN_WIN32_API void WINAPI SetLastError(DWORD dwErrCode);
  * there. dwMaximumSize 0: the heap grows. Else it is rounded up to a page (two pages at least) and reserved, the heap's
  * own bookkeeping comes out of it, and no block may be larger than the personality's limit.
  * HEAP_TAIL_CHECKING_ENABLED or HEAP_FREE_CHECKING_ENABLED: stray writes are looked for (cairn's checked heaps).
- * Errors: ERROR_INVALID_PARAMETER (the initial size is above the maximum; a flag that the personality does not know),
- * ERROR_NOT_ENOUGH_MEMORY, ERROR_NOT_SUPPORTED (HEAP_SHARED_READONLY).
+ * HEAP_SHARED_READONLY: others can open it and read, see CairnSharedHeapCreate; not with HEAP_CREATE_ENABLE_EXECUTE or
+ * the checking flags. Errors: ERROR_INVALID_PARAMETER (the initial size is above the maximum; flags that do not go
+ * together, or that the personality does not know), ERROR_NOT_ENOUGH_MEMORY; those of CairnSharedHeapCreate.
  */
 CAIRN_WIN32_API HANDLE WINAPI HeapCreate(DWORD flOptions, SIZE_T dwInitialSize, SIZE_T dwMaximumSize);
 
-/* Ends a heap with every block in it. Errors: ERROR_INVALID_HANDLE (no heap, or the process heap). */
+/* Ends a heap with every block in it; of a shared heap that was opened, the view. Errors: ERROR_INVALID_HANDLE (no
+ * heap, or the process heap). */
 CAIRN_WIN32_API BOOL WINAPI HeapDestroy(HANDLE hHeap);
 
 /*
@@ -291,6 +294,59 @@ CAIRN_WIN32_API HANDLE WINAPI CairnCeHeapCreate(DWORD flOptions, SIZE_T dwInitia
                                                 PFN_CairnAllocHeapMem pfnAlloc, PFN_CairnFreeHeapMem pfnFree);
 
 /*
+ * Shared heaps, HEAP_SHARED_READONLY. The creating process allocates and writes; others open the heap by its name, and
+ * find its blocks at the same addresses, which they can read. Their stores fault, and the kernel keeps them from ever
+ * getting the right to write; every call that would change the heap or look into its bookkeeping is
+ * ERROR_ACCESS_DENIED, in a forked child of the creator, too. Such a heap is a published one: cairn_publish.h tells how
+ * it is protected, how readers keep what they read from being used again (cairn_win32_reader), and how they find the
+ * first block (cairn_root_set, cairn_reader_root). It is always serialized. It takes memory from 1 MiB of dwMaximumSize
+ * on; with 0 it ends at 1 GiB. A block is not made smaller in place, and a freed one can be had again when no reader
+ * may be reading it. HeapDestroy, or the end of the creator, ends the name; who has the heap open keeps what was there.
+ */
+#define CAIRN_EVERYONE 0x1u /* whoever can reach the name may read */
+
+/* Who may read, beside the processes of the creator's user. */
+typedef struct _CAIRN_HEAP_READERS {
+    DWORD cb;              /* sizeof(CAIRN_HEAP_READERS) */
+    DWORD dwFlags;         /* CAIRN_EVERYONE or 0 */
+    LPCSTR lpDirectory;    /* where the name lies, to be reached by the readers; NULL: CAIRN_DIR, or this user's own */
+    const DWORD *lpUsers;  /* by their numbers (uid_t) */
+    const DWORD *lpGroups; /* (gid_t) */
+    DWORD nUsers;
+    DWORD nGroups;
+} CAIRN_HEAP_READERS, *PCAIRN_HEAP_READERS;
+
+/*
+ * As HeapCreate with HEAP_SHARED_READONLY, and with a name, which is one of cairn's (cairn.h), and a list of readers;
+ * either may be NULL: a name is made, and only this user's processes may read. Errors: also ERROR_ALREADY_EXISTS (the
+ * heap of that name lives), ERROR_INVALID_HANDLE (the name is that of something else), ERROR_INVALID_PARAMETER (the
+ * name, the list), ERROR_FILE_NOT_FOUND (the directory), ERROR_ACCESS_DENIED, ERROR_FILENAME_EXCED_RANGE,
+ * ERROR_NOT_SUPPORTED (a system without sealed files or without /proc).
+ */
+CAIRN_WIN32_API HANDLE WINAPI CairnSharedHeapCreate(LPCSTR lpName, DWORD flOptions, SIZE_T dwInitialSize,
+                                                    SIZE_T dwMaximumSize, const CAIRN_HEAP_READERS *lpReaders);
+
+#define CAIRN_ANY_CREATOR                                                                                              \
+    0x1u /* also a heap of another user than this one and root: what is read then is that user's */
+
+/*
+ * Opens a shared heap for reading, once for each thread that reads. HeapDestroy ends it. lpDirectory is the creator's.
+ * Errors: ERROR_FILE_NOT_FOUND (no such heap lives), ERROR_ACCESS_DENIED (this user is not let in; another user's heap
+ * without CAIRN_ANY_CREATOR), ERROR_BUSY (it has all its readers, or does not answer), ERROR_INVALID_ADDRESS (something
+ * lies at the heap's address: in its creator the heap itself), ERROR_INVALID_HANDLE (the name is that of something
+ * else), ERROR_INVALID_PARAMETER, ERROR_FILENAME_EXCED_RANGE.
+ */
+CAIRN_WIN32_API HANDLE WINAPI CairnSharedHeapOpen(LPCSTR lpName, LPCSTR lpDirectory, DWORD dwFlags);
+
+/* Stores the name of a shared heap and returns its length; 0 with ERROR_INSUFFICIENT_BUFFER, ERROR_INVALID_HANDLE. */
+CAIRN_WIN32_API DWORD WINAPI CairnSharedHeapName(HANDLE hHeap, LPSTR lpName, DWORD nSize);
+
+/* Returns what cairn_publish.h calls the publisher of a shared heap that was created here, the reader of one that was
+ * opened; NULL with ERROR_INVALID_HANDLE. Only HeapDestroy ends them. */
+CAIRN_WIN32_API struct cairn_publisher *cairn_win32_publisher(HANDLE hHeap);
+CAIRN_WIN32_API struct cairn_reader *cairn_win32_reader(HANDLE hHeap);
+
+/*
  * Whose rules HeapCreate follows. DESKTOP: blocks of a heap with a maximum are smaller than 0xff000. DESKTOP_7FFF8: the
  * limit of the HeapAlloc page, smaller than 0x7fff8. ERTOS: the same limit, the initial size is ignored, and of the
  * flags only HEAP_GENERATE_EXCEPTIONS and HEAP_NO_SERIALIZE exist. UNLIMITED: blocks as large as the heap.
@@ -307,7 +363,8 @@ CAIRN_WIN32_API DWORD WINAPI CairnSetPersonality(DWORD Personality);
 CAIRN_WIN32_API HANDLE WINAPI CairnHeapCreate(DWORD Personality, DWORD flOptions, SIZE_T dwInitialSize,
                                               SIZE_T dwMaximumSize);
 
-/* Returns the heap of cairn behind a handle, NULL with ERROR_INVALID_HANDLE. Only HeapDestroy ends it. */
+/* Returns the heap of cairn behind a handle, NULL with ERROR_INVALID_HANDLE (ERROR_ACCESS_DENIED of a shared heap that
+ * was opened). Only HeapDestroy ends it. */
 CAIRN_WIN32_API struct cairn_heap *cairn_win32_heap(HANDLE hHeap);
 
 /* ---------------------------------------------------------------- virtual memory */

@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * SQLite on a heap of HeapCreate: Debian's library, with memory methods that make the calls which SQLite makes on
+ * Windows, in their order: a heap of its own with an initial and a maximum size, HeapAlloc, HeapReAlloc, HeapFree,
+ * HeapSize for every size, HeapValidate before each, HeapCompact and HeapDestroy. A database is worked on there and
+ * with the library's own methods: the answers are the same. SQLite keeps account of what HeapSize tells: what is left
+ * at the end must be nothing.
+ */
+#include <windows.h>
+
+#include <inttypes.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define HEAP_INIT_SIZE ((SIZE_T)8 << 20)
+#define VALIDATE_EACH 1000 /* calls: a validation is a walk over the whole heap */
+#define ROWS 20000
+
+static HANDLE heap;
+static DWORD heap_flags; /* HEAP_NO_SERIALIZE where SQLite has one thread */
+static struct {
+    unsigned long allocations, frees, reallocations, sizes, validations, heaps;
+} calls;
+
+#define REQUIRE(condition)                                                                                             \
+    do {                                                                                                               \
+        if (!(condition)) {                                                                                            \
+            fprintf(stderr, "sqlite.c:%d: not true: %s (last error %u)\n", __LINE__, #condition, GetLastError());      \
+            exit(1);                                                                                                   \
+        }                                                                                                              \
+    } while (0)
+
+/* ---------------------------------------------------------------- the methods */
+
+static void validate(const void *block)
+{
+    static unsigned long count;
+    if (count++ % VALIDATE_EACH == 0) {
+        calls.validations++;
+        REQUIRE(HeapValidate(heap, heap_flags, block));
+    }
+}
+
+static void *mem_malloc(int bytes)
+{
+    validate(NULL);
+    calls.allocations++;
+    return HeapAlloc(heap, heap_flags, (SIZE_T)bytes);
+}
+
+static void mem_free(void *prior)
+{
+    if (prior == NULL)
+        return;
+    validate(prior);
+    calls.frees++;
+    REQUIRE(HeapFree(heap, heap_flags, prior));
+}
+
+static void *mem_realloc(void *prior, int bytes)
+{
+    validate(prior);
+    if (prior == NULL)
+        return mem_malloc(bytes);
+    calls.reallocations++;
+    return HeapReAlloc(heap, heap_flags, prior, (SIZE_T)bytes);
+}
+
+static int mem_size(void *prior)
+{
+    if (prior == NULL)
+        return 0;
+    calls.sizes++;
+    SIZE_T bytes = HeapSize(heap, heap_flags, prior);
+    REQUIRE(bytes != (SIZE_T)-1);
+    return (int)bytes;
+}
+
+static int mem_roundup(int bytes)
+{
+    return bytes; /* HeapSize is exact, so SQLite's account is, too */
+}
+
+static int mem_init(void *data)
+{
+    (void)data;
+    heap = HeapCreate(heap_flags, HEAP_INIT_SIZE, 0);
+    if (heap == NULL)
+        return SQLITE_NOMEM;
+    calls.heaps++;
+    REQUIRE(HeapValidate(heap, heap_flags, NULL));
+    return SQLITE_OK;
+}
+
+static int blocks_left(void)
+{
+    PROCESS_HEAP_ENTRY entry = {.lpData = NULL};
+    int count = 0;
+    while (HeapWalk(heap, &entry))
+        count += (entry.wFlags & PROCESS_HEAP_ENTRY_BUSY) != 0;
+    REQUIRE(GetLastError() == ERROR_NO_MORE_ITEMS);
+    return count;
+}
+
+static void mem_shutdown(void *data)
+{
+    (void)data;
+    if (heap == NULL)
+        return;
+    REQUIRE(HeapValidate(heap, heap_flags, NULL));
+    int left = blocks_left();
+    if (left != 0)
+        fprintf(stderr, "%d blocks are left\n", left);
+    REQUIRE(left == 0);
+    REQUIRE(HeapDestroy(heap));
+    heap = NULL;
+}
+
+static sqlite3_mem_methods methods = {mem_malloc,  mem_free, mem_realloc,  mem_size,
+                                      mem_roundup, mem_init, mem_shutdown, NULL};
+
+/* ---------------------------------------------------------------- the work */
+
+static void run(sqlite3 *database, const char *statement)
+{
+    char *message = NULL;
+    if (sqlite3_exec(database, statement, NULL, NULL, &message) != SQLITE_OK) {
+        fprintf(stderr, "%s: %s\n", statement, message);
+        exit(1);
+    }
+}
+
+/* The rows of an answer, folded into one number. */
+static uint64_t answer(sqlite3 *database, const char *query)
+{
+    sqlite3_stmt *statement;
+    uint64_t hash = UINT64_C(1469598103934665603);
+    REQUIRE(sqlite3_prepare_v2(database, query, -1, &statement, NULL) == SQLITE_OK);
+    int step;
+    while ((step = sqlite3_step(statement)) == SQLITE_ROW)
+        for (int i = 0; i < sqlite3_column_count(statement); i++) {
+            const unsigned char *text = sqlite3_column_text(statement, i);
+            for (; text != NULL && *text != 0; text++)
+                hash = (hash ^ *text) * UINT64_C(1099511628211);
+        }
+    REQUIRE(step == SQLITE_DONE);
+    sqlite3_finalize(statement);
+    return hash;
+}
+
+static void fill(sqlite3 *database)
+{
+    sqlite3_stmt *insert;
+    run(database, "BEGIN; CREATE TABLE words (id INTEGER PRIMARY KEY, word TEXT, number INTEGER)");
+    REQUIRE(sqlite3_prepare_v2(database, "INSERT INTO words VALUES (?, ?, ?)", -1, &insert, NULL) == SQLITE_OK);
+    uint64_t seed = 7;
+    for (int i = 0; i < ROWS; i++) {
+        char word[400];
+        seed = seed * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+        int length = snprintf(word, sizeof word, "%0*" PRIx64, (int)(seed >> 56) + 20, seed);
+        sqlite3_bind_int(insert, 1, i);
+        sqlite3_bind_text(insert, 2, word, length, SQLITE_TRANSIENT);
+        sqlite3_bind_int64(insert, 3, (sqlite3_int64)(seed >> 40));
+        REQUIRE(sqlite3_step(insert) == SQLITE_DONE);
+        sqlite3_reset(insert);
+    }
+    sqlite3_finalize(insert);
+    run(database, "COMMIT");
+}
+
+static uint64_t work(void)
+{
+    sqlite3 *database;
+    REQUIRE(sqlite3_initialize() == SQLITE_OK);
+    REQUIRE(sqlite3_open(":memory:", &database) == SQLITE_OK);
+    fill(database);
+    run(database, "CREATE INDEX by_number ON words (number); CREATE INDEX by_word ON words (word)");
+    run(database, "BEGIN; DELETE FROM words WHERE id % 3 = 0; UPDATE words SET word = word || word WHERE id % 5 = 0");
+    run(database, "SAVEPOINT one; DELETE FROM words; ROLLBACK TO one; COMMIT; VACUUM");
+    uint64_t hash = answer(database, "SELECT number % 100 AS n, count(*), max(word), group_concat(id) FROM words "
+                                     "GROUP BY n ORDER BY n");
+    hash ^= answer(database, "SELECT a.id, b.word FROM words a JOIN words b ON b.number = a.number ORDER BY a.id") * 3;
+    hash ^= answer(database, "WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < 5000) "
+                             "SELECT sum(i), hex(zeroblob(100000)) FROM c") *
+            5;
+    REQUIRE(answer(database, "PRAGMA integrity_check") == answer(database, "SELECT 'ok'"));
+    REQUIRE(sqlite3_close(database) == SQLITE_OK);
+    if (heap != NULL) {
+        REQUIRE(sqlite3_memory_used() == 0); /* the sum of what HeapSize told for each block, to the byte */
+        (void)HeapCompact(heap, heap_flags);
+    }
+    REQUIRE(sqlite3_shutdown() == SQLITE_OK);
+    return hash;
+}
+
+int main(void)
+{
+    sqlite3_mem_methods own;
+    REQUIRE(sqlite3_config(SQLITE_CONFIG_GETMALLOC, &own) == SQLITE_OK);
+    uint64_t expected = work();
+    REQUIRE(calls.allocations == 0);
+    for (int single = 0; single < 2; single++) {
+        heap_flags = single ? HEAP_NO_SERIALIZE : 0;
+        memset(&calls, 0, sizeof calls);
+        REQUIRE(sqlite3_config(single ? SQLITE_CONFIG_SINGLETHREAD : SQLITE_CONFIG_SERIALIZED) == SQLITE_OK);
+        REQUIRE(sqlite3_config(SQLITE_CONFIG_MALLOC, &methods) == SQLITE_OK);
+        uint64_t seen = work();
+        printf(
+            "SQLite %s, %s: %lu HeapAlloc, %lu HeapReAlloc, %lu HeapFree, %lu HeapSize, %lu HeapValidate in %lu heap\n",
+            sqlite3_libversion(), single ? "HEAP_NO_SERIALIZE" : "serialized", calls.allocations, calls.reallocations,
+            calls.frees, calls.sizes, calls.validations, calls.heaps);
+        REQUIRE(seen == expected);
+        REQUIRE(calls.allocations == calls.frees && calls.allocations > 100000 && calls.reallocations > 500);
+        REQUIRE(calls.heaps == 1);
+    }
+    return 0;
+}
