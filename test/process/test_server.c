@@ -479,6 +479,35 @@ static void guessed_handles_lead_nowhere(void)
     stop_server(server);
 }
 
+/* A client's handles follow each other, so it can guess what it was given; yet nothing is its own before it takes it. */
+static void what_is_handed_over_is_nobodys_until_it_is_taken(void)
+{
+    pid_t server = start_server("");
+    cairn_client *client = open_client(CAIRN_CLIENT_CREATE), *other = open_client(0);
+    cairn_block first = alloc_text(other, "first"), taken;
+    cairn_block given[2] = {alloc_text(client, "given"), alloc_text(client, "after")};
+    REQUIRE_CALL(cairn_client_give(client, &given[0], cairn_client_number(other)) == 0);
+    REQUIRE_CALL(cairn_client_give(client, &given[1], cairn_client_number(other)) == 0);
+    cairn_block guess = {.address = given[0].address, .size = given[0].size, .handle = first.handle + 1};
+    REQUIRE_EQUAL(cairn_client_free(other, &guess), -ESTALE);
+    REQUIRE_EQUAL(cairn_client_free_batch(other, (cairn_block[]){first, guess}, 2), -ESTALE);
+    REQUIRE_EQUAL(cairn_client_realloc(other, &guess, 4096), -ESTALE);
+    REQUIRE_EQUAL(cairn_client_give(other, &guess, CAIRN_TO_HEAP), -ESTALE);
+    REQUIRE_EQUAL(cairn_client_root_set(other, "guess", &guess), -ESTALE);
+    REQUIRE_EQUAL(stats_of_client(other).own_blocks, 3);
+    for (int i = 0; i < 2; i++) {
+        REQUIRE_CALL(cairn_client_take(other, &taken) == 0);
+        REQUIRE(taken.address == given[i].address);
+        REQUIRE_EQUAL(taken.handle, first.handle + 1 + (uint64_t)i); /* so the guess was right */
+        REQUIRE_CALL(cairn_client_free(other, &taken) == 0);
+    }
+    REQUIRE_EQUAL(cairn_client_take(other, &taken), -ENODATA);
+    REQUIRE_EQUAL(stats_of_client(client).user_blocks, 1);
+    cairn_client_close(client);
+    cairn_client_close(other);
+    stop_server(server);
+}
+
 /* Requests of every kind, nearly right. */
 static void make_request(struct random *random, struct wire_request *ret_request, size_t *ret_bytes)
 {
@@ -648,6 +677,7 @@ int main(void)
         CLAIM(another_client_cannot_write),
         CLAIM(another_user_gets_what_the_lists_let_it),
         CLAIM(guessed_handles_lead_nowhere),
+        CLAIM(what_is_handed_over_is_nobodys_until_it_is_taken),
         CLAIM(garbage_is_in_nobodys_way),
         CLAIM(a_wrong_configuration_is_refused),
         CLAIM(an_activated_server_listens_where_it_is_told),
