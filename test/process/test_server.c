@@ -19,6 +19,7 @@
 
 #include "cairn_client.h"
 #include "server/wire.h"
+#include "support/intruder.h"
 #include "support/random.h"
 #include "support/workspace.h"
 
@@ -318,16 +319,6 @@ static void a_batch_of_64_is_one_round_trip(void)
 
 /* ---------------------------------------------------------------- enemies */
 
-static int connect_raw(void)
-{
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    snprintf(address.sun_path, sizeof address.sun_path, "%s", workspace_path("cairnd.sock"));
-    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-    REQUIRE(fd >= 0);
-    REQUIRE(connect(fd, (const struct sockaddr *)&address, sizeof address) == 0);
-    return fd;
-}
-
 /* Speaks the protocol to get the descriptor itself, as the library does not give it. */
 static int file_of_first_section(int fd)
 {
@@ -367,7 +358,7 @@ static void try_to_write(void *arg)
     REQUIRE_EQUAL(cairn_client_free(reader, &block), -ESTALE);
     REQUIRE_EQUAL(cairn_client_free(reader, &board->block), -ESTALE); /* the owner's handle is of no use here */
 
-    int file = file_of_first_section(connect_raw());
+    int file = file_of_first_section(connect_to("cairnd.sock"));
     char path[64];
     REQUIRE(pwrite(file, "x", 1, 0) < 0 && errno == EBADF);
     REQUIRE(mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0) == MAP_FAILED);
@@ -401,14 +392,9 @@ static void another_client_cannot_write(void)
 
 /* ---------------------------------------------------------------- other users */
 
-static void be_user(uint32_t user)
-{
-    REQUIRE(setgroups(0, NULL) == 0 && setresgid(user, user, user) == 0 && setresuid(user, user, user) == 0);
-}
-
 static void read_as_the_one_on_the_list(void *arg)
 {
-    be_user(*(const uint32_t *)arg);
+    become(*(const uint32_t *)arg);
     cairn_client *client;
     cairn_block block;
     REQUIRE_EQUAL(try_open(&client, "orders", 0, MIB), -EACCES); /* may only read */
@@ -416,7 +402,7 @@ static void read_as_the_one_on_the_list(void *arg)
     client = open_client(CAIRN_CLIENT_READ_ONLY);
     REQUIRE_CALL(cairn_client_root_get(client, "greeting", &block) == 0);
     REQUIRE(strcmp(block.address, "hello") == 0);
-    int fd = connect_raw();
+    int fd = connect_to("cairnd.sock");
     int file = file_of_first_section(fd);
     char path[64];
     snprintf(path, sizeof path, "/proc/self/fd/%d", file);
@@ -427,7 +413,7 @@ static void read_as_the_one_on_the_list(void *arg)
 
 static void be_refused(void *arg)
 {
-    be_user(*(const uint32_t *)arg);
+    become(*(const uint32_t *)arg);
     cairn_client *client;
     REQUIRE_EQUAL(try_open(&client, "orders", CAIRN_CLIENT_READ_ONLY, 0), -EACCES);
     REQUIRE_EQUAL(try_open(&client, "orders", CAIRN_CLIENT_CREATE, MIB), -EACCES);
@@ -479,7 +465,8 @@ static void guessed_handles_lead_nowhere(void)
     stop_server(server);
 }
 
-/* A client's handles follow each other, so it can guess what it was given; yet nothing is its own before it takes it. */
+/* A client's handles follow each other, so it can guess what it was given; yet nothing is its own before it takes it.
+ */
 static void what_is_handed_over_is_nobodys_until_it_is_taken(void)
 {
     pid_t server = start_server("");
@@ -560,7 +547,7 @@ static void send_much_garbage(void *arg)
     int fd = -1;
     while (board->count < 100000 * (UNDER_SANITIZER ? 1 : 2)) {
         if (fd < 0)
-            fd = connect_raw();
+            fd = connect_to("cairnd.sock");
         bool is_open = send_garbage(fd, &random);
         board->count++; /* of one process alone */
         /* Most replies are read; who reads none is dropped as well. */
