@@ -21,7 +21,7 @@ enum {
     STRANGER = 1003,
     HONEST_USER = 1004,
     ROWS_MAX = 64,
-    MICROSECONDS_MAX = 10000,
+    MICROSECONDS_MAX = 100000,
     BLOCK_BYTES = 1 << 20, /* what must not change: byte i is 7 i */
     PLACE_OF_X = 200,
 };

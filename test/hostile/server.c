@@ -21,7 +21,7 @@
 #include "support/intruder.h"
 #include "support/workspace.h"
 
-enum { CLIENTS_OF_ONE_MAX = 12, REQUESTS_OF_ONE_MAX = 30000 };
+enum { CLIENTS_OF_ONE_MAX = 12, REQUESTS_OF_ONE_MAX = 8000, FLOOD = 16 };
 
 static pid_t server_process, honest_process;
 
@@ -88,9 +88,10 @@ static void start_server(void)
 static void count_what_is_left(cairn_client *client)
 {
     cairn_client_stats stats = {.size = sizeof stats};
-    do /* all who came have gone, and their blocks with them */
+    do { /* all who came have gone, and their blocks with them */
+        rest(1000);
         REQUIRE_CALL(cairn_client_stats_get(client, &stats) == 0);
-    while (stats.heap_clients != 1 || stats.heap_sections != 1 || stats.heap_blocks != 0);
+    } while (stats.heap_clients != 1 || stats.heap_sections != 1 || stats.heap_blocks != 0);
     REQUIRE_EQUAL(stats.user_blocks, 1);
     REQUIRE_EQUAL(stats.own_blocks, 1);
 }
@@ -125,7 +126,7 @@ static void use_honestly(void *arg)
             board->changed = count_changed(block.address, BLOCK_BYTES);
             advance(&board->answered);
         }
-        rest(100);
+        rest(400); /* so it stays below its own quota of requests */
     }
     REQUIRE_CALL(cairn_client_root_get(client, "block", &other) == 0);
     REQUIRE(other.address == block.address && other.handle == block.handle);
@@ -154,6 +155,7 @@ static uint64_t changed_server(void)
     return board->changed;
 }
 
+/* Of the reasons it tells, some: it writes so many lines in a second and no more. */
 static void require_log_tells(const char *what)
 {
     static char text[1 << 20];
@@ -161,7 +163,7 @@ static void require_log_tells(const char *what)
     REQUIRE(file != NULL);
     text[fread(text, 1, sizeof text - 1, file)] = '\0';
     fclose(file);
-    if (strstr(text, what) == NULL)
+    if (strstr(text, what) == NULL && strstr(text, "(no more lines in this second)") == NULL)
         broken(__FILE__, __LINE__, "the log does not say \"%s\"; it is:\n%s", what, text);
 }
 
@@ -172,7 +174,7 @@ static void end_server(void)
     REQUIRE(kill(server_process, SIGTERM) == 0);
     finish(server_process);
     REQUIRE_EQUAL(workspace_entries(), 2); /* the configuration, the log */
-    require_log_tells(column->user == STRANGER ? "refused: not on the list" : "dropped: it sent a ");
+    require_log_tells(column->user == STRANGER ? "refused: not on the list" : "dropped: it ");
 }
 
 /* ---------------------------------------------------------------- a client that is none */
@@ -212,10 +214,20 @@ static long hear_reply(int fd, struct wire_reply *reply, int *ret_file)
     return reply->status;
 }
 
+/* Asks again in the next second when the requests of this one are used up. */
+static long ask_for_file(int fd, const struct wire_request *request, struct wire_reply *reply, int *ret_file)
+{
+    long status;
+    do {
+        (void)!send(fd, request, sizeof *request, MSG_NOSIGNAL); /* who was refused still has a reply to read */
+        status = hear_reply(fd, reply, ret_file);
+    } while (status == -EAGAIN);
+    return status;
+}
+
 static long ask(int fd, const struct wire_request *request, struct wire_reply *reply)
 {
-    (void)!send(fd, request, sizeof *request, MSG_NOSIGNAL); /* who was refused still has a reply to read */
-    return hear_reply(fd, reply, NULL);
+    return ask_for_file(fd, request, reply, NULL);
 }
 
 /* Asks with one word. */
@@ -251,8 +263,7 @@ static long open_line(struct line *line, const char *heap, uint64_t flags, uint6
         strcpy(request.name, heap);
         request.flags = flags;
         request.value = bytes;
-        (void)!send(line->fd, &request, sizeof request, MSG_NOSIGNAL);
-        long status = hear_reply(line->fd, &line->reply, &line->file);
+        long status = ask_for_file(line->fd, &request, &line->reply, &line->file);
         line->number = line->reply.number;
         if (status == 0)
             return 0;
@@ -302,8 +313,7 @@ static void enter_server(void)
     if (!open_reader(&line))
         return;
     struct wire_request request = request_of(WIRE_SECTION);
-    REQUIRE(send(line.fd, &request, sizeof request, 0) == sizeof request);
-    REQUIRE_EQUAL(hear_reply(line.fd, &line.reply, &target.file), 0);
+    REQUIRE_EQUAL(ask_for_file(line.fd, &request, &line.reply, &target.file), 0);
     REQUIRE(target.file >= 0);
     target.bytes = line.reply.blocks[0].size;
     target.view = mmap(NULL, target.bytes, PROT_READ, MAP_SHARED, target.file, 0);
@@ -477,16 +487,29 @@ static long never_read_replies(void)
     return sent < 0 ? DROPPED : 0;
 }
 
+/* Sends some at once, as many as the socket surely takes, and hears the replies; the last error. */
+static long flood(int fd, const struct wire_request *request, struct wire_reply *reply)
+{
+    long status = 0;
+    for (int i = 0; i < FLOOD; i++)
+        REQUIRE(send(fd, request, sizeof *request, MSG_NOSIGNAL) == sizeof *request);
+    for (int i = 0; i < FLOOD; i++) {
+        long heard = hear_reply(fd, reply, NULL);
+        status = heard != 0 ? heard : status;
+    }
+    return status;
+}
+
 static long ask_too_often(void)
 {
     struct line line;
     if (!open_reader(&line))
         return NO_MEANS;
     struct wire_request request = request_of(WIRE_STATS);
-    uint64_t end = nanoseconds() + UINT64_C(5000000000);
+    uint64_t end = nanoseconds() + UINT64_C(30000000000);
     long status = 0;
     while (status == 0 && nanoseconds() < end)
-        status = ask(line.fd, &request, &line.reply);
+        status = flood(line.fd, &request, &line.reply);
     hang_up(&line);
     return status;
 }
@@ -622,9 +645,10 @@ static long resize_before_sealed(off_t by)
     struct line line;
     if (!open_section(&line))
         return NO_MEANS;
-    REQUIRE(ftruncate(line.file, (off_t)line.reply.blocks[0].size + by) == 0);
+    long status = result_of(ftruncate(line.file, (off_t)line.reply.blocks[0].size + by));
     struct wire_request request = request_of(WIRE_MAPPED);
-    long status = ask(line.fd, &request, &line.reply);
+    if (status == 0)
+        status = ask(line.fd, &request, &line.reply);
     hang_up(&line);
     return status;
 }

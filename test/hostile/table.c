@@ -233,18 +233,21 @@ static void be_attacker(void *arg)
     }
 }
 
-static uint64_t percentile(const uint32_t *counts, unsigned percent, uint64_t *ret_total)
+static unsigned percentile(const uint32_t *counts, uint64_t total, unsigned percent)
 {
-    uint64_t total = 0, seen = 0;
+    uint64_t seen = 0;
+    unsigned i = 0;
+    while (i < MICROSECONDS_MAX - 1 && (seen += counts[i]) * 100 < total * percent)
+        i++;
+    return i;
+}
+
+static void print_waits(const uint32_t *counts)
+{
+    uint64_t total = 0;
     for (size_t i = 0; i < MICROSECONDS_MAX; i++)
         total += counts[i];
-    *ret_total = total;
-    for (size_t i = 0; i < MICROSECONDS_MAX; i++) {
-        seen += counts[i];
-        if (seen * 100 >= total * percent)
-            return i;
-    }
-    return 0;
+    printf(" %7u %7u %7llu\n", percentile(counts, total, 50), percentile(counts, total, 99), (unsigned long long)total);
 }
 
 struct outcome {
@@ -280,14 +283,12 @@ static unsigned try_column(const struct scene *scene, const struct table *table,
 
 static void print_table(const struct scene *scene, const struct table *table, struct outcome outcomes[][COLUMNS])
 {
-    uint64_t rounds;
     printf("\n%s\n%-3s %-52s", scene->heading, "#", "attack");
     for (size_t c = 0; c < COLUMNS; c++)
         printf(" %-12s", columns[c].name);
-    printf(" %7s %7s %7s\n", "changed", "p99 us", "rounds");
-    uint64_t p99 = percentile(board->honest[0], 99, &rounds);
-    printf("%-3s %-52s %*s %7s %7llu %7llu\n", "", "nobody attacks", 13 * COLUMNS - 1, "", "", (unsigned long long)p99,
-           (unsigned long long)rounds);
+    printf(" %7s %7s %7s %7s\n", "changed", "p50 us", "p99 us", "rounds");
+    printf("%-3s %-52s %*s %7s", "", "nobody attacks", 13 * COLUMNS - 1, "", "");
+    print_waits(board->honest[0]);
     for (size_t row = 0; row < table->rows; row++) {
         uint64_t changed = 0;
         printf("%-3zu %-52s", row + 1, table->names[row]);
@@ -295,11 +296,10 @@ static void print_table(const struct scene *scene, const struct table *table, st
             printf(" %-12s", name_of(outcomes[row][c].result));
             changed += outcomes[row][c].changed;
         }
-        p99 = percentile(board->honest[row + 1], 99, &rounds);
-        printf(" %7llu %7llu %7llu\n", (unsigned long long)changed, (unsigned long long)p99,
-               (unsigned long long)rounds);
+        printf(" %7llu", (unsigned long long)changed);
+        print_waits(board->honest[row + 1]);
     }
-    printf("changed: bytes of what the honest have, over all cells of the row; p99: of %s, reported only\n",
+    printf("changed: bytes of what the honest have, over all cells of the row; p50, p99: of %s, reported only\n",
            scene->honest);
 }
 
