@@ -19,6 +19,7 @@
 #include "hostile/hostile.h"
 #include "server/server.h"
 #include "support/intruder.h"
+#include "support/service.h"
 #include "support/workspace.h"
 
 enum { CLIENTS_OF_ONE_MAX = 12, REQUESTS_OF_ONE_MAX = 8000, FLOOD = 16 };
@@ -34,7 +35,6 @@ static void serve_dumpable(void)
     struct server_config config;
     char reason[1200];
     int stop;
-    become(SERVER_USER);
     (void)prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY); /* as without Yama */
     config_defaults(&config);
     REQUIRE(config_read(&config, workspace_path("cairnd.conf"), reason, sizeof reason) == 0);
@@ -50,36 +50,22 @@ static void serve(void *arg)
 {
     (void)arg;
     int log = open(workspace_path("log"), O_CREAT | O_WRONLY | O_TRUNC | O_CLOEXEC, 0600);
-    setenv("NOTIFY_SOCKET", workspace_path("notify"), 1);
-    if (!column->server_is_dumpable) {
-        become(SERVER_USER);
-        REQUIRE(log >= 0 && dup2(log, 2) == 2);
-        execl(CAIRND, CAIRND, "--config", workspace_path("cairnd.conf"), (char *)NULL);
-        _exit(127);
-    }
+    become(SERVER_USER);
     REQUIRE(log >= 0 && dup2(log, 2) == 2);
-    serve_dumpable();
+    if (column->server_is_dumpable)
+        serve_dumpable();
+    else
+        service_exec((char[]){CAIRND});
 }
 
 static void start_server(void)
 {
-    FILE *file = fopen(workspace_path("cairnd.conf"), "we");
-    REQUIRE(file != NULL);
-    fprintf(file,
-            "socket = %s\nclients_per_user_max = %d\nrequests_per_second_max = %d\nbytes_per_user_max = 64M\n%s\n",
-            workspace_path("cairnd.sock"), CLIENTS_OF_ONE_MAX, REQUESTS_OF_ONE_MAX,
-            column->lets_everyone ? "everyone = yes" : "users = 0 1002 1004");
-    REQUIRE(fclose(file) == 0);
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    snprintf(address.sun_path, sizeof address.sun_path, "%s", workspace_path("notify"));
-    int notify = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    REQUIRE(notify >= 0 && bind(notify, (const struct sockaddr *)&address, sizeof address) == 0);
-    REQUIRE(chmod(address.sun_path, 0666) == 0);
-    server_process = start(serve, NULL);
-    char word[20] = {0};
-    REQUIRE(read(notify, word, sizeof word - 1) > 0 && strcmp(word, "READY=1") == 0);
-    close(notify);
-    unlink(address.sun_path);
+    char text[200];
+    snprintf(text, sizeof text,
+             "clients_per_user_max = %d\nrequests_per_second_max = %d\nbytes_per_user_max = 64M\n%s\n",
+             CLIENTS_OF_ONE_MAX, REQUESTS_OF_ONE_MAX, column->lets_everyone ? "everyone = yes" : "users = 0 1002 1004");
+    service_configure(text);
+    server_process = service_start(serve, NULL);
     board->holder = server_process;
 }
 
@@ -171,8 +157,7 @@ static void end_server(void)
 {
     atomic_store(&board->stop, 1);
     finish(honest_process);
-    REQUIRE(kill(server_process, SIGTERM) == 0);
-    finish(server_process);
+    service_stop(server_process);
     REQUIRE_EQUAL(workspace_entries(), 2); /* the configuration, the log */
     require_log_tells(column->user == STRANGER ? "refused: not on the list" : "dropped: it ");
 }
