@@ -328,6 +328,44 @@ static void a_section_that_is_sealed_late_is_found(void)
     service_stop(server);
 }
 
+/* A server as the race makes one: its root's block lies in a section that is not there any more when it is asked for.
+ */
+static void serve_a_root_of_nothing(void *arg)
+{
+    int fd = accept(*(const int *)arg, NULL, NULL);
+    struct wire_request request;
+    while (recv(fd, &request, sizeof request, 0) == sizeof request) {
+        struct wire_reply reply = {.magic = SERVER_MAGIC,
+                                   .version = SERVER_VERSION,
+                                   .operation = request.operation,
+                                   .sequence = request.sequence,
+                                   .serial = 1};
+        if (request.operation == WIRE_ROOT_GET) {
+            reply.count = 1;
+            reply.blocks[0] = (struct wire_block){.address = 0x551000000000, .size = 100};
+        } else if (request.operation == WIRE_SECTION) {
+            reply.status = -ENODATA;
+        }
+        REQUIRE(send(fd, &reply, sizeof reply, 0) == sizeof reply);
+    }
+}
+
+static void a_root_whose_section_has_gone_is_none(void)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    snprintf(address.sun_path, sizeof address.sun_path, "%s", workspace_path("cairnd.sock"));
+    int listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    REQUIRE(listener >= 0 && bind(listener, (const struct sockaddr *)&address, sizeof address) == 0);
+    REQUIRE(listen(listener, 1) == 0);
+    pid_t server = start(serve_a_root_of_nothing, &listener);
+    cairn_client *reader = open_client(CAIRN_CLIENT_READ_ONLY);
+    cairn_block block = {.handle = 5};
+    REQUIRE_EQUAL(cairn_client_root_get(reader, "block", &block), -ENOENT);
+    REQUIRE(block.address == NULL && block.handle == 5);
+    cairn_client_close(reader);
+    finish(server);
+}
+
 /* ---------------------------------------------------------------- enemies */
 
 /* Speaks the protocol to get the descriptor itself, as the library does not give it. */
@@ -673,6 +711,7 @@ int main(void)
         CLAIM(who_asks_too_often_is_told),
         CLAIM(a_batch_of_64_is_one_round_trip),
         CLAIM(a_section_that_is_sealed_late_is_found),
+        CLAIM(a_root_whose_section_has_gone_is_none),
         CLAIM(another_client_cannot_write),
         CLAIM(another_user_gets_what_the_lists_let_it),
         CLAIM(guessed_handles_lead_nowhere),
