@@ -193,6 +193,11 @@ const char *server_dispatch(struct server *server, struct client *client, const 
 void server_part(struct server *server, struct client *client);
 bool server_sweep(struct server *server);
 
+/* ---------------------------------------------------------------- valid.c */
+
+/* Each block is in one table, and charged to one user; nothing is there that nobody needs. */
+bool server_valid(const struct server *server);
+
 /* ---------------------------------------------------------------- loop.c */
 
 enum { LOG_ERROR = 3, LOG_WARNING = 4, LOG_NOTICE = 5, LOG_INFO = 6 };
