@@ -55,28 +55,6 @@ static void make_request(struct input *input, struct wire_request *request)
     }
 }
 
-/* Each block is in one table, and charged to one user. */
-static void look_at_books(const struct server *server)
-{
-    uint64_t owned = 0, charged = 0, bytes = 0, bytes_charged = 0;
-    for (uint64_t i = 0; i < server->config.clients_max; i++)
-        owned += server->clients[i].table.live;
-    for (const struct store *store = server->stores; store != NULL; store = store->next) {
-        owned += store->table.live;
-        REQUIRE(store->clients != 0 || store->table.live != 0);
-        for (const struct payload *payload = store->payloads; payload != NULL; payload = payload->next) {
-            REQUIRE(payload->has_writer || payload->blocks != 0);
-            bytes += payload->reserved_bytes;
-        }
-    }
-    for (const struct user *user = server->users; user != NULL; user = user->next) {
-        REQUIRE(user->blocks <= server->config.blocks_per_user_max && user->bytes <= server->config.bytes_per_user_max);
-        charged += user->blocks;
-        bytes_charged += user->bytes;
-    }
-    REQUIRE(owned == charged && bytes == bytes_charged);
-}
-
 static void leave(struct server *server, struct client **client)
 {
     server_part(server, *client);
@@ -112,7 +90,7 @@ static void take_step(struct server *server, struct client **clients, struct inp
         handles[0] = (*client)->number;
     }
     file_close(file);
-    look_at_books(server);
+    REQUIRE(server_valid(server));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
@@ -136,7 +114,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
         if (clients[i] != NULL)
             leave(&server, &clients[i]);
     }
-    look_at_books(&server);
+    REQUIRE(server_valid(&server));
     for (const struct store *store = server.stores; store != NULL; store = store->next)
         REQUIRE(store->clients == 0 && store->table.live != 0); /* what was handed over to it */
     server_end(&server);

@@ -157,7 +157,7 @@ static bool section_is_possible(const struct wire_block *section)
     uint64_t page = platform_page_size();
     uint64_t last = UINT64_C(1) << 47;
     return section->address != 0 && section->address % page == 0 && section->size != 0 && section->size % page == 0 &&
-           section->address < last && section->size <= last - section->address && section->handle != 0;
+           section->address < last && section->size <= last - section->address;
 }
 
 /* Finds or makes the view of a section; process_lock is held. */
@@ -245,7 +245,7 @@ static int map_new_sections(struct cairn_client *client, uint64_t latest)
         begin(client, WIRE_SECTION)->value = client->seen_serial;
         int error = ask(client, 1, &file);
         if (error == -ENODATA)
-            break; /* the latest is not sealed yet, or has gone */
+            break; /* the latest has gone */
         if (error < 0)
             return error;
         uint64_t serial = client->reply.blocks[0].handle;
@@ -326,9 +326,14 @@ static int open_heap(struct cairn_client *client, const cairn_client_options *op
     error = map_section(client, file, false);
     if (error < 0)
         return error;
-    client->own_serial = client->holds->serial;
     begin(client, WIRE_MAPPED);
-    return ask(client, 0, NULL);
+    error = ask(client, 0, NULL);
+    if (error < 0)
+        return error;
+    if (client->reply.serial == 0)
+        return fail(client, -EPROTO, "the server did not number the section");
+    client->own_serial = client->holds->serial = client->reply.serial;
+    return 0;
 }
 
 CAIRN_API int cairn_client_open(cairn_client **ret_client, const char *heap, const cairn_client_options *options)
@@ -488,27 +493,49 @@ CAIRN_API int cairn_client_give(cairn_client *client, cairn_block *block, uint32
     return error;
 }
 
-/* A block in another's section is of use only when that is mapped. */
+static bool is_mapped(const struct cairn_client *client, const struct wire_block *block)
+{
+    for (const struct hold *hold = client->holds; hold != NULL; hold = hold->next) {
+        uint64_t start = (uintptr_t)hold->view->address;
+        if (block->address >= start && block->address - start < hold->view->bytes &&
+            block->size <= hold->view->bytes - (block->address - start))
+            return true;
+    }
+    return false;
+}
+
+/* A block in another's section is of use only when that is mapped. -ENOENT: the section has gone meanwhile, and so had
+ * the block before. */
 static int get_block(struct cairn_client *client, cairn_block *ret_block)
 {
     struct wire_block block = client->reply.blocks[0];
     int error = map_new_sections(client, client->reply.serial);
-    if (error == 0)
-        *ret_block = block_of(&block);
-    return error;
+    if (error < 0)
+        return error;
+    if (!is_mapped(client, &block))
+        return error_set(-ENOENT, "%s: the block was freed meanwhile", client->name);
+    *ret_block = block_of(&block);
+    return 0;
+}
+
+/* What this client owns cannot have gone. */
+static int get_own_block(struct cairn_client *client, cairn_block *ret_block)
+{
+    int error = get_block(client, ret_block);
+    return error == -ENOENT ? fail(client, -EPROTO, "the server gave a block that is in no section") : error;
 }
 
 CAIRN_API int cairn_client_take(cairn_client *client, cairn_block *ret_block)
 {
     begin(client, WIRE_TAKE);
     int error = ask(client, 1, NULL);
-    return error < 0 ? error : get_block(client, ret_block);
+    return error < 0 ? error : get_own_block(client, ret_block);
 }
 
 CAIRN_API int cairn_client_take_from_heap(cairn_client *client, cairn_block *block)
 {
     int error = ask_about(client, WIRE_TAKE_BACK, block, 0, 1);
-    return error < 0 ? error : get_block(client, block);
+    return error < 0 ? error : get_own_block(client, block);
 }
 
 /* ---------------------------------------------------------------- roots */

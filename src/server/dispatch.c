@@ -236,7 +236,6 @@ static int grant_section(struct server *server, struct client *client, uint64_t 
     payload->store = store;
     payload->user = user;
     payload->has_writer = true;
-    payload->serial = ++store->last_serial;
     user->sections++;
     user->bytes += bytes;
     client->payload = payload;
@@ -244,7 +243,18 @@ static int grant_section(struct server *server, struct client *client, uint64_t 
     *ret_file = file;
     reply->count = 1;
     reply->blocks[0] =
-        (struct wire_block){(uintptr_t)payload->base + payload->units_offset, payload->bytes, payload->serial};
+        (struct wire_block){.address = (uintptr_t)payload->base + payload->units_offset, .size = payload->bytes};
+    return 0;
+}
+
+/* From now on others get the section. It is numbered now, so that who has seen a number has seen all below it. */
+static int seal_section(struct client *client)
+{
+    int error = payload_seal(client->payload);
+    if (error < 0)
+        return error;
+    client->payload->serial = ++client->store->last_serial;
+    client->state = CLIENT_READY;
     return 0;
 }
 
@@ -508,9 +518,11 @@ static int root_get(struct client *client, const struct wire_request *request, s
 static int next_section(struct client *client, const struct wire_request *request, struct wire_reply *reply,
                         int *ret_file)
 {
-    const struct payload *payload = client->store->payloads;
-    while (payload != NULL && (payload->serial <= request->value || !payload->is_sealed))
-        payload = payload->next;
+    const struct payload *payload = NULL;
+    for (const struct payload *p = client->store->payloads; p != NULL; p = p->next) {
+        bool is_new = p->is_sealed && p->serial > request->value;
+        payload = is_new && (payload == NULL || p->serial < payload->serial) ? p : payload;
+    }
     if (payload == NULL)
         return -ENODATA;
     int error = file_reopen_read_only(ret_file, payload->file);
@@ -543,12 +555,8 @@ static int fulfil(struct server *server, struct client *client, const struct wir
     switch (request->operation) {
     case WIRE_OPEN:
         return open_store(server, client, request, reply, ret_file);
-    case WIRE_MAPPED: {
-        int error = payload_seal(client->payload);
-        if (error == 0)
-            client->state = CLIENT_READY;
-        return error;
-    }
+    case WIRE_MAPPED:
+        return seal_section(client);
     case WIRE_ALLOC:
         return alloc_all(server, client, request, reply);
     case WIRE_FREE:

@@ -65,11 +65,13 @@ static void serve_one(struct server *server, struct client *client)
     }
     const char *reason = error < 0 ? "sent a message of another length or with descriptors"
                                    : server_dispatch(server, client, &request, &reply, &file);
-    if (reason == NULL && socket_send(client->socket, &reply, sizeof reply, &file, file >= 0 ? 1 : 0) < 0)
-        reason = "does not read its replies";
+    int sent = reason == NULL ? socket_send(client->socket, &reply, sizeof reply, &file, file >= 0 ? 1 : 0) : 0;
     file_close(file);
+    if (sent < 0)
+        reason = "does not read its replies";
+    bool has_gone = sent == -EPIPE || sent == -ECONNRESET;
     if (reason != NULL)
-        drop(server, client, reason);
+        drop(server, client, has_gone ? NULL : reason);
 }
 
 /* Who is refused gets the reason, as the reply to a request that it has not sent yet. */

@@ -59,7 +59,7 @@ struct user {
 };
 
 struct payload {
-    struct payload *next; /* of its store, oldest first */
+    struct payload *next; /* of its store */
     struct store *store;
     struct user *user;
     cairn_heap *heap;
@@ -69,7 +69,7 @@ struct payload {
     uint64_t committed_end; /* while it is not known */
     uint64_t bytes;         /* of the file */
     int file;
-    uint64_t serial;
+    uint64_t serial; /* of those of its store that are sealed; 0: is not yet */
     uint64_t blocks;
     bool is_sealed; /* others may see it */
     bool has_writer;
@@ -192,6 +192,11 @@ const char *server_dispatch(struct server *server, struct client *client, const 
 /* The client has gone; its blocks go by server_sweep, some at each call. Returns whether more is to be done. */
 void server_part(struct server *server, struct client *client);
 bool server_sweep(struct server *server);
+
+/* ---------------------------------------------------------------- valid.c */
+
+/* Each block is in one table, and charged to one user; nothing is there that nobody needs. */
+bool server_valid(const struct server *server);
 
 /* ---------------------------------------------------------------- loop.c */
 

@@ -5,9 +5,9 @@
  * fulfilled gets a reply with the reason. Fields that an operation does not use are zero.
  *
  *     operation   request                                      reply
- *     OPEN        name; flags; value: bytes of a section;      number; blocks[0]: the section {address, bytes, serial},
- *                 words[count]: access list                    which comes as a descriptor unless READ_ONLY
- *     MAPPED      (the section is mapped for writing)          (nobody else will ever write it)
+ *     OPEN        name; flags; value: bytes of a section;      number; blocks[0]: the section {address, bytes}, which
+ *                 words[count]: access list                    comes as a descriptor unless READ_ONLY
+ *     MAPPED      (the section is mapped for writing)          (nobody else will ever write it; serial: its number)
  *     ALLOC       words[count]: sizes                          blocks[count]
  *     FREE        words[count]: handles
  *     EXPAND      words[1]: handle; value: size                blocks[1]; -ENOSPC: not in place

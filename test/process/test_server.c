@@ -19,7 +19,9 @@
 
 #include "cairn_client.h"
 #include "server/wire.h"
+#include "support/intruder.h"
 #include "support/random.h"
+#include "support/service.h"
 #include "support/workspace.h"
 
 /* What both sides of a claim see. */
@@ -35,46 +37,11 @@ static struct board *board;
 
 /* ---------------------------------------------------------------- the server */
 
-static void write_config(const char *text)
-{
-    FILE *file = fopen(workspace_path("cairnd.conf"), "we");
-    REQUIRE(file != NULL);
-    fprintf(file, "# of a test\nsocket = %s\n%s", workspace_path("cairnd.sock"), text);
-    REQUIRE(fclose(file) == 0);
-}
-
-/* Starts a server that dies with us, and waits until it says that it is ready. */
 static pid_t start_server(const char *config)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
     board = shared_memory(sizeof *board);
-    write_config(config);
-    snprintf(address.sun_path, sizeof address.sun_path, "%s", workspace_path("notify"));
-    int notify = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    REQUIRE(notify >= 0 && bind(notify, (const struct sockaddr *)&address, sizeof address) == 0);
-    pid_t server = fork();
-    if (server == 0) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        setenv("NOTIFY_SOCKET", address.sun_path, 1);
-        execl(CAIRND, CAIRND, "--config", workspace_path("cairnd.conf"), (char *)NULL);
-        _exit(127);
-    }
-    char word[20] = {0};
-    REQUIRE(server > 0 && read(notify, word, sizeof word - 1) > 0);
-    REQUIRE(strcmp(word, "READY=1") == 0);
-    close(notify);
-    unlink(address.sun_path);
-    return server;
-}
-
-/* Ends it as a service manager does; it must leave nothing but the configuration. */
-static void stop_server(pid_t server)
-{
-    int status;
-    REQUIRE(kill(server, SIGTERM) == 0);
-    REQUIRE(waitpid(server, &status, 0) == server);
-    REQUIRE(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-    REQUIRE(access(workspace_path("cairnd.sock"), F_OK) < 0);
+    service_configure(config);
+    return service_start(service_exec, (char[]){CAIRND});
 }
 
 static int try_open(cairn_client **ret_client, const char *heap, uint64_t flags, uint64_t bytes_max)
@@ -151,7 +118,7 @@ static void what_one_allocates_another_reads(void)
     REQUIRE_EQUAL(cairn_client_free(client, &text), -ESTALE);
     REQUIRE_EQUAL(cairn_client_realloc(client, &text, 5), -ESTALE);
     cairn_client_close(client);
-    stop_server(server);
+    service_stop(server);
 }
 
 /* ---------------------------------------------------------------- death */
@@ -208,7 +175,7 @@ static void a_clients_blocks_die_with_it_but_for_those_handed_over(void)
     REQUIRE_EQUAL(stats.heap_sections, 1);
     REQUIRE_EQUAL(stats.user_bytes, 8 * MIB);
     cairn_client_close(client);
-    stop_server(server);
+    service_stop(server);
 }
 
 static void a_killed_server_is_an_error_with_a_name(void)
@@ -228,7 +195,7 @@ static void a_killed_server_is_an_error_with_a_name(void)
     cairn_client_close(client);
     server = start_server(""); /* takes the name over, and begins anew */
     REQUIRE_EQUAL(try_open(&client, "orders", 0, 0), -ENOENT);
-    stop_server(server);
+    service_stop(server);
     REQUIRE_EQUAL(try_open(&client, "orders", 0, 0), -ENOENT);
 }
 
@@ -266,7 +233,7 @@ static void a_user_gets_no_more_than_its_quota(void)
     wait_for_blocks(second, 36);
     cairn_client_close(second);
     cairn_client_close(reader);
-    stop_server(server);
+    service_stop(server);
 }
 
 static void who_asks_too_often_is_told(void)
@@ -282,7 +249,7 @@ static void who_asks_too_often_is_told(void)
     nanosleep(&pause_of_a_second, NULL); /* the second is what is tested */
     REQUIRE_CALL(cairn_client_stats_get(client, &stats) == 0);
     cairn_client_close(client);
-    stop_server(server);
+    service_stop(server);
 }
 
 static void a_batch_of_64_is_one_round_trip(void)
@@ -313,20 +280,93 @@ static void a_batch_of_64_is_one_round_trip(void)
     REQUIRE_EQUAL(cairn_client_alloc_batch(client, sizes, CAIRN_BATCH_MAX + 1, blocks[0]), -EINVAL);
     REQUIRE_EQUAL(stats_of_client(client).own_blocks, 0);
     cairn_client_close(client);
-    stop_server(server);
+    service_stop(server);
 }
 
-/* ---------------------------------------------------------------- enemies */
+/* ---------------------------------------------------------------- sections */
 
-static int connect_raw(void)
+static void ask_raw(int fd, const struct wire_request *request, struct wire_reply *ret_reply)
+{
+    REQUIRE(send(fd, request, sizeof *request, 0) == sizeof *request);
+    REQUIRE(recv(fd, ret_reply, sizeof *ret_reply, 0) == sizeof *ret_reply);
+    REQUIRE_EQUAL(ret_reply->status, 0);
+}
+
+/* Its section is older than that of others, and was sealed after the reader had seen theirs. */
+static void a_section_that_is_sealed_late_is_found(void)
+{
+    pid_t server = start_server("");
+    cairn_client *client = open_client(CAIRN_CLIENT_CREATE), *reader = open_client(CAIRN_CLIENT_READ_ONLY);
+    struct wire_request request = {
+        .magic = SERVER_MAGIC, .version = SERVER_VERSION, .operation = WIRE_OPEN, .value = 2 * MIB};
+    struct wire_reply reply;
+    int slow = connect_to("cairnd.sock");
+    strcpy(request.name, "orders");
+    ask_raw(slow, &request, &reply);
+    cairn_client *fast = open_client(0);
+    cairn_block block = alloc_text(fast, "fast");
+    REQUIRE_CALL(cairn_client_root_set(fast, "block", &block) == 0);
+    REQUIRE_CALL(cairn_client_root_get(reader, "block", &block) == 0);
+    REQUIRE(strcmp(block.address, "fast") == 0);
+
+    request = (struct wire_request){.magic = SERVER_MAGIC, .version = SERVER_VERSION, .operation = WIRE_MAPPED};
+    ask_raw(slow, &request, &reply);
+    request.operation = WIRE_ALLOC;
+    request.count = 1;
+    request.words[0] = 100;
+    ask_raw(slow, &request, &reply);
+    request.operation = WIRE_ROOT_SET;
+    request.words[0] = reply.blocks[0].handle;
+    strcpy(request.name, "block");
+    ask_raw(slow, &request, &reply);
+    REQUIRE_CALL(cairn_client_root_get(reader, "block", &block) == 0);
+    REQUIRE_EQUAL(*(volatile const char *)block.address, 0); /* nobody has written there */
+    cairn_client_close(fast);
+    cairn_client_close(reader);
+    cairn_client_close(client);
+    close(slow);
+    service_stop(server);
+}
+
+/* A server as the race makes one: its root's block lies in a section that is not there any more when it is asked for.
+ */
+static void serve_a_root_of_nothing(void *arg)
+{
+    int fd = accept(*(const int *)arg, NULL, NULL);
+    struct wire_request request;
+    while (recv(fd, &request, sizeof request, 0) == sizeof request) {
+        struct wire_reply reply = {.magic = SERVER_MAGIC,
+                                   .version = SERVER_VERSION,
+                                   .operation = request.operation,
+                                   .sequence = request.sequence,
+                                   .serial = 1};
+        if (request.operation == WIRE_ROOT_GET) {
+            reply.count = 1;
+            reply.blocks[0] = (struct wire_block){.address = 0x551000000000, .size = 100};
+        } else if (request.operation == WIRE_SECTION) {
+            reply.status = -ENODATA;
+        }
+        REQUIRE(send(fd, &reply, sizeof reply, 0) == sizeof reply);
+    }
+}
+
+static void a_root_whose_section_has_gone_is_none(void)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     snprintf(address.sun_path, sizeof address.sun_path, "%s", workspace_path("cairnd.sock"));
-    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-    REQUIRE(fd >= 0);
-    REQUIRE(connect(fd, (const struct sockaddr *)&address, sizeof address) == 0);
-    return fd;
+    int listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    REQUIRE(listener >= 0 && bind(listener, (const struct sockaddr *)&address, sizeof address) == 0);
+    REQUIRE(listen(listener, 1) == 0);
+    pid_t server = start(serve_a_root_of_nothing, &listener);
+    cairn_client *reader = open_client(CAIRN_CLIENT_READ_ONLY);
+    cairn_block block = {.handle = 5};
+    REQUIRE_EQUAL(cairn_client_root_get(reader, "block", &block), -ENOENT);
+    REQUIRE(block.address == NULL && block.handle == 5);
+    cairn_client_close(reader);
+    finish(server);
 }
+
+/* ---------------------------------------------------------------- enemies */
 
 /* Speaks the protocol to get the descriptor itself, as the library does not give it. */
 static int file_of_first_section(int fd)
@@ -367,7 +407,7 @@ static void try_to_write(void *arg)
     REQUIRE_EQUAL(cairn_client_free(reader, &block), -ESTALE);
     REQUIRE_EQUAL(cairn_client_free(reader, &board->block), -ESTALE); /* the owner's handle is of no use here */
 
-    int file = file_of_first_section(connect_raw());
+    int file = file_of_first_section(connect_to("cairnd.sock"));
     char path[64];
     REQUIRE(pwrite(file, "x", 1, 0) < 0 && errno == EBADF);
     REQUIRE(mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0) == MAP_FAILED);
@@ -396,19 +436,14 @@ static void another_client_cannot_write(void)
     REQUIRE(strcmp(block.address, "hello") == 0);
     strcpy(block.address, "world"); /* and its owner can, as before */
     cairn_client_close(client);
-    stop_server(server);
+    service_stop(server);
 }
 
 /* ---------------------------------------------------------------- other users */
 
-static void be_user(uint32_t user)
-{
-    REQUIRE(setgroups(0, NULL) == 0 && setresgid(user, user, user) == 0 && setresuid(user, user, user) == 0);
-}
-
 static void read_as_the_one_on_the_list(void *arg)
 {
-    be_user(*(const uint32_t *)arg);
+    become(*(const uint32_t *)arg);
     cairn_client *client;
     cairn_block block;
     REQUIRE_EQUAL(try_open(&client, "orders", 0, MIB), -EACCES); /* may only read */
@@ -416,7 +451,7 @@ static void read_as_the_one_on_the_list(void *arg)
     client = open_client(CAIRN_CLIENT_READ_ONLY);
     REQUIRE_CALL(cairn_client_root_get(client, "greeting", &block) == 0);
     REQUIRE(strcmp(block.address, "hello") == 0);
-    int fd = connect_raw();
+    int fd = connect_to("cairnd.sock");
     int file = file_of_first_section(fd);
     char path[64];
     snprintf(path, sizeof path, "/proc/self/fd/%d", file);
@@ -427,7 +462,7 @@ static void read_as_the_one_on_the_list(void *arg)
 
 static void be_refused(void *arg)
 {
-    be_user(*(const uint32_t *)arg);
+    become(*(const uint32_t *)arg);
     cairn_client *client;
     REQUIRE_EQUAL(try_open(&client, "orders", CAIRN_CLIENT_READ_ONLY, 0), -EACCES);
     REQUIRE_EQUAL(try_open(&client, "orders", CAIRN_CLIENT_CREATE, MIB), -EACCES);
@@ -452,7 +487,7 @@ static void another_user_gets_what_the_lists_let_it(void)
     finish(start(be_refused, &stranger));
     cairn_client_close(client);
     cairn_client_close(secret);
-    stop_server(server);
+    service_stop(server);
 }
 
 /* Handles that are guessed, and blocks of others', by one client that speaks well. */
@@ -476,7 +511,37 @@ static void guessed_handles_lead_nowhere(void)
     REQUIRE_CALL(cairn_client_free(other, &guess) == 0);
     cairn_client_close(client);
     cairn_client_close(other);
-    stop_server(server);
+    service_stop(server);
+}
+
+/* A client's handles follow each other, so it can guess what it was given; yet nothing is its own before it takes it.
+ */
+static void what_is_handed_over_is_nobodys_until_it_is_taken(void)
+{
+    pid_t server = start_server("");
+    cairn_client *client = open_client(CAIRN_CLIENT_CREATE), *other = open_client(0);
+    cairn_block first = alloc_text(other, "first"), taken;
+    cairn_block given[2] = {alloc_text(client, "given"), alloc_text(client, "after")};
+    REQUIRE_CALL(cairn_client_give(client, &given[0], cairn_client_number(other)) == 0);
+    REQUIRE_CALL(cairn_client_give(client, &given[1], cairn_client_number(other)) == 0);
+    cairn_block guess = {.address = given[0].address, .size = given[0].size, .handle = first.handle + 1};
+    REQUIRE_EQUAL(cairn_client_free(other, &guess), -ESTALE);
+    REQUIRE_EQUAL(cairn_client_free_batch(other, (cairn_block[]){first, guess}, 2), -ESTALE);
+    REQUIRE_EQUAL(cairn_client_realloc(other, &guess, 4096), -ESTALE);
+    REQUIRE_EQUAL(cairn_client_give(other, &guess, CAIRN_TO_HEAP), -ESTALE);
+    REQUIRE_EQUAL(cairn_client_root_set(other, "guess", &guess), -ESTALE);
+    REQUIRE_EQUAL(stats_of_client(other).own_blocks, 3);
+    for (int i = 0; i < 2; i++) {
+        REQUIRE_CALL(cairn_client_take(other, &taken) == 0);
+        REQUIRE(taken.address == given[i].address);
+        REQUIRE_EQUAL(taken.handle, first.handle + 1 + (uint64_t)i); /* so the guess was right */
+        REQUIRE_CALL(cairn_client_free(other, &taken) == 0);
+    }
+    REQUIRE_EQUAL(cairn_client_take(other, &taken), -ENODATA);
+    REQUIRE_EQUAL(stats_of_client(client).user_blocks, 1);
+    cairn_client_close(client);
+    cairn_client_close(other);
+    service_stop(server);
 }
 
 /* Requests of every kind, nearly right. */
@@ -531,7 +596,7 @@ static void send_much_garbage(void *arg)
     int fd = -1;
     while (board->count < 100000 * (UNDER_SANITIZER ? 1 : 2)) {
         if (fd < 0)
-            fd = connect_raw();
+            fd = connect_to("cairnd.sock");
         bool is_open = send_garbage(fd, &random);
         board->count++; /* of one process alone */
         /* Most replies are read; who reads none is dropped as well. */
@@ -568,7 +633,7 @@ static void garbage_is_in_nobodys_way(void)
     while (stats_of_client(client).heap_clients != 1)
         continue;
     cairn_client_close(client);
-    stop_server(server);
+    service_stop(server);
 }
 
 /* ---------------------------------------------------------------- the program */
@@ -595,10 +660,10 @@ static void a_wrong_configuration_is_refused(void)
         "socket = relative\n", "bytes_per_user_max = 99999999999999999999\n",
     };
     for (size_t i = 0; i < COUNT(wrong); i++) {
-        write_config(wrong[i]);
+        service_configure(wrong[i]);
         REQUIRE_EQUAL(run_cairnd("--check-config"), 1);
     }
-    write_config("everyone = yes\nusers = root 5\ngroups = root\nsection_bytes_max = 64M # enough\n");
+    service_configure("everyone = yes\nusers = root 5\ngroups = root\nsection_bytes_max = 64M # enough\n");
     REQUIRE_EQUAL(run_cairnd("--check-config"), 0);
     REQUIRE_EQUAL(run_cairnd("--nonsense"), 2);
 }
@@ -607,7 +672,7 @@ static void a_wrong_configuration_is_refused(void)
 static void an_activated_server_listens_where_it_is_told(void)
 {
     board = shared_memory(sizeof *board);
-    write_config("");
+    service_configure("");
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     snprintf(address.sun_path, sizeof address.sun_path, "%s", workspace_path("cairnd.sock"));
     int listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
@@ -645,9 +710,12 @@ int main(void)
         CLAIM(a_user_gets_no_more_than_its_quota),
         CLAIM(who_asks_too_often_is_told),
         CLAIM(a_batch_of_64_is_one_round_trip),
+        CLAIM(a_section_that_is_sealed_late_is_found),
+        CLAIM(a_root_whose_section_has_gone_is_none),
         CLAIM(another_client_cannot_write),
         CLAIM(another_user_gets_what_the_lists_let_it),
         CLAIM(guessed_handles_lead_nowhere),
+        CLAIM(what_is_handed_over_is_nobodys_until_it_is_taken),
         CLAIM(garbage_is_in_nobodys_way),
         CLAIM(a_wrong_configuration_is_refused),
         CLAIM(an_activated_server_listens_where_it_is_told),

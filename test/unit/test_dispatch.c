@@ -1,0 +1,689 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The server's dispatcher, without sockets: 100000 messages, times CAIRN_ROUNDS, of which most are nearly right, by
+ * clients of two users who come and go; and what cannot be had.
+ */
+#include "support/suite.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "server/server.h"
+#include "support/random.h"
+
+enum { MESSAGES = 100000, SECONDS = 100 };
+enum { CLIENTS = 6, HANDLES = 16, CHECK_EVERY = 8, MESSAGES_OF_ONE = 2000 };
+
+/* ---------------------------------------------------------------- memory that is not there */
+
+static uint64_t callocs_left = UINT64_MAX, reallocs_left = UINT64_MAX;
+
+void *__real_calloc(size_t count, size_t bytes);
+void *__real_realloc(void *old, size_t bytes);
+void *__wrap_calloc(size_t count, size_t bytes);
+void *__wrap_realloc(void *old, size_t bytes);
+
+void *__wrap_calloc(size_t count, size_t bytes)
+{
+    return callocs_left-- == 0 ? NULL : __real_calloc(count, bytes);
+}
+
+void *__wrap_realloc(void *old, size_t bytes)
+{
+    return reallocs_left-- == 0 ? NULL : __real_realloc(old, bytes);
+}
+
+/* ---------------------------------------------------------------- a server without sockets */
+
+static struct server server;
+static struct wire_request request;
+static struct wire_reply reply;
+static const char *reason; /* of the last request */
+
+static void begin(struct server_config *config)
+{
+    config->everyone = true;
+    callocs_left = reallocs_left = UINT64_MAX;
+    ck_assert_int_eq(server_init(&server, config), 0);
+}
+
+static struct server_config small_config(void)
+{
+    struct server_config config;
+    config_defaults(&config);
+    config.clients_max = CLIENTS;
+    config.clients_per_user_max = 4;
+    config.blocks_per_user_max = 100;
+    config.bytes_per_user_max = UINT64_C(8) << 20;
+    config.block_bytes_max = UINT64_C(1) << 20;
+    config.requests_per_second_max = 1000000000;
+    return config;
+}
+
+static void sweep(void)
+{
+    while (server_sweep(&server))
+        continue;
+}
+
+static void end(void)
+{
+    server_end(&server);
+    ck_assert_ptr_null(server.stores);
+    ck_assert_ptr_null(server.users);
+}
+
+static struct client *admit(uint32_t user)
+{
+    int status = 1;
+    struct socket_peer peer = {.user = process_user() + user};
+    struct client *client = server_admit(&server, -1, &peer, &status);
+    ck_assert_int_eq(client != NULL, status == 0);
+    return client;
+}
+
+static struct wire_request *ask_for(enum wire_operation operation)
+{
+    request = (struct wire_request){.magic = SERVER_MAGIC, .version = SERVER_VERSION, .operation = operation};
+    return &request;
+}
+
+/* The status; 1: a reason to drop the client. */
+static int dispatch(struct client *client)
+{
+    int file = -1;
+    reason = server_dispatch(&server, client, &request, &reply, &file);
+    ck_assert(reason == NULL || file < 0);
+    if (reason == NULL) {
+        ck_assert(reply.status <= 0 && reply.count <= CAIRN_BATCH_MAX && (reply.status == 0 || file < 0));
+        ck_assert(reply.sequence == request.sequence && reply.operation == request.operation);
+    }
+    file_close(file);
+    return reason != NULL ? 1 : reply.status;
+}
+
+static int open_heap(struct client *client, const char *name, uint64_t flags, uint64_t bytes)
+{
+    ask_for(WIRE_OPEN)->flags = flags;
+    strcpy(request.name, name);
+    request.value = bytes;
+    return dispatch(client);
+}
+
+static int ask(struct client *client, enum wire_operation operation)
+{
+    ask_for(operation);
+    return dispatch(client);
+}
+
+static int ask_word(struct client *client, enum wire_operation operation, uint64_t word, uint64_t value)
+{
+    ask_for(operation)->count = 1;
+    request.words[0] = word;
+    request.value = value;
+    return dispatch(client);
+}
+
+static int ask_root(struct client *client, enum wire_operation operation, const char *name, uint64_t word)
+{
+    ask_for(operation)->count = operation == WIRE_ROOT_SET;
+    strcpy(request.name, name);
+    request.words[0] = word;
+    return dispatch(client);
+}
+
+static struct client *writer(uint32_t user, const char *heap)
+{
+    struct client *client = admit(user);
+    ck_assert_ptr_nonnull(client);
+    ck_assert_int_eq(open_heap(client, heap, CAIRN_CLIENT_CREATE, 1 << 20), 0);
+    ck_assert_int_eq(ask(client, WIRE_MAPPED), 0);
+    return client;
+}
+
+static uint64_t alloc(struct client *client, uint64_t size)
+{
+    ck_assert_int_eq(ask_word(client, WIRE_ALLOC, size, 0), 0);
+    return reply.blocks[0].handle;
+}
+
+/* ---------------------------------------------------------------- many messages */
+
+static uint64_t handles[CLIENTS][HANDLES]; /* that were told to each, or to who had its place before */
+
+static void make_open(struct random *random)
+{
+    static const char *const heaps[] = {"a", "b", "c"};
+    strcpy(request.name, heaps[random_below(random, 3)]);
+    request.flags = random_below(random, 8);
+    request.value = (request.flags & CAIRN_CLIENT_READ_ONLY) != 0 ? 0 : UINT64_C(1) << (20 + random_below(random, 2));
+    request.count = (uint32_t)random_below(random, 3);
+    for (uint32_t i = 0; i < request.count; i++)
+        request.words[i] = (process_user() + random_below(random, 2)) | random_below(random, 4) << 32;
+}
+
+/* A request that its client may make, mostly. */
+static void make_request(struct random *random, const struct client *client)
+{
+    static const char *const roots[] = {"x", "y", "z"};
+    uint32_t operation = client->state == CLIENT_NEW       ? WIRE_OPEN
+                         : client->state == CLIENT_MAPPING ? WIRE_MAPPED
+                                                           : WIRE_ALLOC + (uint32_t)random_below(random, 10);
+    ask_for(operation)->sequence = random_next(random);
+    if (operation == WIRE_OPEN)
+        make_open(random);
+    if (operation == WIRE_ROOT_SET || operation == WIRE_ROOT_GET)
+        strcpy(request.name, roots[random_below(random, 3)]);
+    if (operation == WIRE_EXPAND)
+        request.value = random_size(random, 1 << 21);
+    if (operation == WIRE_GIVE)
+        request.value = random_below(random, 3) == 0 ? 0 : server.clients[random_below(random, CLIENTS)].number;
+    if (operation == WIRE_SECTION)
+        request.value = random_below(random, 10);
+    if (operation == WIRE_ALLOC || operation == WIRE_FREE)
+        request.count = 1 + (uint32_t)random_below(random, random_below(random, 8) == 0 ? CAIRN_BATCH_MAX : 3);
+    uint64_t whose = random_below(random, 4) == 0 ? random_below(random, CLIENTS) : (uint64_t)(client - server.clients);
+    if (operation >= WIRE_EXPAND && operation <= WIRE_ROOT_SET && operation != WIRE_TAKE)
+        request.count = 1;
+    for (uint32_t i = 0; i < request.count && operation != WIRE_OPEN; i++)
+        request.words[i] =
+            operation == WIRE_ALLOC ? random_size(random, 1 << 14) : handles[whose][random_below(random, HANDLES)];
+}
+
+static void spoil(struct random *random)
+{
+    for (uint64_t i = random_below(random, 4); i > 0; i--)
+        ((unsigned char *)&request)[random_below(random, sizeof request)] ^= (unsigned char)random_next(random);
+    if (random_below(random, 4) == 0)
+        request.operation = (uint32_t)random_below(random, WIRE_OPERATIONS + 1);
+    if (random_below(random, 4) == 0)
+        request.count = (uint32_t)random_below(random, CAIRN_BATCH_MAX + 2);
+}
+
+static uint64_t fulfilled[WIRE_OPERATIONS], dropped, refused;
+
+static void tell(struct random *random, struct client **client)
+{
+    make_request(random, *client);
+    if (random_below(random, 128) == 0)
+        spoil(random);
+    int status = dispatch(*client);
+    refused += status < 0;
+    dropped += status == 1;
+    if (status == 0)
+        fulfilled[request.operation]++;
+    for (uint32_t k = 0; status == 0 && k < reply.count && request.operation != WIRE_STATS; k++)
+        handles[*client - server.clients][random_below(random, HANDLES)] = reply.blocks[k].handle;
+    if (status == 1 || random_below(random, 512) == 0) {
+        server_part(&server, *client);
+        *client = NULL;
+        if (random_below(random, 2) == 0)
+            sweep();
+    }
+}
+
+/* A server's life; what was handed over to heaps, and nobody takes, fills it in the end. */
+static void live(struct random *random)
+{
+    struct server_config config = small_config();
+    struct client *clients[CLIENTS] = {NULL};
+    begin(&config);
+    for (uint64_t i = 0; i < MESSAGES_OF_ONE; i++) {
+        struct client **client = &clients[random_below(random, CLIENTS)];
+        if (*client == NULL)
+            *client = admit((uint32_t)random_below(random, 2));
+        if (*client != NULL)
+            tell(random, client);
+        if (i % CHECK_EVERY == 0)
+            ck_assert(server_valid(&server));
+    }
+    for (size_t i = 0; i < CLIENTS; i++) {
+        if (clients[i] != NULL)
+            server_part(&server, clients[i]);
+    }
+    sweep();
+    ck_assert(server_valid(&server));
+    for (const struct store *store = server.stores; store != NULL; store = store->next)
+        ck_assert(store->clients == 0 && store->table.live != 0); /* what was handed over to it */
+    end();
+}
+
+START_TEST(many_messages_leave_the_books_right)
+{
+    struct random random = random_begin(random_seed("messages", 1));
+    uint64_t messages = random_rounds(MESSAGES);
+    clock_t began_at = clock();
+    for (uint64_t i = 0; i < messages; i += MESSAGES_OF_ONE)
+        live(&random);
+    printf("%llu messages in %.1f s of the processor: %llu refused, %llu a reason to be dropped; fulfilled:",
+           (unsigned long long)messages, (double)(clock() - began_at) / CLOCKS_PER_SEC, (unsigned long long)refused,
+           (unsigned long long)dropped);
+    for (uint32_t i = WIRE_OPEN; i < WIRE_OPERATIONS; i++)
+        printf(" %llu", (unsigned long long)fulfilled[i]);
+    printf("\n");
+    fflush(stdout);
+    for (uint32_t i = WIRE_OPEN; i < WIRE_OPERATIONS; i++)
+        ck_assert_uint_gt(fulfilled[i], messages / 10000); /* else they are not nearly right */
+    ck_assert_uint_gt(dropped, messages / 1000);
+}
+END_TEST
+
+/* ---------------------------------------------------------------- who may come in */
+
+START_TEST(who_comes_in_is_on_a_list)
+{
+    struct server_config config = small_config();
+    int sockets[2], status;
+    struct socket_peer own, stranger = {.user = 4242};
+    begin(&config);
+    server.config.everyone = false;
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets), 0);
+    ck_assert_int_eq(socket_peer_get(sockets[0], &own), 0);
+    ck_assert_ptr_nonnull(server_admit(&server, sockets[0], &own, &status)); /* the server's own user */
+    ck_assert_ptr_null(server_admit(&server, sockets[0], &stranger, &status));
+    ck_assert_int_eq(status, -EACCES);
+    server.config.users[0] = 1;
+    server.config.users[1] = 4242;
+    server.config.users_count = 2;
+    ck_assert_ptr_nonnull(server_admit(&server, sockets[0], &stranger, &status));
+    server.config.users_count = 1;
+    server.config.groups[0] = own.group;
+    server.config.groups_count = 1;
+    ck_assert_ptr_nonnull(server_admit(&server, sockets[0], &stranger, &status)); /* by the group of the socket */
+    server.config.groups[0] = own.group + 1000000;
+    ck_assert_ptr_null(server_admit(&server, sockets[0], &stranger, &status));
+    end();
+    close(sockets[0]);
+    close(sockets[1]);
+}
+END_TEST
+
+START_TEST(connections_are_counted)
+{
+    struct server_config config = small_config();
+    int status;
+    begin(&config);
+    for (int i = 0; i < 4; i++)
+        ck_assert_ptr_nonnull(admit(0));
+    ck_assert_ptr_null(admit(0)); /* of one user */
+    struct client *last = admit(1);
+    ck_assert_ptr_nonnull(last);
+    struct socket_peer peer = {.user = process_user() + 2};
+    callocs_left = 0;
+    ck_assert_ptr_null(server_admit(&server, -1, &peer, &status));
+    ck_assert_int_eq(status, -EDQUOT); /* no memory for a user */
+    callocs_left = UINT64_MAX;
+    ck_assert_ptr_nonnull(admit(1));
+    ck_assert_ptr_null(server_admit(&server, -1, &peer, &status)); /* of all */
+    ck_assert_int_eq(status, -EDQUOT);
+    uint32_t number = last->number;
+    server_part(&server, last);
+    ck_assert(!server_sweep(&server));
+    last = admit(2);
+    ck_assert_ptr_nonnull(last);
+    ck_assert_uint_ne(last->number, number); /* the place is the same */
+    ck_assert(server_valid(&server));
+    end();
+}
+END_TEST
+
+/* A user who has nothing any more makes room for another, but not before its second of requests is over. */
+START_TEST(who_has_gone_is_forgotten)
+{
+    struct server_config config = small_config();
+    begin(&config);
+    struct client *client = writer(0, "a");
+    server_part(&server, client);
+    sweep();
+    client = admit(1);
+    ck_assert(server.users->next != NULL);
+    server.users->next->second_began_at -= 2000;
+    (void)admit(2);
+    ck_assert(server.users->next->next == NULL);
+    end();
+}
+END_TEST
+
+START_TEST(requests_of_a_second_are_counted)
+{
+    struct server_config config = small_config();
+    config.requests_per_second_max = 3;
+    begin(&config);
+    struct client *client = admit(0);
+    ck_assert_int_eq(open_heap(client, "a", CAIRN_CLIENT_CREATE, 1 << 20), 0);
+    client->user->requests = 0;
+    ck_assert_int_eq(ask(client, WIRE_MAPPED), -EAGAIN); /* and may be asked again */
+    client->user->second_began_at -= 1000;
+    ck_assert_int_eq(ask(client, WIRE_MAPPED), 0);
+    end();
+}
+END_TEST
+
+/* ---------------------------------------------------------------- what is no request */
+
+START_TEST(each_wrong_field_is_a_reason)
+{
+    struct server_config config = small_config();
+    begin(&config);
+    struct client *client = admit(0);
+    ck_assert_int_eq(open_heap(client, "a", CAIRN_CLIENT_CREATE | CAIRN_CLIENT_READ_ONLY, 0), 0);
+    for (int i = 0; i < 14; i++) {
+        ask_for(WIRE_STATS);
+        switch (i) {
+        case 0:
+            request.magic++;
+            break;
+        case 1:
+            request.version++;
+            break;
+        case 2:
+            request.operation = 0;
+            break;
+        case 3:
+            request.operation = WIRE_OPERATIONS;
+            break;
+        case 4:
+            request.name[0] = 'x';
+            break;
+        case 5:
+            request.operation = WIRE_ROOT_GET; /* without a name */
+            break;
+        case 6:
+            request.reserved = 1;
+            break;
+        case 7:
+            request.flags = 1;
+            break;
+        case 8:
+            request.value = 1;
+            break;
+        case 9:
+            request.count = 1;
+            break;
+        case 10:
+            request.operation = WIRE_ALLOC; /* of nothing */
+            break;
+        case 11:
+            request.words[CAIRN_BATCH_MAX - 1] = 1;
+            break;
+        case 12:
+            request.operation = WIRE_MAPPED; /* out of turn */
+            break;
+        default:
+            break; /* as it should be */
+        }
+        ck_assert_int_eq(dispatch(client), i == 13 ? 0 : 1);
+        ck_assert(i == 13 || strlen(reason) > 5);
+    }
+    end();
+}
+END_TEST
+
+/* ---------------------------------------------------------------- heaps and sections */
+
+START_TEST(a_heap_is_opened_by_who_may)
+{
+    struct server_config config = small_config();
+    int sockets[2], status;
+    struct socket_peer own;
+    begin(&config);
+    struct client *client = admit(0);
+    ck_assert_int_eq(open_heap(client, "a", 0, 1 << 20), -ENOENT);
+    ask_for(WIRE_OPEN)->count = 1;
+    strcpy(request.name, "a");
+    request.words[0] = UINT64_C(1) << 40;
+    ck_assert_int_eq(dispatch(client), -EINVAL);
+    request.flags = CAIRN_CLIENT_CREATE;
+    request.value = 1 << 20;
+    request.count = 4;
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets), 0);
+    ck_assert_int_eq(socket_peer_get(sockets[0], &own), 0);
+    request.words[0] = process_user() + 1; /* may read */
+    request.words[1] = (process_user() + 2) | WIRE_MAY_WRITE;
+    request.words[2] = process_user() + 2; /* what allows most counts */
+    request.words[3] = own.group | WIRE_IS_GROUP;
+    callocs_left = 0;
+    ck_assert_int_eq(dispatch(client), -ENOMEM);
+    ck_assert_int_eq(dispatch(client), 0);
+    struct client *reader = admit(1);
+    ck_assert_int_eq(open_heap(reader, "a", 0, 1 << 20), -EACCES);
+    ck_assert_int_eq(open_heap(reader, "a", CAIRN_CLIENT_READ_ONLY, 0), 0);
+    ck_assert_int_eq(ask(reader, WIRE_SECTION), -ENODATA); /* not sealed */
+    ck_assert_int_eq(ask_word(reader, WIRE_ALLOC, 1, 0), -EROFS);
+    ck_assert_int_eq(open_heap(admit(2), "a", 0, 1 << 20), 0);
+    struct socket_peer stranger = {.user = process_user() + 3};
+    struct client *member = server_admit(&server, sockets[0], &stranger, &status);
+    ck_assert_int_eq(open_heap(member, "a", CAIRN_CLIENT_READ_ONLY, 0), 0); /* by its group */
+    ck_assert_int_eq(open_heap(admit(4), "a", CAIRN_CLIENT_READ_ONLY, 0), -EACCES);
+    ck_assert_int_eq(ask(client, WIRE_MAPPED), 0);
+    ck_assert_int_eq(ask(reader, WIRE_SECTION), 0);
+    end();
+    close(sockets[0]);
+    close(sockets[1]);
+}
+END_TEST
+
+/* Lets so many more descriptors be opened. */
+static void limit_descriptors(int more)
+{
+    struct rlimit limit;
+    int next = dup(0);
+    close(next);
+    getrlimit(RLIMIT_NOFILE, &limit);
+    limit.rlim_cur = more < 0 ? limit.rlim_max : (rlim_t)(next + more);
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
+START_TEST(a_section_that_cannot_be_had_is_an_error)
+{
+    struct server_config config = small_config();
+    config.sections_per_user_max = 3;
+    begin(&config);
+    struct client *client = admit(0);
+    ck_assert_int_eq(open_heap(client, "a", CAIRN_CLIENT_CREATE, (1 << 20) - 4096), -EINVAL);
+    ck_assert_int_eq(open_heap(client, "a", CAIRN_CLIENT_CREATE, (1 << 20) + 1), -EINVAL);
+    ck_assert_int_eq(open_heap(client, "a", CAIRN_CLIENT_CREATE, UINT64_C(1) << 50), -EINVAL);
+    ck_assert_int_eq(open_heap(client, "a", CAIRN_CLIENT_CREATE, 9 << 20), -EDQUOT);
+    callocs_left = 1;
+    ck_assert_int_eq(open_heap(client, "a", CAIRN_CLIENT_CREATE, 1 << 20), -ENOMEM);
+    callocs_left = UINT64_MAX;
+    limit_descriptors(0);
+    ck_assert_int_eq(open_heap(client, "a", CAIRN_CLIENT_CREATE, 1 << 20), -EMFILE);
+    limit_descriptors(1);
+    ck_assert_int_eq(open_heap(client, "a", CAIRN_CLIENT_CREATE, 1 << 20), -EMFILE);
+    limit_descriptors(-1);
+    ck_assert_ptr_null(server.stores); /* nothing is left of all that */
+    ck_assert_int_eq(open_heap(client, "a", CAIRN_CLIENT_CREATE, 1 << 20), 0);
+    ck_assert_int_eq(ftruncate(client->payload->file, 16 << 20), 0);
+    ck_assert_int_eq(ask(client, WIRE_MAPPED), 1); /* made longer before it was sealed */
+    server_part(&server, client);
+    sweep();
+
+    client = writer(0, "a");
+    ck_assert_uint_eq(reply.serial, 1);
+    limit_descriptors(0);
+    ck_assert_int_eq(ask(client, WIRE_SECTION), -EMFILE);
+    limit_descriptors(-1);
+    struct client *early = admit(0), *late = admit(0);
+    ck_assert_int_eq(open_heap(early, "a", 0, 1 << 20), 0);
+    ck_assert_int_eq(open_heap(late, "b", CAIRN_CLIENT_CREATE, 1 << 20), 0);
+    ck_assert_int_eq(open_heap(admit(0), "b", 0, 1 << 20), -EDQUOT); /* the fourth section */
+    server_part(&server, late);
+    sweep();
+    late = writer(0, "a");
+    ck_assert_uint_eq(reply.serial, 2);
+    ck_assert_int_eq(ask(early, WIRE_MAPPED), 0);
+    ck_assert_uint_eq(reply.serial, 3);
+    for (uint64_t seen = 0; seen < 3; seen++) { /* in the order in which they were sealed */
+        ask_for(WIRE_SECTION)->value = seen;
+        ck_assert_int_eq(dispatch(client), 0);
+        ck_assert_uint_eq(reply.blocks[0].handle, seen + 1);
+    }
+    ck_assert(server_valid(&server));
+    end();
+}
+END_TEST
+
+/* ---------------------------------------------------------------- blocks */
+
+START_TEST(blocks_that_cannot_be_had_are_errors)
+{
+    struct server_config config = small_config();
+    config.block_bytes_max = 1 << 30;
+    begin(&config);
+    struct client *client = writer(0, "a");
+    ck_assert_int_eq(ask_word(client, WIRE_ALLOC, (1 << 30) + 1, 0), -ENOMEM);
+    ck_assert_int_eq(ask_word(client, WIRE_ALLOC, 4 << 20, 0), -ENOMEM); /* the section is full */
+    reallocs_left = 0;
+    ck_assert_int_eq(ask_word(client, WIRE_ALLOC, 10, 0), -ENOMEM);
+    ck_assert_uint_eq(client->user->blocks, 0);
+    ask_for(WIRE_ALLOC)->count = 3;
+    request.words[2] = 4 << 20;
+    ck_assert_int_eq(dispatch(client), -ENOMEM); /* all or none */
+    ck_assert_uint_eq(client->user->blocks, 0);
+    uint64_t handle = alloc(client, 100);
+    ck_assert_int_eq(ask_word(client, WIRE_EXPAND, handle, UINT64_C(1) << 31), -ENOMEM);
+    ck_assert_int_eq(ask_word(client, WIRE_EXPAND, handle, 4 << 20), -ENOSPC);
+    ck_assert_int_eq(ask_word(client, WIRE_EXPAND, handle, 10), 0);
+    ck_assert_int_eq(ask_word(client, WIRE_EXPAND, handle + 1, 10), -ESTALE);
+    for (int i = 1; i < 100; i++)
+        (void)alloc(client, 10);
+    ck_assert_int_eq(ask_word(client, WIRE_ALLOC, 10, 0), -EDQUOT);
+    ask_for(WIRE_FREE)->count = 2;
+    request.words[0] = request.words[1] = handle;
+    ck_assert_int_eq(dispatch(client), -ESTALE);
+    request.words[1] = handle + 1000;
+    ck_assert_int_eq(dispatch(client), -ESTALE);
+    ck_assert(server_valid(&server));
+    end();
+}
+END_TEST
+
+START_TEST(blocks_go_from_hand_to_hand)
+{
+    struct server_config config = small_config();
+    begin(&config);
+    struct client *from = writer(0, "a"), *to = writer(0, "a"), *elsewhere = writer(0, "b"), *reader = admit(0);
+    ck_assert_int_eq(open_heap(reader, "a", CAIRN_CLIENT_READ_ONLY, 0), 0);
+    struct client *opening = admit(1);
+    uint64_t handle = alloc(from, 10);
+    ck_assert_int_eq(ask_word(from, WIRE_GIVE, handle + 1, 0), -ESTALE);
+    ck_assert_int_eq(ask_word(from, WIRE_GIVE, handle, CLIENTS + 1), -ESRCH);
+    ck_assert_int_eq(ask_word(from, WIRE_GIVE, handle, to->number + SERVER_CLIENTS_LIMIT), -ESRCH);
+    ck_assert_int_eq(ask_word(from, WIRE_GIVE, handle, opening->number), -ESRCH);
+    ck_assert_int_eq(ask_word(from, WIRE_GIVE, handle, elsewhere->number), -ESRCH);
+    ck_assert_int_eq(ask_word(from, WIRE_GIVE, handle, reader->number), -ESRCH);
+    ck_assert_int_eq(ask_word(from, WIRE_GIVE, handle, from->number), -ESRCH);
+    reallocs_left = 0;
+    ck_assert_int_eq(ask_word(from, WIRE_GIVE, handle, to->number), -ENOMEM);
+    reallocs_left = UINT64_MAX;
+    ck_assert_int_eq(ask_root(from, WIRE_ROOT_SET, "x", handle), 0);
+    ck_assert_int_eq(ask_word(from, WIRE_GIVE, handle, to->number), 0);
+    ck_assert_uint_eq(reply.blocks[0].handle, 0);
+    ck_assert_int_eq(ask_root(to, WIRE_ROOT_GET, "x", 0), 0);
+    ck_assert_uint_eq(reply.blocks[0].handle, 0); /* not before it is taken */
+    uint64_t given = table_handle(&to->table, &to->table.entries[0]);
+    ck_assert_int_eq(ask_word(to, WIRE_FREE, given, 0), -ESTALE);
+    ck_assert_int_eq(ask_root(to, WIRE_ROOT_SET, "y", given), -ESTALE);
+    ck_assert_int_eq(ask(to, WIRE_TAKE), 0);
+    ck_assert_uint_eq(reply.blocks[0].handle, given);
+    ck_assert_int_eq(ask(to, WIRE_TAKE), -ENODATA);
+    ck_assert_int_eq(ask_root(to, WIRE_ROOT_GET, "x", 0), 0);
+    ck_assert_uint_eq(reply.blocks[0].handle, given);
+    ck_assert_int_eq(ask_root(from, WIRE_ROOT_GET, "x", 0), 0);
+    ck_assert_uint_eq(reply.blocks[0].handle, 0);
+    ck_assert_int_eq(ask_word(to, WIRE_GIVE, given, CAIRN_TO_HEAP), 0);
+    uint64_t heaps = reply.blocks[0].handle;
+    ck_assert_int_eq(ask_root(from, WIRE_ROOT_GET, "x", 0), 0);
+    ck_assert_uint_eq(reply.blocks[0].handle, heaps);
+    ck_assert_int_eq(ask_root(from, WIRE_ROOT_SET, "y", heaps), 0);
+    ck_assert_int_eq(ask_word(elsewhere, WIRE_TAKE_BACK, heaps, 0), -ESTALE);
+    reallocs_left = 0;
+    ck_assert_int_eq(ask_word(elsewhere, WIRE_TAKE_BACK, heaps, 0), -ESTALE);
+    struct table *table = &from->table;
+    uint32_t free_entries = table->first_free;
+    table->first_free = 0; /* as if it were full */
+    ck_assert_int_eq(ask_word(from, WIRE_TAKE_BACK, heaps, 0), -ENOMEM);
+    table->first_free = free_entries;
+    ck_assert_int_eq(ask_word(from, WIRE_TAKE_BACK, heaps, 0), 0);
+    ck_assert(server_valid(&server));
+    end();
+}
+END_TEST
+
+START_TEST(roots_are_as_many_as_there_is_place)
+{
+    struct server_config config = small_config();
+    begin(&config);
+    struct client *client = writer(0, "a"), *other = writer(0, "a");
+    uint64_t handle = alloc(client, 10), second = alloc(client, 10);
+    char name[20];
+    ck_assert_int_eq(ask_root(client, WIRE_ROOT_GET, "x", 0), -ENOENT);
+    ck_assert_int_eq(ask_root(client, WIRE_ROOT_SET, "x", 0), -ENOENT);
+    ck_assert_int_eq(ask_root(client, WIRE_ROOT_SET, "x", handle + 77), -ESTALE);
+    for (int i = 0; i < SERVER_ROOTS; i++) {
+        snprintf(name, sizeof name, "%d", i);
+        ck_assert_int_eq(ask_root(client, WIRE_ROOT_SET, name, i == 7 ? second : handle), 0);
+    }
+    ck_assert_int_eq(ask_root(client, WIRE_ROOT_SET, "x", handle), -ENOSPC);
+    ck_assert_int_eq(ask_word(client, WIRE_FREE, second, 0), 0);
+    ck_assert_int_eq(ask_root(client, WIRE_ROOT_GET, "7", 0), -ENOENT); /* its block is freed */
+    ck_assert_int_eq(ask_root(client, WIRE_ROOT_SET, "7", 0), -ENOENT);
+    ck_assert_int_eq(ask_root(client, WIRE_ROOT_SET, "x", handle), 0);
+    ck_assert_int_eq(ask_root(other, WIRE_ROOT_SET, "3", 0), 0); /* who may write may remove it */
+    server_part(&server, client);
+    sweep();
+    ck_assert_int_eq(ask_root(other, WIRE_ROOT_GET, "x", 0), -ENOENT); /* with its owner */
+    ck_assert(server_valid(&server));
+    end();
+}
+END_TEST
+
+/* Freeing takes its time, but the others do not wait for it. */
+START_TEST(what_many_blocks_leave_is_swept_bit_by_bit)
+{
+    enum { MANY = 10000 };
+    struct server_config config = small_config();
+    config.blocks_per_user_max = MANY;
+    begin(&config);
+    struct client *client = writer(0, "a");
+    for (int i = 0; i < MANY; i++)
+        (void)alloc(client, 8);
+    server_part(&server, client);
+    ck_assert(server_sweep(&server));
+    ck_assert(server_sweep(&server));
+    ck_assert_uint_ne(server.users->blocks, 0);
+    sweep();
+    ck_assert_uint_eq(server.users->blocks, 0);
+    ck_assert_ptr_null(server.stores);
+    callocs_left = 0;
+    struct server other;
+    ck_assert_int_eq(server_init(&other, &config), -ENOMEM);
+    end();
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("dispatch");
+    TCase *many = suite_case(suite, "many", SECONDS * (double)random_rounds(1));
+    tcase_add_test(many, many_messages_leave_the_books_right);
+    TCase *each = suite_case(suite, "each", 10);
+    tcase_add_test(each, who_comes_in_is_on_a_list);
+    tcase_add_test(each, connections_are_counted);
+    tcase_add_test(each, who_has_gone_is_forgotten);
+    tcase_add_test(each, requests_of_a_second_are_counted);
+    tcase_add_test(each, each_wrong_field_is_a_reason);
+    tcase_add_test(each, a_heap_is_opened_by_who_may);
+    tcase_add_test(each, a_section_that_cannot_be_had_is_an_error);
+    tcase_add_test(each, blocks_that_cannot_be_had_are_errors);
+    tcase_add_test(each, blocks_go_from_hand_to_hand);
+    tcase_add_test(each, roots_are_as_many_as_there_is_place);
+    tcase_add_test(each, what_many_blocks_leave_is_swept_bit_by_bit);
+    return suite_run(suite);
+}
