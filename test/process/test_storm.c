@@ -366,8 +366,8 @@ static void be_publisher(void *arg)
     REQUIRE_CALL(cairn_publish(&publisher, "storm", &options) == 0);
     cairn_heap *heap = cairn_publisher_heap(publisher);
     uint64_t *words = publish_words(heap, &random, NULL); /* before anybody is let in */
-    REQUIRE_CALL(cairn_publisher_start_thread(publisher) == 0);
     int descriptors = count_descriptors(getpid());
+    REQUIRE_CALL(cairn_publisher_start_thread(publisher) == 0); /* which lets readers in at once */
     advance(&board->ready);
     cairn_publisher_stats stats = {.size = sizeof stats};
     while (atomic_load(&board->stop) == 0)
