@@ -32,11 +32,13 @@ static int client(const struct offer *offer)
     for (const struct price *price = offer->first; price != NULL; price = price->next)
         printf("%-8s %u.%02u\n", price->what, price->cents / 100, price->cents % 100);
 
+    struct price *cheaper = offer->first;
     volatile int refused = 0;
     if (HeapAlloc(heap, 0, 1) == NULL && GetLastError() == ERROR_ACCESS_DENIED)
         refused++;
     __try {
-        offer->first->cents = 1;
+        if (cheaper != NULL)
+            cheaper->cents = 1;
     } __except (GetExceptionCode() == EXCEPTION_ACCESS_VIOLATION ? EXCEPTION_EXECUTE_HANDLER
                                                                  : EXCEPTION_CONTINUE_SEARCH) {
         refused++;
