@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 uint64_t random_seed(const char *test, uint64_t usual)
 {
@@ -16,7 +17,13 @@ uint64_t random_seed(const char *test, uint64_t usual)
 uint64_t random_rounds(uint64_t usual)
 {
     const char *factor = getenv("CAIRN_ROUNDS");
-    uint64_t times = factor != NULL ? strtoull(factor, NULL, 0) : 0;
+    if (factor == NULL)
+        return usual;
+    if (strncmp(factor, "1/", 2) == 0) {
+        uint64_t part = strtoull(factor + 2, NULL, 0);
+        return part != 0 && usual > part ? usual / part : 1;
+    }
+    uint64_t times = strtoull(factor, NULL, 0);
     return usual * (times != 0 ? times : 1);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * random: numbers that can be had again. Every random test prints its seed, and CAIRN_SEED=<seed> replays it;
- * CAIRN_ROUNDS multiplies how much it does.
+ * CAIRN_ROUNDS multiplies how much it does, CAIRN_ROUNDS=1/n divides it.
  */
 #ifndef CAIRN_TEST_RANDOM_H
 #define CAIRN_TEST_RANDOM_H
