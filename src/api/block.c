@@ -238,7 +238,8 @@ ALWAYS_INLINE bool begin_guarded(const struct cairn_heap *heap, struct bins *bin
 {
     store_relaxed(&bins->owner->busy, 1);
     atomic_signal_fence(memory_order_seq_cst);
-    return LIKELY(bins_are_guarded(bins, &heap->core));
+    uint64_t life = load_acquire(heap->core.life); /* what the holder of the lock did is done */
+    return LIKELY((life ^ heap->core.key ^ GUARDED) == load_relaxed(&bins->check));
 }
 
 ALWAYS_INLINE void end_guarded(struct bins *bins)

@@ -650,14 +650,18 @@ static void keep_huge(struct core_owner *owner, struct core_heap *heap)
     span_set_aside(owner, heap, &span);
 }
 
-/* A heap ends: its slabs are as they must be for the next one, but for their bits. */
+/*
+ * A heap ends: its slabs are as they must be for the next one, but for their bits. Not in sections with smaller units,
+ * where the words of a slab of several units run on into the headers of those behind, and may leave a serial as it was.
+ */
 static void note_ended(struct core_owner *owner, uint32_t unit, uint64_t word, bool exact)
 {
     const struct span_image *slab = section_span(owner->section, unit);
-    if (unit_state_of(word) != UNIT_SLAB || unit_owner_of(word) != owner->number || exact) /* else it has no header */
+    if (unit_state_of(word) != UNIT_SLAB || unit_owner_of(word) != owner->number || exact || /* else it has no header */
+        owner->section->unit_shift != UNIT_SHIFT_MAX)
         return;
     uint32_t size_class = load_relaxed(&slab->size_class);
-    if (load_relaxed(&slab->span_units) == 1 && size_class < CLASS_COUNT)
+    if (load_relaxed(&slab->span_units) == 1 && load_relaxed(&slab->ready) != 0 && size_class < CLASS_COUNT)
         owner->ended[size_class] = (struct ended_slab){.serial = load_relaxed(&slab->serial), .unit = unit};
 }
 

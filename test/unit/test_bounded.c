@@ -912,6 +912,42 @@ START_TEST(bytes_start_is_committed_by_calls)
 }
 END_TEST
 
+/*
+ * Lives of one heap, each with blocks of a few sizes in another order: what stood in a unit before is not taken for
+ * what stands there now. 1 and 24 MiB have units of 2 and 32 KiB, in which the words of a slab lie over the headers of
+ * others.
+ */
+START_TEST(what_a_life_left_is_not_taken_for_the_next_ones)
+{
+    enum { LIVES = 20000, BLOCKS = 40 };
+    static const uint64_t bounds[] = {MIB / 4, MIB, 24 * MIB, 200 * MIB};
+    static const uint16_t sizes[] = {16, 32, 48, 64, 112, 176, 256, 500, 1600, 3000};
+    struct random random = random_begin(random_seed("lives", 1 + (uint64_t)_i));
+    cairn_heap *heap = create(&(cairn_options){.bytes_max = bounds[_i]});
+    for (uint64_t life = 0; life < random_rounds(LIVES); life++) {
+        struct {
+            unsigned char *block;
+            uint32_t size;
+        } all[BLOCKS];
+        uint64_t count = 1 + random_below(&random, random_below(&random, 10) == 0 ? BLOCKS : 6);
+        uint64_t kinds[2] = {random_below(&random, COUNT(sizes)), random_below(&random, COUNT(sizes))};
+        for (uint64_t i = 0; i < count; i++) {
+            all[i].size = sizes[kinds[random_below(&random, 2)]];
+            all[i].block = cairn_alloc(heap, all[i].size);
+            ck_assert_ptr_nonnull(all[i].block);
+            memset(all[i].block, (int)i + 1, all[i].size);
+        }
+        for (uint64_t i = 0; i < count; i++) {
+            ck_assert(are_all(all[i].block, (unsigned char)(i + 1), all[i].size));
+            if (random_below(&random, 2) == 0)
+                cairn_free(heap, all[i].block);
+        }
+        REQUIRE_CALL(cairn_heap_reset(heap) == 0);
+    }
+    end(heap);
+}
+END_TEST
+
 int main(void)
 {
     TCase *range = tcase_create("range");
@@ -920,6 +956,7 @@ int main(void)
     tcase_add_test(range, eight_kibibytes_hold_blocks);
     tcase_add_loop_test(range, every_call_works_in_a_bounded_heap, 0, COUNT(limits));
     tcase_add_loop_test(range, a_bounded_heap_has_roots, 0, COUNT(limits));
+    tcase_add_loop_test(range, what_a_life_left_is_not_taken_for_the_next_ones, 0, 4);
 
     TCase *start_memory = tcase_create("start");
     tcase_add_test(start_memory, what_a_heap_starts_with_is_its_own);
