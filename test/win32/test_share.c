@@ -87,7 +87,8 @@ static void require_store_faults(void *address)
     volatile DWORD code = 0;
     volatile ULONG_PTR is_write = 0, where = 0;
     __try {
-        *(volatile char *)address = 'x';
+        (void)signal(SIGSEGV, SIG_DFL); /* a sanitizer's handler would exit */
+    *(volatile char *)address = 'x';
     } __except (EXCEPTION_EXECUTE_HANDLER) {
         code = GetExceptionCode();
         is_write = GetExceptionInformation()->ExceptionRecord->ExceptionInformation[0];
