@@ -87,8 +87,7 @@ static void require_store_faults(void *address)
     volatile DWORD code = 0;
     volatile ULONG_PTR is_write = 0, where = 0;
     __try {
-        (void)signal(SIGSEGV, SIG_DFL); /* a sanitizer's handler would exit */
-    *(volatile char *)address = 'x';
+        *(volatile char *)address = 'x';
     } __except (EXCEPTION_EXECUTE_HANDLER) {
         code = GetExceptionCode();
         is_write = GetExceptionInformation()->ExceptionRecord->ExceptionInformation[0];
@@ -103,6 +102,7 @@ static void require_store_faults(void *address)
 
 static void store_to(void *address)
 {
+    (void)signal(SIGSEGV, SIG_DFL); /* a sanitizer's handler would exit */
     *(volatile char *)address = 'x';
 }
 
