@@ -219,12 +219,15 @@ ALWAYS_INLINE struct bins *last_guarded(const struct cairn_heap *heap)
     return (heap_check(&heap->core) ^ GUARDED) == thread_last.check ? thread_last.bins : NULL;
 }
 
-/* Makes a guarded heap the one that this thread used last. */
+/*
+ * Makes a guarded heap the one that this thread used last; NULL when stray writes are looked for there. The bins of a
+ * heap whose calls take turns stand in no thread's table.
+ */
 static struct bins *make_guarded_last(const struct cairn_heap *heap)
 {
     struct bins *bins = thread_bins(heap);
     uint64_t check = heap_check(&heap->core) ^ GUARDED;
-    if (check != load_relaxed(&bins->check) || !heap->is_guarded)
+    if (check != load_relaxed(&bins->check) || heap->checked != NULL)
         return NULL;
     thread_last = (struct last_heap){.check = check, .word = bins->word, .bins = bins};
     return bins;
@@ -253,7 +256,7 @@ static NOINLINE void *alloc_guarded(struct cairn_heap *heap, size_t size, struct
     if (LIKELY(size <= CLASS_TABLE_MAX)) {
         struct bin *bin = bins_bin(bins, class_table[(size + 15) / 16]);
         if (begin_guarded(heap, bins) && LIKELY(bin->claim != 0))
-            block = heap->core.exact ? core_alloc_exact(&heap->core, bin, size) : core_alloc_claimed(bin);
+            block = core_alloc_sized(&heap->core, bin, size);
         end_guarded(bins);
     }
     return LIKELY(block != NULL) ? block : alloc_slowly(heap, 0, size, plain, "alloc");

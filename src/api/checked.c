@@ -595,7 +595,6 @@ bool checked_begin(struct cairn_heap *heap)
     };
     random_fill(&checked->secret, sizeof checked->secret);
     heap->core.guard = GUARDED;
-    heap->is_guarded = false;
     heap->checked = checked;
     return true;
 }

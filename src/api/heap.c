@@ -55,7 +55,6 @@ static struct cairn_heap *handle_for(struct attachment *attachment, uint32_t num
     if (heap == NULL)
         return NULL;
     heap_view_init(&heap->core, &attachment->section, number);
-    heap->is_guarded = heap->core.guard != 0;
     heap->attachment = attachment;
     heap->on_failure = options->on_failure;
     heap->on_failure_arg = options->on_failure_arg;
@@ -76,7 +75,6 @@ static bool set_mode(struct cairn_heap *heap, const struct cairn_options *option
         heap->mode = MODE_LOCKED;
     if (heap->mode == MODE_LOCKED)
         heap->core.guard = GUARDED;
-    heap->is_guarded = heap->is_guarded && heap->mode == MODE_THREADS;
     if (heap->mode != MODE_THREADS)
         heap->one = one_owner_new(heap->attachment);
     return heap->mode == MODE_THREADS || heap->one != NULL;
@@ -380,7 +378,6 @@ static int make_published(struct attachment *attachment, uint64_t flags, struct 
     heap->mode = MODE_LOCKED;
     heap->lockable = (flags & CAIRN_LOCKABLE) != 0;
     heap->core.guard = GUARDED;
-    heap->is_guarded = false;
     heap->published = published;
     *ret_heap = heap;
     return 0;

@@ -93,7 +93,6 @@ struct cairn_heap {
     uint8_t mode;  /* enum heap_mode */
     bool read_only;
     bool lockable;
-    bool is_guarded;               /* lockable or exact, and no more: the guarded paths are for it */
     uint32_t opened;               /* how often this place was used: for people */
     struct heap_lock lock;         /* MODE_LOCKED, lockable */
     struct thread_owner *one;      /* MODE_LOCKED, MODE_UNSERIALIZED */

@@ -15,25 +15,6 @@ static bool is_lockable(const struct core_heap *heap)
 
 /* ================================================================ exact sizes */
 
-/* Of heaps with exact sizes: records what was asked for. The slack is a hint for cairn_size alone. */
-static void set_slack(unsigned char *at, uint32_t block_bytes, size_t size)
-{
-    uint32_t slack = block_bytes - (uint32_t)size;
-    at[0] = (unsigned char)slack;
-    if (slack_width(block_bytes) == 2)
-        at[1] = (unsigned char)(slack >> 8);
-}
-
-/* Of a slab of this owner. */
-static void set_exact(const struct section *section, uint32_t unit, struct span_image *slab, const void *block,
-                      size_t size)
-{
-    unsigned char *first = section_unit(section, unit);
-    uint64_t inside = (uint64_t)((const unsigned char *)block - first);
-    uint32_t index = (uint32_t)(inside * load_relaxed(&slab->reciprocal) >> 32);
-    set_slack(slab_slack(first, slab, index), load_relaxed(&slab->block_bytes), size);
-}
-
 /* Of any slab; NULL where there is no memory for it, in a file that was damaged. */
 static unsigned char *find_slack(const struct section *section, uint32_t unit, const struct span_image *slab,
                                  uint32_t index)
@@ -289,12 +270,12 @@ static struct span_image *bin_slab(const struct bin *bin, const struct core_owne
     return section_span(owner->section, bin->unit);
 }
 
-/* Makes a slab the one that a bin allocates from. */
-static void use_slab(struct bin *bin, uint32_t unit, struct span_image *slab)
+/* Makes a slab, of which so many blocks are live, the one that a bin allocates from. */
+static void use_slab(struct bin *bin, uint32_t unit, struct span_image *slab, uint32_t taken)
 {
     *bin = (struct bin){.unit = unit, .block_bytes = load_relaxed(&slab->block_bytes)};
     store_relaxed(&slab->listed, SPAN_CURRENT);
-    slab->frees_left = slab_taken(slab);
+    slab->frees_left = taken;
 }
 
 bool core_claim_next(struct bins *bins, struct bin *bin)
@@ -363,7 +344,7 @@ static bool claim_from_ring(struct bins *bins, uint32_t size_class, int *ret_err
         struct span_image *slab = section_span(owner->section, unit);
         if (slab_is_mine(bins, unit) && load_relaxed(&slab->size_class) == size_class &&
             load_relaxed(&slab->listed) == SPAN_LISTED)
-            use_slab(bin, unit, slab);
+            use_slab(bin, unit, slab, slab_taken(slab));
     }
 }
 
@@ -557,7 +538,7 @@ static bool adopt(struct bins *bins, uint32_t size_class, uint32_t units)
             continue;
         fits = size_class < CLASS_COUNT && load_relaxed(&slab->size_class) == size_class;
         if (fits) {
-            use_slab(&bins->bin[size_class], unit, slab);
+            use_slab(&bins->bin[size_class], unit, slab, slab_taken(slab));
             return true;
         }
         if (slab_taken(slab) != 0 || !release_slab(owner, unit, slab))
@@ -692,9 +673,7 @@ static bool reuse_slab(struct bins *bins, struct core_heap *heap, uint32_t size_
     span_publish(owner, &span, bins->word);
     refresh(heap);
     struct bin *bin = &bins->bin[size_class];
-    *bin = (struct bin){.unit = ended.unit, .block_bytes = load_relaxed(&slab->block_bytes)};
-    store_relaxed(&slab->listed, SPAN_CURRENT);
-    slab->frees_left = 0; /* as many as are claimed next */
+    use_slab(bin, ended.unit, slab, 0);
     return core_claim_next(bins, bin);
 }
 
@@ -724,7 +703,7 @@ static int create_slab(struct bins *bins, struct core_heap *heap, uint32_t size_
     slab_init(section, slab, size_class, &geometry);
     span_publish(owner, &span, bins->word);
     refresh(heap);
-    use_slab(&bins->bin[size_class], span.unit, slab);
+    use_slab(&bins->bin[size_class], span.unit, slab, 0);
     return 0;
 }
 
@@ -837,10 +816,7 @@ static void *alloc_small(struct bins *bins, struct core_heap *heap, uint32_t siz
             return NULL;
         }
     }
-    void *block = core_alloc_claimed(bin);
-    if (heap->exact)
-        set_exact(heap->section, bin->unit, bin_slab(bin, bins->owner), block, size);
-    return block;
+    return core_alloc_sized(heap, bin, size);
 }
 
 /* ================================================================ large blocks */
@@ -991,7 +967,7 @@ void core_note_size(const struct core_heap *heap, const struct core_place *place
     }
     unsigned char *at = find_slack(heap->section, place->unit, place->span, place->index);
     if (at != NULL)
-        set_slack(at, load_relaxed(&place->span->block_bytes), size);
+        slack_store(at, load_relaxed(&place->span->block_bytes), size);
 }
 
 static bool resize_in_place(struct bins *bins, struct core_heap *heap, const struct core_place *place, size_t size)
@@ -1106,11 +1082,9 @@ void *core_alloc_to(struct bins *bins, struct core_heap *heap, size_t size, void
         }
         block = bin->word_base + (size_t)bit_lowest(bin->claim) * bin->block_bytes;
         set_hand(owner, HAND_ALLOC_TO, section_ref(section, block), heap);
-        core_alloc_claimed(bin);
+        core_alloc_sized(heap, bin, size);
         step();
         memset(block, 0, bin->block_bytes);
-        if (heap->exact)
-            set_exact(section, bin->unit, bin_slab(bin, owner), block, size);
     } else {
         bool is_zero;
         block = alloc_large(bins, heap, size, 1, HAND_ALLOC_TO, &is_zero, ret_error);

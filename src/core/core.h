@@ -213,22 +213,28 @@ ALWAYS_INLINE void *core_alloc_claimed(struct bin *bin)
     return bin->word_base + (uint32_t)bit_lowest_wide(claim) * bin->block_bytes; /* below 64 times 32 KiB */
 }
 
-/* As core_alloc_claimed in a heap with exact sizes; see slab_slack. */
-ALWAYS_INLINE void *core_alloc_exact(const struct core_heap *heap, struct bin *bin, size_t size)
+/* Records how much of a block was not asked for, where slab_slack or what does the same tells; a hint for cairn_size.
+ */
+ALWAYS_INLINE void slack_store(unsigned char *at, uint32_t block_bytes, size_t size)
 {
+    uint32_t slack = block_bytes - (uint32_t)size;
+    at[0] = (unsigned char)slack;
+    if (slack_width(block_bytes) == 2)
+        at[1] = (unsigned char)(slack >> 8);
+}
+
+/* As core_alloc_claimed; in a heap with exact sizes the size is recorded, see slab_slack. */
+ALWAYS_INLINE void *core_alloc_sized(const struct core_heap *heap, struct bin *bin, size_t size)
+{
+    if (!heap->exact)
+        return core_alloc_claimed(bin);
     const struct span_image *slab = (const void *)(heap->spans + bin->unit * heap->span_stride);
-    const uint32_t block_bytes = bin->block_bytes;
+    uint32_t block_bytes = bin->block_bytes;
     uint32_t index = (uint32_t)(bin->live - (const atomic_u64 *)(const void *)(slab + 1)) * 64 +
                      (uint32_t)bit_lowest_wide(bin->claim);
     unsigned char *block = core_alloc_claimed(bin);
-    unsigned char *slack = block + (size_t)(load_relaxed(&slab->blocks) - index) * block_bytes;
-    uint32_t unused = block_bytes - (uint32_t)size;
-    if (slack_width(block_bytes) == 1) {
-        slack[index] = (unsigned char)unused;
-    } else {
-        slack[2 * (size_t)index] = (unsigned char)unused;
-        slack[2 * (size_t)index + 1] = (unsigned char)(unused >> 8);
-    }
+    unsigned char *slacks = block + (size_t)(load_relaxed(&slab->blocks) - index) * block_bytes;
+    slack_store(slacks + (size_t)index * slack_width(block_bytes), block_bytes, size);
     return block;
 }
 

@@ -45,9 +45,7 @@ void slab_init(const struct section *section, struct span_image *slab, uint32_t 
     store_relaxed(&slab->elsewhere_at, slab_words_max(section, geometry->span_units));
     store_relaxed(&slab->size_class, (uint8_t)size_class);
     store_relaxed(&slab->large_bytes, 0);
-    store_relaxed(&slab->listed, SPAN_UNLISTED);
-    slab->frees_left = 1;
-    slab->word_cursor = 0;
+    slab_clear(slab); /* none is ready, so that no word is cleared there */
     /* What was here before may have ended with its heap, blocks and all. */
     words_clear(span_live(slab), slab_words(section, geometry));
     words_clear(span_elsewhere(slab), slab_words(section, geometry));

@@ -644,7 +644,7 @@ static bool recount_one(struct section *section, atomic_u64 *counter, uint32_t h
 {
     uint64_t charges = load_acquire(&section->image->charges);
     uint64_t counted = load_acquire(counter);
-    atomic_thread_fence(memory_order_seq_cst);
+    atomic_thread_fence(memory_order_seq_cst); /* with the fence in begin_charging */
     if (somebody_is_charging(section))
         return false;
     uint64_t bytes = count_units(section, heap);

@@ -15,18 +15,28 @@
 static const char name[] = "heap";
 static struct section_image good;
 
-static void read_header(struct section_image *ret_header)
+static void write_at(uint64_t offset, const void *bytes, size_t count)
+{
+    int file = open(workspace_path(name), O_RDWR | O_CLOEXEC);
+    REQUIRE(pwrite(file, bytes, count, (off_t)offset) == (ssize_t)count);
+    close(file);
+}
+
+static void read_at(uint64_t offset, void *bytes, size_t count)
 {
     int file = open(workspace_path(name), O_RDONLY | O_CLOEXEC);
-    REQUIRE_EQUAL(pread(file, ret_header, sizeof *ret_header, 0), sizeof *ret_header);
+    REQUIRE(pread(file, bytes, count, (off_t)offset) == (ssize_t)count);
     close(file);
+}
+
+static void read_header(struct section_image *ret_header)
+{
+    read_at(0, ret_header, sizeof *ret_header);
 }
 
 static void write_header(const struct section_image *header)
 {
-    int file = open(workspace_path(name), O_WRONLY | O_CLOEXEC);
-    REQUIRE_EQUAL(pwrite(file, header, sizeof *header, 0), sizeof *header);
-    close(file);
+    write_at(0, header, sizeof *header);
 }
 
 static void sum_up(struct section_image *header)
@@ -318,11 +328,9 @@ static void counts_beyond_the_file_are_damage(void)
 static void change_byte(uint64_t offset, unsigned char xor)
 {
     unsigned char byte;
-    int file = open(workspace_path(name), O_RDWR | O_CLOEXEC);
-    REQUIRE(pread(file, &byte, 1, (off_t)offset) == 1);
+    read_at(offset, &byte, 1);
     byte ^= xor;
-    REQUIRE(pwrite(file, &byte, 1, (off_t)offset) == 1);
-    close(file);
+    write_at(offset, &byte, 1);
 }
 
 /* Marks come into force with the mark of the page that they stand on: those of a page without one are looked at, too.
@@ -450,10 +458,7 @@ static void a_heap_that_nobody_stopped_is_damage(void)
     };
     for (size_t i = 0; i < COUNT(lives); i++) {
         make_heap();
-        int file = open(workspace_path(name), O_RDWR | O_CLOEXEC);
-        off_t at = (off_t)(good.heaps_offset + offsetof(struct heap_image, life));
-        REQUIRE(pwrite(file, &lives[i], sizeof lives[i], at) == sizeof lives[i]);
-        close(file);
+        write_at(good.heaps_offset + offsetof(struct heap_image, life), &lives[i], sizeof lives[i]);
         cairn_heap *heap;
         REQUIRE_CALL(cairn_heap_open(&heap, name, NULL) == 0);
         REQUIRE(cairn_check(heap, NULL, NULL) == 1);
@@ -473,10 +478,7 @@ static void a_lock_that_nobody_holds_is_taken(void)
     static const uint64_t locks[] = {UINT64_C(1) << 32 | 99, UINT64_C(0xffff) << 32, UINT64_MAX, 5};
     make_heap();
     for (size_t i = 0; i < COUNT(locks); i++) {
-        int file = open(workspace_path(name), O_RDWR | O_CLOEXEC);
-        off_t at = (off_t)offsetof(struct section_image, lock);
-        REQUIRE(pwrite(file, &locks[i], sizeof locks[i], at) == sizeof locks[i]);
-        close(file);
+        write_at(offsetof(struct section_image, lock), &locks[i], sizeof locks[i]);
         cairn_heap *heap;
         REQUIRE_CALL(cairn_heap_open(&heap, name, NULL) == 0);
         REQUIRE_CALL(cairn_root_set(heap, "another", cairn_root_get(heap, "root")) == 0);
@@ -506,13 +508,7 @@ static void an_orphans_impossible_header_is_damage(void)
 static void a_heap_that_is_made_exact_is_damage(void)
 {
     make_heap();
-    int file = open(workspace_path(name), O_RDWR | O_CLOEXEC);
-    off_t at = (off_t)(good.heaps_offset + offsetof(struct heap_image, options));
-    uint64_t options;
-    REQUIRE(pread(file, &options, sizeof options, at) == sizeof options);
-    options |= HEAP_EXACT_SIZES;
-    REQUIRE(pwrite(file, &options, sizeof options, at) == sizeof options);
-    close(file);
+    change_byte(good.heaps_offset + offsetof(struct heap_image, options), HEAP_EXACT_SIZES);
     cairn_heap *heap;
     REQUIRE_CALL(cairn_heap_open(&heap, name, NULL) == 0);
     char *root = cairn_root_get(heap, "root");
@@ -529,13 +525,11 @@ static void a_heap_that_is_made_exact_is_damage(void)
 static void a_slab_that_was_not_committed_is_damage(void)
 {
     make_heap();
-    int file = open(workspace_path(name), O_RDWR | O_CLOEXEC);
     uint64_t at = good.spans_offset + find_slab(UNIT_ORPHAN) * good.span_stride;
     struct span_image slab;
-    REQUIRE(pread(file, &slab, sizeof slab, (off_t)at) == sizeof slab);
+    read_at(at, &slab, sizeof slab);
     store_relaxed(&slab.ready, load_relaxed(&slab.blocks));
-    REQUIRE(pwrite(file, &slab, sizeof slab, (off_t)at) == sizeof slab);
-    close(file);
+    write_at(at, &slab, sizeof slab);
     cairn_heap *heap;
     REQUIRE_CALL(cairn_heap_open(&heap, name, NULL) == 0);
     for (int k = 0; k < 1000; k++)

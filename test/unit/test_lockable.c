@@ -220,7 +220,7 @@ static void stop_there(size_t instruction)
         ;
 }
 
-static void call_twice(void *arg)
+static void alloc_and_free(void *arg)
 {
     unsigned char *block = cairn_alloc(stopped.heap, 40);
     cairn_free(stopped.heap, block);
@@ -250,8 +250,8 @@ START_TEST(a_call_that_was_stopped_anywhere_leaves_a_locked_heap_alone)
         return;
     stopped.heap = make((enum kind)_i);
     for (int i = 0; i < 3; i++) /* so that the short paths are taken */
-        call_twice(NULL);
-    size_t count = steps_call(call_twice, NULL, stop_there);
+        alloc_and_free(NULL);
+    size_t count = steps_call(alloc_and_free, NULL, stop_there);
     ck_assert_uint_ge(count, 100);
     for (stopped.at = 1; stopped.at < count; stopped.at += 1 + count / 200) { /* each, where the call is short */
         atomic_store(&stopped.is_there, false);
@@ -259,7 +259,7 @@ START_TEST(a_call_that_was_stopped_anywhere_leaves_a_locked_heap_alone)
         atomic_store(&stopped.is_over, false);
         atomic_store(&stopped.behind, 0);
         pthread_t thread = start_thread(lock_there, NULL);
-        steps_call(call_twice, NULL, stop_there);
+        steps_call(alloc_and_free, NULL, stop_there);
         atomic_store(&stopped.is_over, true);
         join(thread);
     }

@@ -16,17 +16,11 @@
 #include FT_MODULE_H
 #include FT_SYSTEM_H
 
+#include "require.h"
+
 static struct {
     unsigned long allocations, frees, reallocations, glyphs;
 } calls;
-
-#define REQUIRE(condition)                                                                                             \
-    do {                                                                                                               \
-        if (!(condition)) {                                                                                            \
-            fprintf(stderr, "freetype.c:%d: not true: %s (last error %u)\n", __LINE__, #condition, GetLastError());    \
-            exit(1);                                                                                                   \
-        }                                                                                                              \
-    } while (0)
 
 /* ---------------------------------------------------------------- memory */
 

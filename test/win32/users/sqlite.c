@@ -14,6 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "require.h"
+
 #define HEAP_INIT_SIZE ((SIZE_T)8 << 20)
 #define VALIDATE_EACH 1000 /* calls: a validation is a walk over the whole heap */
 #define ROWS 20000
@@ -23,14 +25,6 @@ static DWORD heap_flags; /* HEAP_NO_SERIALIZE where SQLite has one thread */
 static struct {
     unsigned long allocations, frees, reallocations, sizes, validations, heaps;
 } calls;
-
-#define REQUIRE(condition)                                                                                             \
-    do {                                                                                                               \
-        if (!(condition)) {                                                                                            \
-            fprintf(stderr, "sqlite.c:%d: not true: %s (last error %u)\n", __LINE__, #condition, GetLastError());      \
-            exit(1);                                                                                                   \
-        }                                                                                                              \
-    } while (0)
 
 /* ---------------------------------------------------------------- the methods */
 
