@@ -27,7 +27,7 @@ static inline void *heap_create(void)
 {
     struct links *links = pages(sizeof *links);
     cairn_options options = {.name = "bench", .directory = scratch_directory()};
-    if (cairn_heap_create(&links->heap, &options) < 0)
+    if (cairn_heap_create(&links->heap, &options) < 0 || cairn_heap_unlink("bench", scratch_directory()) < 0)
         return NULL;
     links->blocks = cairn_zalloc(links->heap, LINKS * sizeof(void *));
     return links->blocks == NULL ? NULL : links;
@@ -35,7 +35,6 @@ static inline void *heap_create(void)
 
 static inline void heap_destroy(void *heap)
 {
-    cairn_heap_unlink("bench", scratch_directory());
     cairn_heap_close(((struct links *)heap)->heap);
 }
 
