@@ -55,7 +55,7 @@ function draw_bar(x, y, name, key, most,    length_of, shown, at) {
     if (length_of > bar_width) {
         printf "<path class=\"cut\" d=\"M%.1f %dl6 -17\"/>\n", at + bar_width - 18, y + 15
         length_of = bar_width
-    } else if (count[key] > 1) {
+    } else if (count[key] > 1 && most > 0) {
         printf "<path class=\"best\" d=\"M%.1f %dv13\"/>\n", at + best[key] / most * bar_width, y
         if (best[key] > median[key])
             length_of = best[key] / most * bar_width
