@@ -5,7 +5,7 @@
 
 machine() {
     local model virtual=''
-    model=$(sed -n 's/^model name[^:]*: *//p' /proc/cpuinfo | head -1)
+    model=$(sed -n '/^model name/{s/^[^:]*: *//p;q}' /proc/cpuinfo)
     ! grep -qw hypervisor /proc/cpuinfo || virtual=', virtual machine'
     echo "${model:-$(uname -m)}, $(nproc) CPUs$virtual, $(awk '/MemTotal/ { printf "%.0f GiB", $2 / 1048576 }' /proc/meminfo)"
 }
