@@ -302,9 +302,9 @@ CAIRN_API void *cairn_alloc(struct cairn_heap *heap, size_t size)
 {
     probe_alloc(heap, size);
     struct bin *bin = last_bin(heap, size);
-    if (LIKELY(bin != NULL) && LIKELY(bin->claim != 0))
-        return core_alloc_claimed(bin);
-    return alloc_otherwise(heap, size);
+    if (UNLIKELY(bin == NULL))
+        return alloc_otherwise(heap, size);
+    return LIKELY(bin->claim != 0) ? core_alloc_claimed(bin) : alloc_next(heap, size, bin);
 }
 
 /* Of another owner's slab, or none of the usual. */

@@ -270,12 +270,11 @@ static struct span_image *bin_slab(const struct bin *bin, const struct core_owne
     return section_span(owner->section, bin->unit);
 }
 
-/* Makes a slab, of which so many blocks are live, the one that a bin allocates from. */
-static void use_slab(struct bin *bin, uint32_t unit, struct span_image *slab, uint32_t taken)
+/* Makes a slab, whose frees_left is right, the one that a bin allocates from. */
+static void use_slab(struct bin *bin, uint32_t unit, struct span_image *slab)
 {
     *bin = (struct bin){.unit = unit, .block_bytes = load_relaxed(&slab->block_bytes)};
     store_relaxed(&slab->listed, SPAN_CURRENT);
-    slab->frees_left = taken;
 }
 
 bool core_claim_next(struct bins *bins, struct bin *bin)
@@ -283,6 +282,8 @@ bool core_claim_next(struct bins *bins, struct bin *bin)
     if (bin->block_bytes == 0)
         return false;
     struct span_image *slab = bin_slab(bin, bins->owner);
+    if (slab->frees_left >= load_relaxed(&slab->ready))
+        return false; /* all are out: no need to look at each word */
     uint32_t k = 0;
     uint64_t free = slab_find_free(slab, &k);
     if (free == 0)
@@ -344,7 +345,7 @@ static bool claim_from_ring(struct bins *bins, uint32_t size_class, int *ret_err
         struct span_image *slab = section_span(owner->section, unit);
         if (slab_is_mine(bins, unit) && load_relaxed(&slab->size_class) == size_class &&
             load_relaxed(&slab->listed) == SPAN_LISTED)
-            use_slab(bin, unit, slab, slab_taken(slab));
+            use_slab(bin, unit, slab);
     }
 }
 
@@ -538,7 +539,8 @@ static bool adopt(struct bins *bins, uint32_t size_class, uint32_t units)
             continue;
         fits = size_class < CLASS_COUNT && load_relaxed(&slab->size_class) == size_class;
         if (fits) {
-            use_slab(&bins->bin[size_class], unit, slab, slab_taken(slab));
+            slab->frees_left = slab_taken(slab);
+            use_slab(&bins->bin[size_class], unit, slab);
             return true;
         }
         if (slab_taken(slab) != 0 || !release_slab(owner, unit, slab))
@@ -673,7 +675,8 @@ static bool reuse_slab(struct bins *bins, struct core_heap *heap, uint32_t size_
     span_publish(owner, &span, bins->word);
     refresh(heap);
     struct bin *bin = &bins->bin[size_class];
-    use_slab(bin, ended.unit, slab, 0);
+    slab->frees_left = 0;
+    use_slab(bin, ended.unit, slab);
     return core_claim_next(bins, bin);
 }
 
@@ -703,7 +706,8 @@ static int create_slab(struct bins *bins, struct core_heap *heap, uint32_t size_
     slab_init(section, slab, size_class, &geometry);
     span_publish(owner, &span, bins->word);
     refresh(heap);
-    use_slab(&bins->bin[size_class], span.unit, slab, 0);
+    slab->frees_left = 0;
+    use_slab(&bins->bin[size_class], span.unit, slab);
     return 0;
 }
 

@@ -112,12 +112,6 @@ static bool is_committed(const struct section *section, const void *address, uin
     return section_range_committed(section, section_offset(section, address), bytes);
 }
 
-/* The bits of a word whose blocks exist and are ready. */
-static uint64_t ready_bits(uint32_t ready, uint32_t k)
-{
-    return ready <= k * 64 ? 0 : bits_below(ready - k * 64);
-}
-
 /* Whether what was read of a span's header is of one span: none ended and another began there meanwhile. */
 static bool is_same(const struct check *check, const struct core_span *span, uint64_t word)
 {

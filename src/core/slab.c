@@ -104,35 +104,7 @@ uint32_t slab_drain(const struct section *section, uint32_t unit, struct span_im
     return drained;
 }
 
-/* ---------------------------------------------------------------- finding and extending */
-
-/* The bits of a word whose blocks are ready. */
-static uint64_t ready_bits(uint32_t ready, uint32_t word)
-{
-    return ready <= word * 64 ? 0 : bits_below(ready - word * 64);
-}
-
-uint64_t slab_find_free(struct span_image *slab, uint32_t *ret_word)
-{
-    const atomic_u64 *live = span_live(slab);
-    const atomic_u64 *elsewhere = span_elsewhere(slab);
-    uint32_t count = slab_words_ready(slab);
-    uint32_t ready = load_relaxed(&slab->ready);
-    uint32_t k = slab->word_cursor;
-    for (uint32_t tried = 0; tried < count; tried++, k++) {
-        if (k >= count)
-            k = 0;
-        uint64_t free = ~load_relaxed(&live[k]) & ready_bits(ready, k);
-        if (free != 0)
-            free &= ~load_acquire(&elsewhere[k]); /* of one who is being found out freeing twice */
-        if (free == 0)
-            continue;
-        slab->word_cursor = (uint16_t)k;
-        *ret_word = k;
-        return free;
-    }
-    return 0;
-}
+/* ---------------------------------------------------------------- extending */
 
 int slab_extend(struct section *section, uint32_t by, uint32_t unit, struct span_image *slab)
 {

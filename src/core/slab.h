@@ -59,8 +59,34 @@ ALWAYS_INLINE uint32_t slab_words_ready(const struct span_image *slab)
 /* Of the owner: frees what was freed elsewhere, but for blocks that a hand names. Returns how many. */
 uint32_t slab_drain(const struct section *section, uint32_t unit, struct span_image *slab);
 
+/* The bits of a word whose blocks are ready. */
+ALWAYS_INLINE uint64_t ready_bits(uint32_t ready, uint32_t word)
+{
+    return ready <= word * 64 ? 0 : bits_below(ready - word * 64);
+}
+
 /* Of the owner: finds a word with free blocks, and returns them, and its number; 0 when none has. */
-uint64_t slab_find_free(struct span_image *slab, uint32_t *ret_word);
+ALWAYS_INLINE uint64_t slab_find_free(struct span_image *slab, uint32_t *ret_word)
+{
+    const atomic_u64 *live = span_live(slab);
+    uint32_t count = slab_words_ready(slab);
+    uint32_t k = slab->word_cursor;
+    for (uint32_t tried = 0; tried < count; tried++, k++) {
+        if (k >= count)
+            k = 0;
+        uint64_t free = ~load_relaxed(&live[k]);
+        if (LIKELY(free == 0))
+            continue;
+        free &= ready_bits(load_relaxed(&slab->ready), k);
+        free &= ~load_acquire(&span_elsewhere(slab)[k]); /* of one who is being found out freeing twice */
+        if (free == 0)
+            continue;
+        slab->word_cursor = (uint16_t)k;
+        *ret_word = k;
+        return free;
+    }
+    return 0;
+}
 
 /* Of the owner, whose number is by: makes more blocks ready, a word's worth or a page's. 0: all were before; negative:
  * no memory. */

@@ -3,7 +3,7 @@
  * One word of one slab: its owner, the one that adopts it, two threads elsewhere that free blocks of it, and whoever recovers the
  * dead.
  *
- * Follows src/core/core.h (core_alloc_claimed, core_free_local), src/core/slab.c (slab_find_free, slab_drain, slab_live_word,
+ * Follows src/core/core.h (core_alloc_claimed, core_free_local), src/core/slab.[ch] (slab_find_free, slab_drain, slab_live_word,
  * slab_normalise, slab_make_orphan), src/core/core.c (claim_word, release_empty, adopt, orphan_slab, core_find, free_own,
  * free_elsewhere, core_free, core_free_other) and src/recovery/recovery.c (finish_hand for HAND_FREE, disown_spans).
  *

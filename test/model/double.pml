@@ -3,7 +3,7 @@
  * A double free from two threads. The slab's owner hands a block to two threads elsewhere (a program in error), and each frees it
  * once; meanwhile the owner drains, claims, and hands the block out again.
  *
- * Follows src/core/core.c (core_find, core_free, core_free_other, free_elsewhere, claim_word), src/core/slab.c (slab_live_word,
+ * Follows src/core/core.c (core_find, core_free, core_free_other, free_elsewhere, claim_word), src/core/slab.[ch] (slab_live_word,
  * slab_find_free, slab_drain) and, for the owner's own free, core_free_local in src/core/core.h.
  *   live, elsewhere     the bits of the one block
  *   claim               the owner's own: the block is claimed, and about to be handed out

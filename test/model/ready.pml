@@ -3,7 +3,7 @@
  * A slab from its first word on: made in a unit that held something else before, extended bit by bit, killed, adopted, and extended
  * again by the adopter.
  *
- * Follows src/core/slab.c (slab_init, slab_extend, slab_find_free, slab_make_orphan), src/core/core.c (create_slab, adopt),
+ * Follows src/core/slab.[ch] (slab_init, slab_extend, slab_find_free, slab_make_orphan), src/core/core.c (create_slab, adopt),
  * src/core/spans.c (span_publish) and src/recovery/recovery.c (disown_spans, free_taken). The words for frees from elsewhere
  * are cleared as live is, just behind it: bits left there would only be drained.
  *
