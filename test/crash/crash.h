@@ -245,8 +245,9 @@ void image_close(struct image *image);
 /* Whether the bookkeeping or the anchor differ from what they were at the last call; if so, image->hash is new. */
 bool image_changed(struct image *image, const struct anchor *anchor);
 void image_copy(const struct image *image, int to);
-/* Whether an owner has something in hand. */
-bool image_has_hand(const struct image *image);
+/* What an owner is in the middle of: that of a thread, or with 0 any that has something, its hand before its charge. */
+enum unfinished { UNFINISHED_NOTHING, UNFINISHED_HAND, UNFINISHED_CHARGE, UNFINISHED_KINDS };
+enum unfinished image_unfinished(const struct image *image, pid_t thread);
 
 /* Forks a process that is traced, and waits until it asks to be stepped. */
 pid_t traced_start(void (*run)(void *arg), void *arg);

@@ -9,15 +9,15 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { PAIRS = 10, WARM_UP_MAX = 120, STEPS_MAX = 500, STEPS_TO_HAND = 3000 };
+enum { PAIRS = 10, WARM_UP_MAX = 120, STEPS_MAX = 500, STEPS_MORE = 3000 };
 
 struct pair {
     struct world *world;
     struct tally *tally;
     uint64_t warm_up;
     bool exhausts, evenly;
-    bool with_hand; /* the victim dies with something in hand */
-    bool attached;  /* the recoverer is there before the victim dies, and calls cairn_recover; else it opens */
+    enum unfinished what; /* the victim is in the middle of when it dies */
+    bool attached;        /* the recoverer is there before the victim dies, and calls cairn_recover; else it opens */
 };
 
 static void victim_run(void *arg)
@@ -91,8 +91,9 @@ static bool run_pair(struct pair *pair, const char *path, uint64_t k, uint64_t j
     pid_t victim = traced_start(victim_run, pair);
     (void)traced_resume(&victim);
     (void)step(pair->world, victim, k, &ended);
-    /* Half of them die with something in hand: there recovery has most to do. */
-    for (uint64_t more = 0; pair->with_hand && !ended && more < STEPS_TO_HAND && !image_has_hand(&image); more++)
+    for (uint64_t more = 0;
+         pair->what != UNFINISHED_NOTHING && !ended && more < STEPS_MORE && image_unfinished(&image, 0) != pair->what;
+         more++)
         (void)step(pair->world, victim, 1, &ended);
     image_close(&image);
     if (ended)
@@ -128,7 +129,7 @@ uint64_t pair_trial(uint64_t seed, uint64_t only_step, struct tally *tally)
         pair.warm_up = random_below(&random, WARM_UP_MAX);
         pair.exhausts = random_below(&random, 4) == 0;
         pair.evenly = random_below(&random, 2) == 0;
-        pair.with_hand = random_below(&random, 2) == 0;
+        pair.what = (enum unfinished)random_below(&random, UNFINISHED_KINDS);
         pair.world->flags = random_below(&random, 4) == 0 ? CAIRN_EXACT_SIZES : 0;
         pair.world->slots[0].random = random_begin(random_next(&random));
         world_begin(pair.world, "heap", sizes[random_below(&random, COUNT(sizes))]);

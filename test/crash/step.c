@@ -17,13 +17,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { STEPPED_CALLS = 40, DEAD_MAX = 2, TRACED_ONE_IN = 2 };
+enum { STEPPED_CALLS = 40, TRACED_ONE_IN = 2 };
 
 /*
- * Of the states in which an owner has something in hand more are kept to be recovered step by step: there recovery
- * has most to do, and they are few.
+ * Of the states in which an owner is in the middle of something more are kept to be recovered step by step: there
+ * recovery has most to do, and they are few.
  */
-enum { AT_REST_ONE_IN = 300, HANDS_ONE_IN = 12 };
+static const uint32_t kept_one_in[UNFINISHED_KINDS] = {300, 12, 12};
 
 /* What a trial has in hand. */
 struct trial {
@@ -44,12 +44,12 @@ struct trial {
     pid_t verifier;
     int order[2], answer[2];
     int copy;
-    /* States that a recovery will be stepped from, with whoever died in them: one with nothing in hand, one with. */
+    /* States that a recovery will be stepped from, with whoever died in them: one of each kind. */
     struct dead {
         struct world *world;
         char name[32];
         bool full;
-    } dead[DEAD_MAX];
+    } dead[UNFINISHED_KINDS];
 };
 
 static const char *path_of(const char *name)
@@ -155,9 +155,9 @@ static void look(struct trial *trial, bool keep)
     if (fstat(trial->image.file, &status) == 0 && status.st_nlink == 0)
         return; /* destroyed: nobody can come to see it */
     /* What is kept follows from the seed alone, so that a replay finds it. */
-    bool has_hand = keep && image_has_hand(&trial->image);
-    if (keep && random_below(&trial->random, has_hand ? HANDS_ONE_IN : AT_REST_ONE_IN) == 0)
-        keep_dead(trial, &trial->dead[has_hand]);
+    enum unfinished what = keep ? image_unfinished(&trial->image, 0) : UNFINISHED_NOTHING;
+    if (keep && random_below(&trial->random, kept_one_in[what]) == 0)
+        keep_dead(trial, &trial->dead[what]);
     if (trial->only_step != UINT64_MAX && trial->only_step != atomic_load(at_step))
         return;
     verify(trial);
@@ -428,7 +428,7 @@ uint64_t step_trial(uint64_t seed, uint64_t only_step, struct tally *tally)
     close(stay[0]);
     close(stay[1]);
     unlink(path_of("heap"));
-    for (uint32_t i = 0; i < DEAD_MAX; i++) {
+    for (uint32_t i = 0; i < UNFINISHED_KINDS; i++) {
         if (trial.dead[i].full)
             step_dead(&trial, &trial.dead[i]);
     }

@@ -355,16 +355,22 @@ bool image_changed(struct image *image, const struct anchor *anchor)
     return changed;
 }
 
-bool image_has_hand(const struct image *image)
+enum unfinished image_unfinished(const struct image *image, pid_t thread)
 {
     const struct section_image *header = header_of(image);
+    enum unfinished found = UNFINISHED_NOTHING;
     for (uint32_t i = 0; i < header->owners_end; i++) {
         size_t at = header->owners_offset + i * sizeof(struct owner_image);
         const struct owner_image *owner = (const struct owner_image *)(const void *)(image->view + at);
-        if (is_committed(image, at) && is_committed(image, at + sizeof *owner - 1) && owner->hand != 0)
-            return true;
+        if (!is_committed(image, at) || !is_committed(image, at + sizeof *owner - 1) ||
+            (thread != 0 && owner->thread_id != (uint32_t)thread))
+            continue;
+        if (owner->hand != 0)
+            return UNFINISHED_HAND;
+        if (owner->charging != 0)
+            found = UNFINISHED_CHARGE;
     }
-    return false;
+    return found;
 }
 
 /* Only where there is data: the rest is zero, committed or not. */
