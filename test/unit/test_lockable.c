@@ -253,7 +253,7 @@ START_TEST(a_call_that_was_stopped_anywhere_leaves_a_locked_heap_alone)
         alloc_and_free(NULL);
     size_t count = steps_call(alloc_and_free, NULL, stop_there);
     ck_assert_uint_ge(count, 100);
-    for (stopped.at = 1; stopped.at < count; stopped.at += 1 + count / 200) { /* each, where the call is short */
+    for (stopped.at = 1; stopped.at < count; stopped.at += 1 + count / 100) { /* each, where the call is short */
         atomic_store(&stopped.is_there, false);
         atomic_store(&stopped.is_locked, false);
         atomic_store(&stopped.is_over, false);
