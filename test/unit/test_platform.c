@@ -998,9 +998,7 @@ static void add_memory(TCase *tests)
 {
     tcase_add_test(tests, reserved_memory_can_be_committed_in_part_and_is_zero);
     tcase_add_test(tests, decommitted_memory_reads_as_zero_and_stays_usable);
-    tcase_add_test(tests, locked_memory_can_be_decommitted_too);
     tcase_add_test(tests, an_absurd_reservation_is_no_memory_and_touches_nothing);
-    tcase_add_test(tests, a_reservation_takes_at_most_an_eighth_of_the_address_space_limit);
 }
 
 static void add_files(TCase *tests)
@@ -1021,8 +1019,6 @@ static void add_files(TCase *tests)
 static void add_commit(TCase *tests)
 {
     tcase_add_test(tests, a_commit_grows_the_file_and_allocates_it);
-    tcase_add_test(tests, a_decommitted_range_reads_as_zero_for_all_and_is_given_back);
-    tcase_add_test(tests, a_range_sealed_against_writers_cannot_be_given_back);
     tcase_add_test(tests, a_full_file_system_is_no_memory_and_no_signal);
     tcase_add_test(tests, a_failed_commit_takes_nothing_back_that_was_committed_before_but_never_touched);
     tcase_add_test(tests, a_hopeless_commit_of_many_steps_leaves_the_file_system_as_it_was);
@@ -1069,6 +1065,13 @@ int main(void)
     tcase_set_tags(ends, "kernel");
     tcase_add_loop_test(ends, a_slot_is_not_kept_by_a_forked_child_of_the_dead, 0, 2);
     tcase_add_test(ends, a_crime_is_one_line_and_an_abort);
+
+    TCase *kernel = add_case(suite, "what the kernel does with memory");
+    tcase_set_tags(kernel, "kernel");
+    tcase_add_test(kernel, locked_memory_can_be_decommitted_too);
+    tcase_add_test(kernel, a_reservation_takes_at_most_an_eighth_of_the_address_space_limit);
+    tcase_add_test(kernel, a_decommitted_range_reads_as_zero_for_all_and_is_given_back);
+    tcase_add_test(kernel, a_range_sealed_against_writers_cannot_be_given_back);
 
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

@@ -924,19 +924,24 @@ int main(void)
     tcase_add_checked_fixture(memory, clear_directory, check_directory);
     tcase_add_loop_test(memory, a_new_section_is_small_and_zero, 0, KINDS);
     tcase_add_loop_test(memory, what_is_committed_can_be_touched_and_what_is_decommitted_is_zero_again, 0, 2 * KINDS);
-    tcase_add_loop_test(memory, committed_memory_of_a_file_is_really_allocated, MEMFD, NAMED + 1);
     tcase_add_loop_test(memory, a_commit_outside_of_the_section_is_refused, 0, LENT);
     tcase_add_loop_test(memory, all_of_a_section_of_any_size_can_be_committed, 0, 5 * KINDS);
     tcase_add_loop_test(memory, the_table_of_records_grows_to_the_highest_that_was_asked_for, 0, KINDS);
     tcase_add_loop_test(memory, what_the_system_refused_is_not_marked, 0, LENT);
     tcase_add_loop_test(memory, memory_that_cannot_be_given_back_stays_and_nothing_else_is_marked, 0, LENT);
-    tcase_add_test(memory, a_full_file_system_is_no_memory_and_no_signal);
 
     TCase *views = suite_case(suite, "views", 30);
     tcase_add_unchecked_fixture(views, setup, teardown);
     tcase_add_checked_fixture(views, clear_directory, check_directory);
-    tcase_add_test(views, memory_committed_in_one_process_can_be_used_in_all);
     tcase_add_test(views, a_view_for_reading_cannot_be_written);
     tcase_add_test(views, a_descriptor_that_became_another_file_is_not_grown);
+
+    TCase *kernel = suite_case(suite, "what the kernel does with memory", 30);
+    tcase_set_tags(kernel, "kernel");
+    tcase_add_unchecked_fixture(kernel, setup, teardown);
+    tcase_add_checked_fixture(kernel, clear_directory, check_directory);
+    tcase_add_loop_test(kernel, committed_memory_of_a_file_is_really_allocated, MEMFD, NAMED + 1);
+    tcase_add_test(kernel, a_full_file_system_is_no_memory_and_no_signal);
+    tcase_add_test(kernel, memory_committed_in_one_process_can_be_used_in_all);
     return suite_run(suite);
 }
