@@ -8,7 +8,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { BYSTANDERS = 3, KILLS = 40, KILLS_PER_COUNT = 20, STEPS_MAX = 700, STEPS_MORE = 3000, CALLS_BETWEEN = 20 };
+enum {
+    BYSTANDERS = 3,
+    KILLS = 40,
+    KILLS_PER_COUNT = 20,
+    STEPS_MAX = 700,
+    STEPS_TO_HAND_MAX = 3000,
+    STEPS_OF_HAND = 60,
+    CALLS_BETWEEN_MAX = 300
+};
 
 static void victim_run(void *arg)
 {
@@ -19,25 +27,47 @@ static void victim_run(void *arg)
         actor_turn(&actor);
     actor.mode = TRACED;
     actor.evenly = random_below(&actor.slot->random, 2) == 0;
+    /* What its predecessors linked lies in slabs that others have adopted: it begins by freeing some of that. */
+    for (uint32_t i = 0; i < LINKS && random_below(&actor.slot->random, 4) != 0; i++)
+        if (actor.slot->links[i].block != NULL)
+            actor_call(&actor, (struct call){.kind = CALL_FREE_FROM, .index = i});
     for (;;)
         actor_turn(&actor);
 }
 
-/* Steps over as many calls as it takes, and kills: with_hand, where the next hand is full. */
-static pid_t kill_at(struct crew *crew, const struct image *image, uint64_t step, bool with_hand)
+/* How far a victim is from its death. */
+struct way {
+    uint64_t steps;       /* these first, */
+    uint64_t to_hand_max; /* then until its hand is full, but no more than so many, */
+    uint64_t steps_more;  /* and then these */
+};
+
+/* Takes one step off it; false: there is none. */
+static bool go(struct way *way, const struct image *image, pid_t process)
+{
+    if (way->steps > 0)
+        way->steps--;
+    else if (way->to_hand_max > 0 && image_unfinished(image, process) != UNFINISHED_HAND)
+        way->to_hand_max--;
+    else if (way->steps_more-- > 0)
+        way->to_hand_max = 0;
+    else
+        return false;
+    return true;
+}
+
+/* Steps over as many calls as it takes, and kills. */
+static pid_t kill_at(struct crew *crew, const struct image *image, struct way way)
 {
     static const struct image none;
     pid_t process = traced_start(victim_run, crew);
-    uint64_t more = with_hand ? STEPS_MORE : 0;
     bool is_there = false;
     while (!is_there) {
         if (!traced_resume(&process))
             fail("the victim has ended");
-        while (!is_there && atomic_load(&crew->world->stepping) != 0 && traced_step(process, crew->world, &none)) {
-            uint64_t *left = step > 0 ? &step : &more;
-            *left -= *left > 0;
-            is_there = step == 0 && (more == 0 || image_unfinished(image, process) == UNFINISHED_HAND);
-        }
+        while (atomic_load(&crew->world->stepping) != 0 && !(is_there = !go(&way, image, process)) &&
+               traced_step(process, crew->world, &none))
+            ;
     }
     traced_kill(process);
     atomic_store(&crew->world->stepping, 0);
@@ -59,10 +89,14 @@ uint64_t kill_trial(uint64_t seed, uint64_t only_step, struct tally *tally)
         crew_start(&crew, s);
     crew_progress(&crew, 1, 1);
     for (uint32_t kills = 0; kills < KILLS; kills++) {
-        uint64_t step = random_below(&random, STEPS_MAX);
+        struct way way = {.steps = random_below(&random, STEPS_MAX)};
+        if (random_below(&random, 2) == 0) {
+            way.to_hand_max = STEPS_TO_HAND_MAX;
+            way.steps_more = random_below(&random, STEPS_OF_HAND);
+        }
         atomic_store(at_step, kills);
-        pid_t dead = kill_at(&crew, &image, step, random_below(&random, 2) == 0);
-        crew_progress(&crew, 1, CALLS_BETWEEN); /* before anybody has recovered by order */
+        pid_t dead = kill_at(&crew, &image, way);
+        crew_progress(&crew, 1, 1 + random_below(&random, CALLS_BETWEEN_MAX)); /* before one recovers by order */
         crew_settle(&crew, 0, dead);
         if ((kills + 1) % KILLS_PER_COUNT == 0)
             (void)crew_count(&crew);

@@ -9,14 +9,15 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { PAIRS = 10, WARM_UP_MAX = 120, STEPS_MAX = 500, STEPS_MORE = 3000 };
+enum { PAIRS = 10, WARM_UP_MAX = 120, STEPS_MAX = 500, STEPS_MORE = 3000, STEPS_OF_ONE = 60 };
 
 struct pair {
     struct world *world;
     struct tally *tally;
     uint64_t warm_up;
     bool exhausts, evenly;
-    enum unfinished what; /* the victim is in the middle of when it dies */
+    enum unfinished what; /* the victim is in the middle of when it dies, */
+    uint64_t steps_more;  /* or has just done, so many steps after it began */
     bool attached;        /* the recoverer is there before the victim dies, and calls cairn_recover; else it opens */
 };
 
@@ -91,10 +92,12 @@ static bool run_pair(struct pair *pair, const char *path, uint64_t k, uint64_t j
     pid_t victim = traced_start(victim_run, pair);
     (void)traced_resume(&victim);
     (void)step(pair->world, victim, k, &ended);
-    for (uint64_t more = 0;
-         pair->what != UNFINISHED_NOTHING && !ended && more < STEPS_MORE && image_unfinished(&image, 0) != pair->what;
-         more++)
-        (void)step(pair->world, victim, 1, &ended);
+    if (pair->what != UNFINISHED_NOTHING) {
+        for (uint64_t more = 0; !ended && more < STEPS_MORE && image_unfinished(&image, 0) != pair->what; more++)
+            (void)step(pair->world, victim, 1, &ended);
+        if (!ended)
+            (void)step(pair->world, victim, pair->steps_more, &ended);
+    }
     image_close(&image);
     if (ended)
         fail("the victim has ended");
@@ -130,6 +133,7 @@ uint64_t pair_trial(uint64_t seed, uint64_t only_step, struct tally *tally)
         pair.exhausts = random_below(&random, 4) == 0;
         pair.evenly = random_below(&random, 2) == 0;
         pair.what = (enum unfinished)random_below(&random, UNFINISHED_KINDS);
+        pair.steps_more = random_below(&random, STEPS_OF_ONE);
         pair.world->flags = random_below(&random, 4) == 0 ? CAIRN_EXACT_SIZES : 0;
         pair.world->slots[0].random = random_begin(random_next(&random));
         world_begin(pair.world, "heap", sizes[random_below(&random, COUNT(sizes))]);
