@@ -1,121 +1,33 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * SQLite on a heap of HeapCreate: Debian's library, with memory methods that make the calls which SQLite makes on
- * Windows, in their order: a heap of its own with an initial and a maximum size, HeapAlloc, HeapReAlloc, HeapFree,
- * HeapSize for every size, HeapValidate before each, HeapCompact and HeapDestroy. A database is worked on there and
- * with the library's own methods: the answers are the same. SQLite keeps account of what HeapSize tells: what is left
- * at the end must be nothing.
+ * Windows: a heap of its own with an initial and a maximum size, HeapAlloc, HeapReAlloc, HeapFree, HeapSize for every
+ * size, HeapValidate, HeapCompact and HeapDestroy. A database is worked on there and on malloc: the answers are the
+ * same. SQLite keeps account of what HeapSize tells: what is left at the end must be nothing.
  */
-#include <windows.h>
+#include "sqlite.h"
 
 #include <inttypes.h>
-#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "calls.h"
 #include "require.h"
 
-#define HEAP_INIT_SIZE ((SIZE_T)8 << 20)
-#define VALIDATE_EACH 1000 /* calls: a validation is a walk over the whole heap */
 #define ROWS 20000
 
-static HANDLE heap;
-static DWORD heap_flags; /* HEAP_NO_SERIALIZE where SQLite has one thread */
-static struct {
-    unsigned long allocations, frees, reallocations, sizes, validations, heaps;
-} calls;
-
-/* ---------------------------------------------------------------- the methods */
-
-static void validate(const void *block)
-{
-    static unsigned long count;
-    if (count++ % VALIDATE_EACH == 0) {
-        calls.validations++;
-        REQUIRE(HeapValidate(heap, heap_flags, block));
-    }
-}
-
-static void *mem_malloc(int bytes)
-{
-    validate(NULL);
-    calls.allocations++;
-    return HeapAlloc(heap, heap_flags, (SIZE_T)bytes);
-}
-
-static void mem_free(void *prior)
-{
-    if (prior == NULL)
-        return;
-    validate(prior);
-    calls.frees++;
-    REQUIRE(HeapFree(heap, heap_flags, prior));
-}
-
-static void *mem_realloc(void *prior, int bytes)
-{
-    validate(prior);
-    if (prior == NULL)
-        return mem_malloc(bytes);
-    calls.reallocations++;
-    return HeapReAlloc(heap, heap_flags, prior, (SIZE_T)bytes);
-}
-
-static int mem_size(void *prior)
-{
-    if (prior == NULL)
-        return 0;
-    calls.sizes++;
-    SIZE_T bytes = HeapSize(heap, heap_flags, prior);
-    REQUIRE(bytes != (SIZE_T)-1);
-    return (int)bytes;
-}
-
-static int mem_roundup(int bytes)
-{
-    return bytes; /* HeapSize is exact, so SQLite's account is, too */
-}
-
-static int mem_init(void *data)
-{
-    (void)data;
-    heap = HeapCreate(heap_flags, HEAP_INIT_SIZE, 0);
-    if (heap == NULL)
-        return SQLITE_NOMEM;
-    calls.heaps++;
-    REQUIRE(HeapValidate(heap, heap_flags, NULL));
-    return SQLITE_OK;
-}
+DWORD heap_flags;
 
 static int blocks_left(void)
 {
     PROCESS_HEAP_ENTRY entry = {.lpData = NULL};
     int count = 0;
-    while (HeapWalk(heap, &entry))
+    while (HeapWalk(methods_heap(), &entry))
         count += (entry.wFlags & PROCESS_HEAP_ENTRY_BUSY) != 0;
     REQUIRE(GetLastError() == ERROR_NO_MORE_ITEMS);
     return count;
 }
-
-static void mem_shutdown(void *data)
-{
-    (void)data;
-    if (heap == NULL)
-        return;
-    REQUIRE(HeapValidate(heap, heap_flags, NULL));
-    int left = blocks_left();
-    if (left != 0)
-        fprintf(stderr, "%d blocks are left\n", left);
-    REQUIRE(left == 0);
-    REQUIRE(HeapDestroy(heap));
-    heap = NULL;
-}
-
-static sqlite3_mem_methods methods = {mem_malloc,  mem_free, mem_realloc,  mem_size,
-                                      mem_roundup, mem_init, mem_shutdown, NULL};
-
-/* ---------------------------------------------------------------- the work */
 
 static void run(sqlite3 *database, const char *statement)
 {
@@ -181,33 +93,43 @@ static uint64_t work(void)
             5;
     REQUIRE(answer(database, "PRAGMA integrity_check") == answer(database, "SELECT 'ok'"));
     REQUIRE(sqlite3_close(database) == SQLITE_OK);
-    if (heap != NULL) {
+    if (methods_heap() != NULL) {
         REQUIRE(sqlite3_memory_used() == 0); /* the sum of what HeapSize told for each block, to the byte */
-        (void)HeapCompact(heap, heap_flags);
+        REQUIRE(blocks_left() == 0);
+        (void)HeapCompact(methods_heap(), heap_flags);
+        REQUIRE(sqlite3_win32_reset_heap() == SQLITE_OK);
     }
     REQUIRE(sqlite3_shutdown() == SQLITE_OK);
     return hash;
 }
 
+static void logged(void *data, int code, const char *text)
+{
+    (void)data;
+    fprintf(stderr, "SQLite logs %d: %s\n", code, text);
+    exit(1);
+}
+
 int main(void)
 {
-    sqlite3_mem_methods own;
-    REQUIRE(sqlite3_config(SQLITE_CONFIG_GETMALLOC, &own) == SQLITE_OK);
-    uint64_t expected = work();
-    REQUIRE(calls.allocations == 0);
+    uint64_t expected = work(); /* on malloc */
+    REQUIRE(calls.HeapCreate == 0 && calls.HeapAlloc == 0);
     for (int single = 0; single < 2; single++) {
         heap_flags = single ? HEAP_NO_SERIALIZE : 0;
-        memset(&calls, 0, sizeof calls);
+        calls_reset();
+        REQUIRE(sqlite3_config(SQLITE_CONFIG_LOG, logged, NULL) == SQLITE_OK); /* these methods log what fails */
         REQUIRE(sqlite3_config(single ? SQLITE_CONFIG_SINGLETHREAD : SQLITE_CONFIG_SERIALIZED) == SQLITE_OK);
-        REQUIRE(sqlite3_config(SQLITE_CONFIG_MALLOC, &methods) == SQLITE_OK);
+        REQUIRE(sqlite3_config(SQLITE_CONFIG_MALLOC, sqlite3MemGetWin32()) == SQLITE_OK);
         uint64_t seen = work();
-        printf(
-            "SQLite %s, %s: %lu HeapAlloc, %lu HeapReAlloc, %lu HeapFree, %lu HeapSize, %lu HeapValidate in %lu heap\n",
-            sqlite3_libversion(), single ? "HEAP_NO_SERIALIZE" : "serialized", calls.allocations, calls.reallocations,
-            calls.frees, calls.sizes, calls.validations, calls.heaps);
+        char who[200];
+        snprintf(who, sizeof who, "SQLite %s, %s, %s", sqlite3_libversion(), methods_are,
+                 single ? "HEAP_NO_SERIALIZE" : "serialized");
+        calls_print(who);
         REQUIRE(seen == expected);
-        REQUIRE(calls.allocations == calls.frees && calls.allocations > 100000 && calls.reallocations > 500);
-        REQUIRE(calls.heaps == 1);
+        REQUIRE(calls.failed == 0);
+        REQUIRE(calls.HeapAlloc == calls.HeapFree && calls.HeapAlloc > 100000 && calls.HeapReAlloc > 500);
+        REQUIRE(calls.HeapSize > 100000 && calls.HeapValidate > 100);
+        REQUIRE(calls.HeapCreate == 2 && calls.HeapDestroy == 2);
     }
     return 0;
 }
