@@ -131,10 +131,12 @@ template <class Memory> static uint64_t work(Memory &memory, uint64_t seed, std:
             size *= 50;
         if ((seed >> 20) % 4096 == 0)
             size *= 20;
+        size_t kept = 0;
         if (one.bytes == nullptr) {
             one.bytes = static_cast<unsigned char *>(memory.Malloc(size));
         } else if ((seed >> 60) < 5) {
-            hash = fold(hash, one.bytes, one.size < size ? one.size : size);
+            kept = one.size < size ? one.size : size;
+            hash = fold(hash, one.bytes, one.size);
             one.bytes = static_cast<unsigned char *>(memory.Realloc(one.bytes, size));
         } else {
             hash = fold(hash, one.bytes, one.size);
@@ -143,7 +145,8 @@ template <class Memory> static uint64_t work(Memory &memory, uint64_t seed, std:
             continue;
         }
         REQUIRE(one.bytes != nullptr);
-        memset(one.bytes, (int)(seed >> 50), size);
+        if (size > kept) // what was kept is looked at the next time
+            memset(one.bytes + kept, (int)(seed >> 50), size - kept);
         one.size = size;
     }
     return hash;
