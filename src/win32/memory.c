@@ -269,8 +269,8 @@ static void *reserve(void *address, size_t bytes, bool commits, DWORD protection
 {
     const size_t page = system_page_bytes();
     unsigned char *first = NULL;
-    if (bytes > SIZE_MAX / 2)
-        return fail_null(ERROR_NOT_ENOUGH_MEMORY);
+    if (bytes > ADDRESSES_END)
+        return fail_null(ERROR_INVALID_PARAMETER);
     if (address != NULL) {
         first = (unsigned char *)((uintptr_t)address / GRANULARITY * GRANULARITY);
         bytes += (uintptr_t)address - (uintptr_t)first;
@@ -363,7 +363,7 @@ static DWORD decommit(void *address, size_t bytes)
     struct range range = {0};
     struct region *region = region_at(address);
     if (bytes == 0 && address != region->first)
-        return ERROR_INVALID_PARAMETER;
+        return ERROR_INVALID_ADDRESS;
     if (!find_range(&range, address, bytes == 0 ? region->bytes : bytes))
         return ERROR_INVALID_PARAMETER;
     int error = system_decommit(range.first, range.bytes);
@@ -472,8 +472,10 @@ static BOOL query_system(uintptr_t address, MEMORY_BASIC_INFORMATION *ret)
 
 CAIRN_WIN32_API SIZE_T WINAPI VirtualQuery(LPCVOID lpAddress, PMEMORY_BASIC_INFORMATION lpBuffer, SIZE_T dwLength)
 {
-    if (lpBuffer == NULL || dwLength < sizeof *lpBuffer)
+    if (dwLength < sizeof *lpBuffer)
         return (SIZE_T)fail(ERROR_BAD_LENGTH);
+    if (lpBuffer == NULL)
+        return (SIZE_T)fail(ERROR_NOACCESS);
     SYSTEM_INFO info;
     GetSystemInfo(&info);
     if ((uintptr_t)lpAddress > (uintptr_t)info.lpMaximumApplicationAddress)
@@ -494,7 +496,7 @@ CAIRN_WIN32_API void WINAPI GetSystemInfo(LPSYSTEM_INFO lpSystemInfo)
     *lpSystemInfo = (SYSTEM_INFO){
         .dwPageSize = (DWORD)system_page_bytes(),
         .lpMinimumApplicationAddress = (LPVOID)GRANULARITY,
-        .lpMaximumApplicationAddress = (LPVOID)(((uintptr_t)1 << 47) - GRANULARITY - 1),
+        .lpMaximumApplicationAddress = (LPVOID)(ADDRESSES_END - GRANULARITY - 1),
         .dwActiveProcessorMask = processors >= 64 ? ~(DWORD_PTR)0 : ((DWORD_PTR)1 << processors) - 1,
         .dwNumberOfProcessors = processors > 0 ? (DWORD)processors : 1,
         .dwAllocationGranularity = (DWORD)GRANULARITY,

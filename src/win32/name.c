@@ -37,6 +37,8 @@ DWORD name_of(const char *name, char ret_file[CAIRN_NAME_MAX + 1])
     static const char global[] = "Global\\", local[] = "Local\\";
     size_t length = strlen(PREFIX);
     strcpy(ret_file, PREFIX);
+    if (name[0] == '\0')
+        return ERROR_INVALID_HANDLE;
     if (strncmp(name, local, sizeof local - 1) == 0) {
         name += sizeof local - 1;
     } else if (strncmp(name, global, sizeof global - 1) == 0) {
@@ -50,7 +52,7 @@ DWORD name_of(const char *name, char ret_file[CAIRN_NAME_MAX + 1])
         return ERROR_FILENAME_EXCED_RANGE;
     for (; *name != '\0'; name++) {
         if (*name == '\\')
-            return ERROR_BAD_PATHNAME;
+            return ERROR_PATH_NOT_FOUND;
         bool plain = *name != '/' && *name != '%';
         size_t bytes = plain ? 1 : 3;
         if (length + bytes > CAIRN_NAME_MAX)

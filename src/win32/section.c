@@ -360,11 +360,12 @@ CAIRN_WIN32_API HANDLE WINAPI CreateFileMappingA(HANDLE hFile, LPSECURITY_ATTRIB
                                                  LPCSTR lpName)
 {
     char file[CAIRN_NAME_MAX + 1];
-    DWORD error = lpName != NULL ? name_of(lpName, file) : NO_ERROR;
+    bool is_named = lpName != NULL && lpName[0] != 0;
+    DWORD error = is_named ? name_of(lpName, file) : NO_ERROR;
     if (error != NO_ERROR)
         return fail_null(error);
     return create(hFile, lpFileMappingAttributes, flProtect, dwMaximumSizeHigh, dwMaximumSizeLow,
-                  lpName != NULL ? file : NULL);
+                  is_named ? file : NULL);
 }
 
 CAIRN_WIN32_API HANDLE WINAPI CreateFileMappingW(HANDLE hFile, LPSECURITY_ATTRIBUTES lpFileMappingAttributes,
@@ -372,11 +373,12 @@ CAIRN_WIN32_API HANDLE WINAPI CreateFileMappingW(HANDLE hFile, LPSECURITY_ATTRIB
                                                  LPCWSTR lpName)
 {
     char file[CAIRN_NAME_MAX + 1];
-    DWORD error = lpName != NULL ? name_of_wide(lpName, file) : NO_ERROR;
+    bool is_named = lpName != NULL && lpName[0] != 0;
+    DWORD error = is_named ? name_of_wide(lpName, file) : NO_ERROR;
     if (error != NO_ERROR)
         return fail_null(error);
     return create(hFile, lpFileMappingAttributes, flProtect, dwMaximumSizeHigh, dwMaximumSizeLow,
-                  lpName != NULL ? file : NULL);
+                  is_named ? file : NULL);
 }
 
 static HANDLE open_named(DWORD access, DWORD error, const char *file)

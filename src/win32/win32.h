@@ -16,6 +16,7 @@
 #include "cairn/win32/windows.h"
 
 #define GRANULARITY ((size_t)65536)
+#define ADDRESSES_END ((uintptr_t)1 << 47) /* of a process of 64-bit Windows */
 
 static inline size_t round_up(size_t bytes, size_t to)
 {

@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #include "support/workspace.h"
-#include "win32/last_error.h"
+#include "win32/linux/last_error.h"
 
 #define ck_assert REQUIRE
 #define ck_assert_uint_eq REQUIRE_EQUAL

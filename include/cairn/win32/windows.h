@@ -101,6 +101,7 @@ typedef struct _SECURITY_ATTRIBUTES {
 #define ERROR_SUCCESS 0u
 #define NO_ERROR 0u
 #define ERROR_FILE_NOT_FOUND 2u
+#define ERROR_PATH_NOT_FOUND 3u
 #define ERROR_ACCESS_DENIED 5u
 #define ERROR_INVALID_HANDLE 6u
 #define ERROR_NOT_ENOUGH_MEMORY 8u
@@ -111,7 +112,6 @@ typedef struct _SECURITY_ATTRIBUTES {
 #define ERROR_INSUFFICIENT_BUFFER 122u
 #define ERROR_INVALID_NAME 123u
 #define ERROR_NOT_LOCKED 158u
-#define ERROR_BAD_PATHNAME 161u
 #define ERROR_BUSY 170u
 #define ERROR_ALREADY_EXISTS 183u
 #define ERROR_FILENAME_EXCED_RANGE 206u
@@ -401,8 +401,8 @@ CAIRN_WIN32_API struct cairn_heap *cairn_win32_heap(HANDLE hHeap);
  * view commits them in the section, for every process that has it, also through a view that may only read; the
  * protection is that of this view alone. MEM_RESET (alone): the contents of whole pages are not wanted, and read as
  * before or as zero. MEM_RESET_UNDO: always refused, since nothing is kept. MEM_TOP_DOWN is allowed and has no effect.
- * Errors: ERROR_INVALID_PARAMETER (size 0, a protection, flags; write access to a view that may not write),
- * ERROR_INVALID_ADDRESS (not reserved, taken, or not all in one reservation), ERROR_NOT_ENOUGH_MEMORY,
+ * Errors: ERROR_INVALID_PARAMETER (size 0 or above all addresses, a protection, flags; write access to a view that may
+ * not write), ERROR_INVALID_ADDRESS (not reserved, taken, or not all in one reservation), ERROR_NOT_ENOUGH_MEMORY,
  * ERROR_COMMITMENT_LIMIT (a section's memory is not to be had), ERROR_ACCESS_DENIED (this user may not write to the
  * section), ERROR_NOT_SUPPORTED (MEM_WRITE_WATCH, MEM_PHYSICAL, MEM_LARGE_PAGES, PAGE_GUARD, PAGE_NOCACHE,
  * PAGE_WRITECOMBINE, MEM_RESET_UNDO).
@@ -436,7 +436,8 @@ typedef struct _MEMORY_BASIC_INFORMATION {
 
 /*
  * Tells the state of the page at an address, and how far it goes; whatever the address is in this process. Returns
- * sizeof(MEMORY_BASIC_INFORMATION), or 0 with ERROR_INVALID_PARAMETER (no address of a program), ERROR_BAD_LENGTH.
+ * sizeof(MEMORY_BASIC_INFORMATION), or 0 with ERROR_INVALID_PARAMETER (no address of a program), ERROR_BAD_LENGTH,
+ * ERROR_NOACCESS (no buffer).
  */
 CAIRN_WIN32_API SIZE_T WINAPI VirtualQuery(LPCVOID lpAddress, PMEMORY_BASIC_INFORMATION lpBuffer, SIZE_T dwLength);
 #define ERROR_BAD_LENGTH 24u
@@ -488,10 +489,10 @@ CAIRN_WIN32_API void WINAPI GetSystemInfo(LPSYSTEM_INFO lpSystemInfo);
  * ERROR_ALREADY_EXISTS. hFile INVALID_HANDLE_VALUE: memory, of the size that is given; SEC_COMMIT (the default): all
  * of it is there when the call succeeds; SEC_RESERVE: VirtualAlloc commits it. Else a file of CairnFileHandle; size 0
  * is the file's. The name (with Local\ or Global\ in front or not) is seen by the processes of this user; it ends with
- * the last handle and view, or with the last process that had it.
+ * the last handle and view, or with the last process that had it. An empty name is none.
  * Errors: ERROR_INVALID_PARAMETER (size 0 of memory, the protection, SEC_RESERVE with SEC_COMMIT), ERROR_INVALID_HANDLE
- * (the name is that of a heap), ERROR_INVALID_NAME (empty), ERROR_BAD_PATHNAME (a backslash in it),
- * ERROR_FILENAME_EXCED_RANGE, ERROR_COMMITMENT_LIMIT, ERROR_FILE_INVALID (an empty file), ERROR_DISK_FULL (the file
+ * (the name is that of a heap), ERROR_INVALID_NAME (nothing behind Local\ or Global\), ERROR_PATH_NOT_FOUND (another
+ * backslash in it), ERROR_FILENAME_EXCED_RANGE, ERROR_COMMITMENT_LIMIT, ERROR_FILE_INVALID (an empty file), ERROR_DISK_FULL (the file
  * cannot be made longer), ERROR_ACCESS_DENIED, ERROR_NOT_SUPPORTED (SEC_IMAGE, SEC_NOCACHE, SEC_WRITECOMBINE,
  * SEC_LARGE_PAGES, a name for a file, a security descriptor).
  */
