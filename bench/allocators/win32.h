@@ -1,11 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A heap of HeapCreate, with exact sizes and a lock. With WIN32_NATIVE the calls on it are those of cairn.h: so the two
- * programs differ in nothing but what HeapAlloc and HeapFree add (bench/win32).
+ * programs differ in nothing but what HeapAlloc and HeapFree add (bench/win32). With WIN32_ZERO blocks are zero.
  */
 #include <windows.h>
 
 #include <cairn.h>
+
+#ifdef WIN32_ZERO
+#define WIN32_FLAGS HEAP_ZERO_MEMORY
+#define WIN32_ALLOC cairn_zalloc
+#else
+#define WIN32_FLAGS 0
+#define WIN32_ALLOC cairn_alloc
+#endif
 
 #define HEAP_CAN (HEAP_FREES | HEAP_HANDLES | HEAP_DESTROYS)
 
@@ -36,9 +44,9 @@ static inline void heap_destroy(void *heap)
 static inline void *heap_alloc(void *heap, size_t size)
 {
 #ifdef WIN32_NATIVE
-    return cairn_alloc(heap, size);
+    return WIN32_ALLOC(heap, size);
 #else
-    return HeapAlloc(heap, 0, size);
+    return HeapAlloc(heap, WIN32_FLAGS, size);
 #endif
 }
 

@@ -250,15 +250,21 @@ ALWAYS_INLINE void end_guarded(struct bins *bins)
     store_release(&bins->owner->busy, 0);
 }
 
+/* NULL: nothing is claimed, or the heap was stopped. */
+ALWAYS_INLINE void *take_guarded(const struct cairn_heap *heap, size_t size, struct bins *bins, struct bin *bin)
+{
+    void *block = NULL;
+    if (begin_guarded(heap, bins) && LIKELY(bin->claim != 0))
+        block = core_alloc_sized(&heap->core, bin, size);
+    end_guarded(bins);
+    return block;
+}
+
 static NOINLINE void *alloc_guarded(struct cairn_heap *heap, size_t size, struct bins *bins)
 {
     void *block = NULL;
-    if (LIKELY(size <= CLASS_TABLE_MAX)) {
-        struct bin *bin = bins_bin(bins, class_table[(size + 15) / 16]);
-        if (begin_guarded(heap, bins) && LIKELY(bin->claim != 0))
-            block = core_alloc_sized(&heap->core, bin, size);
-        end_guarded(bins);
-    }
+    if (LIKELY(size <= CLASS_TABLE_MAX))
+        block = take_guarded(heap, size, bins, bins_bin(bins, class_table[(size + 15) / 16]));
     return LIKELY(block != NULL) ? block : alloc_slowly(heap, 0, size, plain, "alloc");
 }
 
@@ -348,12 +354,26 @@ CAIRN_API void cairn_free(struct cairn_heap *heap, void *block)
         core_slab_noticed(thread_last.bins, block);
 }
 
+static NOINLINE void *zalloc_otherwise(struct cairn_heap *heap, size_t size)
+{
+    struct bins *bins = last_guarded(heap);
+    if (bins == NULL && make_last(heap) == NULL)
+        bins = make_guarded_last(heap);
+    if (bins != NULL && LIKELY(size <= CLASS_TABLE_MAX)) {
+        struct bin *bin = bins_bin(bins, class_table[(size + 15) / 16]);
+        void *block = take_guarded(heap, size, bins, bin);
+        if (LIKELY(block != NULL))
+            return memset(block, 0, bin->block_bytes);
+    }
+    return alloc_slowly(heap, 0, size, zeroed, "zalloc");
+}
+
 CAIRN_API void *cairn_zalloc(struct cairn_heap *heap, size_t size)
 {
     struct bin *bin = last_bin(heap, size);
     if (LIKELY(bin != NULL) && LIKELY(bin->claim != 0))
         return memset(core_alloc_claimed(bin), 0, bin->block_bytes);
-    return alloc_slowly(heap, 0, size, zeroed, "zalloc");
+    return zalloc_otherwise(heap, size);
 }
 
 CAIRN_API void *cairn_aligned_alloc(struct cairn_heap *heap, size_t alignment, size_t size)

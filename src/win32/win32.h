@@ -70,10 +70,10 @@ enum { WALK_NONE, WALK_FRESH, WALK_STALE };
 struct heap *record_new(void); /* zeroed; sets the last error */
 void record_give(struct heap *heap);
 
-/* What may be a record: a handle's memory stays after its heap. */
+/* What may be a record: a handle's memory stays after its heap. INVALID_HANDLE_VALUE is odd. */
 static inline struct heap *record_of(HANDLE handle)
 {
-    bool is_none = (uintptr_t)handle < 65536 || (uintptr_t)handle % 16 != 0 || handle == INVALID_HANDLE_VALUE;
+    bool is_none = (uintptr_t)handle < 65536 || (uintptr_t)handle % 16 != 0;
     return UNLIKELY(is_none) ? NULL : handle;
 }
 
