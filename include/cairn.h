@@ -465,6 +465,32 @@ CAIRN_API int cairn_section_unmap(void *view, uint64_t bytes, bool in_range);
 CAIRN_API int cairn_range_reserve(uint64_t bytes, void **ret_range);
 CAIRN_API int cairn_range_release(void *range, uint64_t bytes);
 
+/* ---------------------------------------------------------------- guards */
+
+/*
+ * Memory that was there can be gone: a file was made shorter, a view ended, a pointer came from a damaged heap.
+ * Touching it raises SIGSEGV or SIGBUS; under a guard that is an error instead. From the first guard on the library has
+ * the process's handlers of these two signals. What is not guarded it hands to those that stood there before, and
+ * signals that somebody sent, too; who installs others later hands on what is not theirs.
+ */
+typedef struct cairn_fault {
+    const void *address; /* what was touched; NULL: the machine did not tell */
+    int signal;          /* SIGSEGV, or SIGBUS: behind the end of a file, or its storage failed */
+    bool is_write;       /* on x86-64; elsewhere false */
+} cairn_fault;
+
+/* Copies bytes, neither of which need be there. -EFAULT: one could not be read or written; a part may be copied. */
+CAIRN_API int cairn_guard_copy(void *to, const void *from, size_t bytes);
+
+/*
+ * Calls function(arg). When it touches memory that cannot be touched, itself or in what it calls, it is left at once,
+ * by a jump: no destructor and no cleanup handler runs, locks that it took stay taken, what it wrote stays written. So
+ * it should read and write memory, and make no call that changes a heap or holds a lock. Guards nest, and belong to the
+ * thread; a guard and a __try block of windows.h do not nest in each other. ret_fault may be NULL. Errors:
+ * -EFAULT (*ret_fault tells of it), -EINVAL (no function).
+ */
+CAIRN_API int cairn_guard_call(void (*function)(void *arg), void *arg, cairn_fault *ret_fault);
+
 /* ---------------------------------------------------------------- looking at a heap */
 
 typedef struct cairn_stats {

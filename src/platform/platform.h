@@ -54,6 +54,21 @@ int memory_get(void **ret_address, size_t bytes);
 /* Returns the smaller of `bytes` and what the process's address-space limit lets one reservation reasonably take. */
 size_t memory_reservation_limit(size_t bytes);
 
+/* ---------------------------------------------------------------- faults */
+
+/* A touch of memory that could not be made. */
+struct fault {
+    void *address; /* NULL: not told */
+    int signal;    /* SIGSEGV or SIGBUS */
+    bool is_write; /* where the system tells */
+};
+
+/*
+ * Calls function(arg). A fault in this thread meanwhile leaves it there, by a jump: false, and what was touched. Guards
+ * nest; the innermost takes it. Faults of other threads, and signals that were sent, go on to the program's own handler.
+ */
+bool fault_guarded(void (*function)(void *arg), void *arg, struct fault *ret_fault);
+
 /* ---------------------------------------------------------------- files */
 
 struct file_status {
