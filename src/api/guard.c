@@ -30,7 +30,8 @@ struct copy {
 static void copy_bytes(void *arg)
 {
     const struct copy *copy = arg;
-    memcpy(copy->to, copy->from, copy->bytes);
+    if (copy->bytes != 0) /* then both are addresses */
+        memcpy(copy->to, copy->from, copy->bytes);
 }
 
 CAIRN_API int cairn_guard_copy(void *to, const void *from, size_t bytes)
