@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "section.h"
 #include "text.h"
 #include "tool.h"
 
@@ -27,6 +28,14 @@ static void print_finding(const char *finding, void *arg)
 int command_check(const struct tool_args *args)
 {
     const char *name = args->operands[0];
+    cairn_section *section = tool_open_section(args, name);
+
+    if (section) {
+        int said = section_check(args, name, section);
+
+        cairn_section_close(section);
+        return said;
+    }
     cairn_options options = {.directory = args->dir, .flags = CAIRN_READ_ONLY | CAIRN_DAMAGED_TOO};
     struct findings findings = {.json = args->json};
     cairn_stats stats = {.size = sizeof stats};

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "picture.h"
+#include "section.h"
 #include "text.h"
 #include "tool.h"
 
@@ -70,6 +71,14 @@ static int write_svg(const struct tool_args *args, const char *name, const struc
 int command_map(const struct tool_args *args)
 {
     const char *name = args->operands[0];
+    cairn_section *section = tool_open_section(args, name);
+
+    if (section) {
+        int said = section_map(args, name, section);
+
+        cairn_section_close(section);
+        return said;
+    }
     cairn_heap *heap = tool_open(args, name);
     struct picture picture;
     int code = TOOL_FINE;

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "section.h"
 #include "text.h"
 #include "tool.h"
 
@@ -140,6 +141,14 @@ static void print_text(const char *name, cairn_heap *heap, const cairn_stats *st
 int command_stat(const struct tool_args *args)
 {
     const char *name = args->operands[0];
+    cairn_section *section = tool_open_section(args, name);
+
+    if (section) {
+        int said = section_stat(args, name, section);
+
+        cairn_section_close(section);
+        return said;
+    }
     cairn_stats stats = {.size = sizeof stats};
     cairn_heap *heap = tool_open(args, name);
     int code = TOOL_FINE;

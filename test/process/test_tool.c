@@ -305,6 +305,35 @@ static void ls_tells_what_sections_have(void)
     cairn_section_close(section);
 }
 
+static void sections_have_numbers_and_a_picture(void)
+{
+    cairn_options options = {.size = sizeof options, .name = "block", .bytes_max = 64 * MIB};
+    cairn_section *section;
+
+    REQUIRE_CALL(cairn_section_create(&section, &options) == 0);
+    REQUIRE_CALL(cairn_section_commit(section, 8 * MIB, 3 * MIB) == 0 && cairn_section_commit(section, 0, MIB) == 0);
+    cairn_section_close(section);
+    EXPECT(run("stat", "block", NULL, NULL) == FINE);
+    EXPECT(says("block: a section of at most 64 MiB, 4 MiB committed in 2 runs, the longest 3 MiB\n"));
+    EXPECT(run("stat", "--json", "block", NULL) == FINE);
+    EXPECT(is_json("cairn.stat/1"));
+    EXPECT(says("\"bytes_committed\":4194304,\"bytes_max\":67108864") &&
+           says("\"runs\":[{\"offset\":0,\"bytes\":1048576},\n{\"offset\":8388608,\"bytes\":3145728}]"));
+    EXPECT(run("map", "--json", "block", NULL) == FINE);
+    EXPECT(is_json("cairn.map/1"));
+    EXPECT(run("map", "block", NULL, NULL) == FINE);
+    EXPECT(says(" 0 ########........") && says("#") && says("committed, + in part, . not"));
+    EXPECT(run("check", "block", NULL, NULL) == FINE);
+    EXPECT(says("block: a section, sound\n"));
+    EXPECT(run("check", "--json", "block", NULL) == FINE);
+    EXPECT(is_json("cairn.check/1"));
+    EXPECT(run("map", "--svg", "block", NULL) == FAILED);
+    leave_heap("orders"); /* a heap is told as one, and what is neither by the heap's refusal */
+    EXPECT(run("stat", "orders", NULL, NULL) == FINE);
+    EXPECT(says("blocks") && !says("section"));
+    EXPECT(run("stat", "nothing", NULL, NULL) == FAILED);
+}
+
 static void stat_tells_numbers_and_roots(void)
 {
     leave_heap("orders");
@@ -463,6 +492,7 @@ static const struct claim claims[] = {
     CLAIM(an_empty_directory_lists_nothing),
     CLAIM(ls_tells_who_is_attached),
     CLAIM(ls_tells_what_sections_have),
+    CLAIM(sections_have_numbers_and_a_picture),
     CLAIM(stat_tells_numbers_and_roots),
     CLAIM(map_draws_on_a_pipe_without_colours),
     CLAIM(map_writes_an_svg),
