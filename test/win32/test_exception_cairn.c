@@ -3,6 +3,8 @@
  * stands in the guarded block itself. */
 #include <windows.h>
 
+#include <cairn.h>
+#include <errno.h>
 #include <signal.h>
 
 #include "claims.h"
@@ -22,6 +24,43 @@ START_TEST(a_fault_in_the_block_itself_is_caught)
         }
         ck_assert_uint_eq(code, EXCEPTION_ACCESS_VIOLATION);
         ck_assert_uint_eq(address, (ULONG_PTR)nowhere);
+    }
+}
+END_TEST
+
+static void guard(void)
+{
+    char byte;
+    ck_assert_int_eq(cairn_guard_copy(&byte, (const void *)(uintptr_t)nowhere, 1), -EFAULT);
+}
+
+/* A filter that needs a stack of its own: it overwrites what lies below the block. */
+__attribute__((noinline)) static int overwrite(void)
+{
+    volatile char deep[20000];
+    for (size_t i = 0; i < sizeof deep; i++)
+        deep[i] = 0x5a;
+    return EXCEPTION_EXECUTE_HANDLER;
+}
+
+static void block(void)
+{
+    volatile DWORD code = 0;
+    __try {
+        *nowhere = 1;
+    } __except (overwrite()) {
+        code = GetExceptionCode();
+    }
+    ck_assert_uint_eq(code, EXCEPTION_ACCESS_VIOLATION);
+}
+
+/* Whichever had the process's handler first. */
+START_TEST(a_guard_and_a_block_take_turns)
+{
+    for (int i = 0; i < 20; i++) {
+        if (i > 0 || _i == 0)
+            guard();
+        block();
     }
 }
 END_TEST
@@ -116,6 +155,7 @@ int main(void)
     Suite *suite = suite_create("win32 exceptions and signals");
     TCase *tests = suite_case(suite, "exceptions", 60);
     tcase_add_test(tests, a_fault_in_the_block_itself_is_caught);
+    tcase_add_loop_test(tests, a_guard_and_a_block_take_turns, 0, 2);
     tcase_add_test(tests, what_nobody_takes_goes_on_to_the_program);
     return suite_run(suite);
 }
