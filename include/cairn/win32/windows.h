@@ -492,9 +492,9 @@ CAIRN_WIN32_API void WINAPI GetSystemInfo(LPSYSTEM_INFO lpSystemInfo);
  * the last handle and view, or with the last process that had it. An empty name is none.
  * Errors: ERROR_INVALID_PARAMETER (size 0 of memory, the protection, SEC_RESERVE with SEC_COMMIT), ERROR_INVALID_HANDLE
  * (the name is that of a heap), ERROR_INVALID_NAME (nothing behind Local\ or Global\), ERROR_PATH_NOT_FOUND (another
- * backslash in it), ERROR_FILENAME_EXCED_RANGE, ERROR_COMMITMENT_LIMIT, ERROR_FILE_INVALID (an empty file), ERROR_DISK_FULL (the file
- * cannot be made longer), ERROR_ACCESS_DENIED, ERROR_NOT_SUPPORTED (SEC_IMAGE, SEC_NOCACHE, SEC_WRITECOMBINE,
- * SEC_LARGE_PAGES, a name for a file, a security descriptor).
+ * backslash in it), ERROR_FILENAME_EXCED_RANGE, ERROR_COMMITMENT_LIMIT, ERROR_FILE_INVALID (an empty file),
+ * ERROR_DISK_FULL (the file cannot be made longer), ERROR_ACCESS_DENIED, ERROR_NOT_SUPPORTED (SEC_IMAGE, SEC_NOCACHE,
+ * SEC_WRITECOMBINE, SEC_LARGE_PAGES, a name for a file, a security descriptor).
  */
 CAIRN_WIN32_API HANDLE WINAPI CreateFileMappingA(HANDLE hFile, LPSECURITY_ATTRIBUTES lpFileMappingAttributes,
                                                  DWORD flProtect, DWORD dwMaximumSizeHigh, DWORD dwMaximumSizeLow,
