@@ -29,7 +29,7 @@ apt-get indextargets --format 'deb-src $(REPO_URI) $(RELEASE) $(COMPONENT)' 'Cre
 [[ -s $state/sources.list ]] || give_up "apt knows no mirror of Debian; apt-get update may help"
 own=(-o Dir::State::Lists="$state/lists" -o Dir::Cache="$state/cache" -o Dir::Etc::SourceList="$state/sources.list"
     -o Dir::Etc::SourceParts=/dev/null)
-apt-get "${own[@]}" -qq update >"$state/log" 2>&1 || give_up "apt-get update failed: $(tail -1 "$state/log")"
+apt-get "${own[@]}" -o APT::Update::Error-Mode=any -qq update >"$state/log" 2>&1 || give_up "apt-get update failed: $(tail -1 "$state/log")"
 
 # A mirror need not have the newest version of each package that it lists.
 fetch() { # PACKAGE
