@@ -156,6 +156,16 @@ static void be_sent_the_signal(void *arg)
     (void)cairn_guard_call(send_to_oneself, NULL, NULL); /* no fault of memory */
 }
 
+static void ignore_what_is_sent(void *arg)
+{
+    (void)arg;
+    REQUIRE(signal(SIGSEGV, SIG_IGN) != SIG_ERR);
+    REQUIRE_EQUAL(cairn_guard_copy(there, sealed, 1), -EFAULT);
+    REQUIRE_EQUAL(raise(SIGSEGV), 0);
+    REQUIRE_EQUAL(cairn_guard_call(send_to_oneself, NULL, NULL), 0);
+    REQUIRE_EQUAL(cairn_guard_copy(there, sealed, 1), -EFAULT);
+}
+
 static pthread_barrier_t both;
 
 static void *fault_in_a_thread(void *arg)
@@ -190,6 +200,7 @@ static void what_is_not_guarded_is_the_programs(void)
     finish(start(fault_with_a_handler, NULL));
     finish_by(start(fault_without, NULL), SIGSEGV);
     finish_by(start(be_sent_the_signal, NULL), SIGSEGV);
+    finish(start(ignore_what_is_sent, NULL));
     finish(start(another_thread_faults, NULL));
 }
 

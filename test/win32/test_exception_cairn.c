@@ -114,6 +114,17 @@ static void fault_refused(void)
     }
 }
 
+static void sent_and_ignored(void)
+{
+    (void)signal(SIGSEGV, SIG_IGN);
+    __try {
+        (void)raise(SIGSEGV);
+    } __except (EXCEPTION_EXECUTE_HANDLER) {
+        _exit(4);
+    }
+    _exit(5);
+}
+
 static void own_handler(int number)
 {
     _exit(number == SIGSEGV ? 77 : 1);
@@ -139,6 +150,8 @@ START_TEST(what_nobody_takes_goes_on_to_the_program)
     ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
     status = status_of(fault_refused);
     ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
+    status = status_of(sent_and_ignored);
+    ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 5);
     status = status_of(fault_with_a_handler);
     ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 77);
 }

@@ -31,6 +31,8 @@ static void hand_on(int number, siginfo_t *info, void *context)
     const struct sigaction *before = number == SIGBUS ? &before_bus : &before_segv;
     if (before->sa_flags & SA_SIGINFO) {
         before->sa_sigaction(number, info, context);
+    } else if (before->sa_handler == SIG_IGN && info->si_code <= 0) {
+        return; /* sent, and ignored: faults cannot be */
     } else if (before->sa_handler == SIG_DFL || before->sa_handler == SIG_IGN) {
         (void)signal(number, SIG_DFL); /* the instruction is tried again, and ends the program */
         if (info->si_code <= 0)
