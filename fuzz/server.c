@@ -17,11 +17,18 @@
 enum { CLIENTS = 3, HANDLES = 64, STEPS = 400 };
 
 static uint64_t handles[HANDLES];
+static uint64_t messages; /* of all inputs */
+
+/* For fuzz/run, which an input tells nothing of how many messages it was. */
+static void tell_messages(void)
+{
+    fprintf(stderr, "stat::messages: %llu\n", (unsigned long long)messages);
+}
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
     (void)argc, (void)argv;
-    return 0;
+    return -atexit(tell_messages);
 }
 
 static struct client *admit(struct server *server, uint32_t user)
@@ -79,6 +86,7 @@ static void take_step(struct server *server, struct client **clients, struct inp
     struct wire_request request = {.magic = SERVER_MAGIC, .version = SERVER_VERSION, .operation = head >> 3};
     make_request(input, &request);
     int file = -1;
+    messages++;
     const char *reason = server_dispatch(server, *client, &request, &reply, &file);
     REQUIRE(reason == NULL || file < 0);
     if (reason != NULL) {
