@@ -168,6 +168,89 @@ typedef struct cairn_client_stats {
 /* Fills *ret_stats. Errors: -EINVAL (size). */
 CAIRN_API int cairn_client_stats_get(cairn_client *client, cairn_client_stats *ret_stats);
 
+/* ---------------------------------------------------------------- looking at a server */
+
+/*
+ * What a server has, for its keeper: who runs it, and root. Each call connects to the server and calls visit for one
+ * thing after the other until it returns other than 0, which is then returned. A walk is no snapshot: what changes
+ * meanwhile is told as it is when its turn comes. Of the options socket and timeout_ms are used. What visit is given
+ * lasts until it returns. Errors: -EACCES (another user), -ENOENT (no server, or no heap of that name), -EINVAL,
+ * -ENAMETOOLONG (the heap's name), -ECONNREFUSED, -EDQUOT, -ENOMEM, -EMFILE.
+ */
+
+/* What a user has at the server, and what it may have. */
+typedef struct cairn_server_quota {
+    uint64_t clients;
+    uint64_t sections;
+    uint64_t bytes;  /* of its sections */
+    uint64_t blocks; /* in its sections, whoever owns them */
+} cairn_server_quota;
+
+typedef struct cairn_server_client {
+    uint32_t number;
+    uint32_t user;
+    uint32_t process;       /* that connected */
+    const char *heap;       /* NULL: it has opened none yet */
+    void *section;          /* NULL: it only reads */
+    uint64_t section_bytes; /* for blocks */
+    uint64_t blocks;        /* that it owns */
+    cairn_server_quota user_has;
+    cairn_server_quota user_max;
+} cairn_server_client;
+
+/* Walks the clients, but for the one that asks. */
+typedef int cairn_server_client_fn(const cairn_server_client *client, void *arg);
+CAIRN_API int cairn_server_client_walk(const cairn_client_options *options, cairn_server_client_fn *visit, void *arg);
+
+typedef struct cairn_server_heap {
+    const char *name;
+    uint32_t user;         /* who made it */
+    uint32_t access_count; /* entries of its access list */
+    bool everyone;         /* may read */
+    uint64_t clients;
+    uint64_t sections;
+    uint64_t section_bytes; /* in all of them */
+    uint64_t roots;
+    uint64_t blocks;
+    uint64_t bytes_live;  /* in these */
+    uint64_t blocks_kept; /* of them, those that were handed over to the heap */
+} cairn_server_heap;
+
+/* Walks the heaps in the order of their names. */
+typedef int cairn_server_heap_fn(const cairn_server_heap *heap, void *arg);
+CAIRN_API int cairn_server_heap_walk(const cairn_client_options *options, cairn_server_heap_fn *visit, void *arg);
+
+typedef struct cairn_server_section {
+    void *address; /* of the first block that can be */
+    uint64_t bytes;
+    uint64_t unit_bytes; /* of what spans are made of */
+    uint32_t user;       /* who is charged for it */
+    uint32_t client;     /* who may write there; 0: nobody any more */
+    uint64_t blocks;
+    uint64_t bytes_live; /* in these */
+} cairn_server_section;
+
+/* Walks the sections of a heap in the order of their addresses. */
+typedef int cairn_server_section_fn(const cairn_server_section *section, void *arg);
+CAIRN_API int cairn_server_section_walk(const cairn_client_options *options, const char *heap,
+                                        cairn_server_section_fn *visit, void *arg);
+
+/* Walks the spans of the section of a heap that begins at that address; of none when there is no such section. */
+CAIRN_API int cairn_server_span_walk(const cairn_client_options *options, const char *heap, const void *section,
+                                     cairn_span_fn *visit, void *arg);
+
+typedef struct cairn_server_root {
+    const char *name;
+    void *block;
+    uint64_t size;
+    uint32_t client; /* that owns the block; 0: the heap does */
+} cairn_server_root;
+
+/* Walks the roots of a heap. */
+typedef int cairn_server_root_fn(const cairn_server_root *root, void *arg);
+CAIRN_API int cairn_server_root_walk(const cairn_client_options *options, const char *heap, cairn_server_root_fn *visit,
+                                     void *arg);
+
 #ifdef __cplusplus
 }
 #endif

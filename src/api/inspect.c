@@ -73,7 +73,15 @@ CAIRN_API int cairn_walk(struct cairn_heap *heap, cairn_span_fn *span, cairn_blo
 {
     require_open(heap, "walk");
     struct walk walk = {.heap = heap, .span = span, .block = block, .arg = arg};
-    return core_walk(heap->core.section, heap->core.number, visit_span, block != NULL ? visit_block : NULL, &walk);
+    return core_walk(heap->core.section, heap->core.number, 0, visit_span, block != NULL ? visit_block : NULL, &walk);
+}
+
+int heap_spans_from(struct cairn_heap *heap, uint64_t offset, cairn_span_fn *span, void *arg)
+{
+    const struct section *section = heap->core.section;
+    struct walk walk = {.heap = heap, .span = span, .arg = arg};
+    uint64_t unit = offset >> section->unit_shift;
+    return unit > UINT32_MAX ? 0 : core_walk(section, heap->core.number, (uint32_t)unit, visit_span, NULL, &walk);
 }
 
 /* ---------------------------------------------------------------- check */
@@ -192,7 +200,7 @@ CAIRN_API int cairn_stats_get(struct cairn_heap *heap, cairn_stats *ret_stats)
                 .shared = is_shared,
             },
     };
-    core_walk(section, heap->core.number, count_span, NULL, &counting);
+    core_walk(section, heap->core.number, 0, count_span, NULL, &counting);
     if (heap->checked != NULL)
         checked_count(heap, &counting.stats.blocks_live, &counting.stats.bytes_live);
     memcpy(ret_stats, &counting.stats, size);
@@ -229,7 +237,7 @@ CAIRN_API int cairn_class_walk(struct cairn_heap *heap, cairn_class_fn *visit, v
 {
     require_open(heap, "class_walk");
     struct class_counting counting = {.section = heap->core.section, .heap = heap->core.number};
-    core_walk(heap->core.section, heap->core.number, count_span_of_class, NULL, &counting);
+    core_walk(heap->core.section, heap->core.number, 0, count_span_of_class, NULL, &counting);
     for (uint32_t c = 0; c <= CLASS_COUNT; c++) {
         int result = counting.classes[c].spans != 0 ? visit(&counting.classes[c], arg) : 0;
         if (result != 0)

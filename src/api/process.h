@@ -209,6 +209,10 @@ int published_heap_new(struct cairn_heap **ret_heap, const struct section *secti
 /* Ends it, its section too, as it is: who still reads it finds what was there. */
 void published_heap_end(struct cairn_heap *heap);
 
+/* As cairn_walk, without blocks, from an offset behind the first unit on: 0, or the end of a span that was told before.
+ */
+int heap_spans_from(struct cairn_heap *heap, uint64_t offset, cairn_span_fn *span, void *arg);
+
 /* Whether the handle is of a heap that the process published from which this one was forked; sets the reason. */
 bool heap_is_the_parents(const struct cairn_heap *heap);
 

@@ -60,10 +60,11 @@ static int walk_blocks(const struct section *section, const struct core_span *sp
     return 0;
 }
 
-int core_walk(const struct section *section, uint32_t heap, core_span_fn *span_visit, core_block_fn *block, void *arg)
+int core_walk(const struct section *section, uint32_t heap, uint32_t from, core_span_fn *span_visit,
+              core_block_fn *block, void *arg)
 {
     uint32_t end = section_units_end(section);
-    for (uint32_t unit = 0; unit < end;) {
+    for (uint32_t unit = from; unit < end;) {
         uint64_t word = load_acquire(&section->unit_words[unit]);
         struct core_span span = {
             .state = unit_state_of(word),

@@ -25,8 +25,10 @@ struct core_span {
 typedef int core_span_fn(const struct core_span *span, void *arg);
 typedef int core_block_fn(void *block, uint64_t bytes, void *arg);
 
-/* Walks all spans below units_end in address order, and (block not NULL) the live blocks of one heap. */
-int core_walk(const struct section *section, uint32_t heap, core_span_fn *span, core_block_fn *block, void *arg);
+/* Walks all spans below units_end in address order, and (block not NULL) the live blocks of one heap. `from` is 0, or
+ * the end of a span that was told before. */
+int core_walk(const struct section *section, uint32_t heap, uint32_t from, core_span_fn *span, core_block_fn *block,
+              void *arg);
 
 typedef void core_report_fn(void *arg, const char *format, ...) PRINTF_LIKE(2, 3);
 

@@ -80,6 +80,8 @@ static const char *sentence(int status)
         return "opened for reading only";
     case -ENOMEM:
         return "the server has no memory for it, or the client's section is full";
+    case -ENOENT:
+        return "the server has no heap or root of that name";
     default:
         return cairn_strerror(status);
     }
@@ -103,7 +105,7 @@ static int ask(struct cairn_client *client, uint32_t blocks, int *ret_file)
         return fail(client, error == -EAGAIN ? -ETIMEDOUT : -ECONNRESET, "the server takes no request");
     uint32_t count = ret_file != NULL ? 1 : 0;
     error = socket_receive(client->socket, reply, sizeof *reply, files, count);
-    if (error == -ECONNRESET && request->operation == WIRE_OPEN) /* the system says so first */
+    if (error == -ECONNRESET && client->messages == 1) /* the system says so first */
         error = socket_receive(client->socket, reply, sizeof *reply, files, count);
     if (error == -ETIMEDOUT)
         return fail(client, error, "the server does not answer");
@@ -112,9 +114,10 @@ static int ask(struct cairn_client *client, uint32_t blocks, int *ret_file)
         return fail(client, error == -EPROTO ? -EPROTO : -ECONNRESET,
                     error == -EPROTO ? "what answers is no server of this version"
                                      : "the server has ended, or dropped this client");
-    bool was_refused = request->operation == WIRE_OPEN && reply->sequence == 0 && reply->status < 0;
-    bool is_ours = reply->magic == SERVER_MAGIC && reply->version == SERVER_VERSION &&
-                   reply->operation == request->operation && (reply->sequence == request->sequence || was_refused) &&
+    bool was_refused =
+        client->messages == 1 && reply->operation == WIRE_OPEN && reply->sequence == 0 && reply->status < 0;
+    bool is_answer = reply->operation == request->operation && reply->sequence == request->sequence;
+    bool is_ours = reply->magic == SERVER_MAGIC && reply->version == SERVER_VERSION && (is_answer || was_refused) &&
                    reply->status <= 0 && reply->status > -4096 &&
                    reply->count == (reply->status == 0 ? blocks : reply->count);
     if (!is_ours) {
@@ -586,4 +589,223 @@ CAIRN_API int cairn_client_stats_get(cairn_client *client, cairn_client_stats *r
     };
     memcpy(ret_stats, &stats, size);
     return 0;
+}
+
+/* ---------------------------------------------------------------- looking at a server */
+
+static int open_looker(struct cairn_client **ret_client, const cairn_client_options *options, const char *heap)
+{
+    cairn_client_options o = {0};
+    int error = options_take(&o, options);
+    if (error < 0)
+        return error;
+    struct cairn_client *client = pool_get(sizeof *client);
+    if (client == NULL)
+        return error_set(-ENOMEM, "no memory for a client");
+    *client = (struct cairn_client){.socket = -1, .forks = process_forks()};
+    snprintf(client->name, sizeof client->name, "%s", heap != NULL ? heap : "clients and heaps");
+    error = connect_to(client, &o);
+    if (error < 0) {
+        cairn_client_close(client);
+        return error;
+    }
+    *ret_client = client;
+    return 0;
+}
+
+/* Gets the next thing of a kind; -ENODATA: there is no more. */
+static int look(struct cairn_client *client, enum wire_operation operation, const char *heap, uint64_t from)
+{
+    struct wire_request *request = begin(client, operation);
+    memcpy(request->name, heap, sizeof request->name);
+    request->value = from;
+    return ask(client, 0, NULL);
+}
+
+/* What follows must come after what was before, so that a walk ends whatever the server says. */
+static int out_of_order(struct cairn_client *client)
+{
+    return fail(client, -EPROTO, "the server goes in circles");
+}
+
+static bool ends(const char name[WIRE_NAME_BYTES])
+{
+    return memchr(name, '\0', WIRE_NAME_BYTES) != NULL;
+}
+
+static void *pointer_of(uint64_t address)
+{
+    return (void *)(uintptr_t)address;
+}
+
+static cairn_server_quota quota_of(const struct wire_quota *quota)
+{
+    return (cairn_server_quota){quota->clients, quota->sections, quota->bytes, quota->blocks};
+}
+
+/* The end of a walk, which is none of the visitor's. */
+static int close_looker(struct cairn_client *client, int result)
+{
+    cairn_client_close(client);
+    return result == -ENODATA ? 0 : result;
+}
+
+CAIRN_API int cairn_server_client_walk(const cairn_client_options *options, cairn_server_client_fn *visit, void *arg)
+{
+    static const char none[WIRE_NAME_BYTES];
+    struct cairn_client *client;
+    uint64_t from = 0;
+    int result = open_looker(&client, options, NULL);
+    if (result < 0)
+        return result;
+    while (result == 0 && (result = look(client, WIRE_LOOK_CLIENTS, none, from)) == 0) {
+        const struct wire_seen_client *seen = &client->reply.client;
+        if (client->reply.number <= from || !ends(seen->heap)) {
+            result = out_of_order(client);
+            break;
+        }
+        from = client->reply.number;
+        cairn_server_client told = {
+            .number = seen->number,
+            .user = seen->user,
+            .process = seen->process,
+            .heap = seen->heap[0] != '\0' ? seen->heap : NULL,
+            .section = pointer_of(seen->address),
+            .section_bytes = seen->bytes,
+            .blocks = seen->blocks,
+            .user_has = quota_of(&seen->has),
+            .user_max = quota_of(&seen->most),
+        };
+        result = visit(&told, arg);
+    }
+    return close_looker(client, result);
+}
+
+CAIRN_API int cairn_server_heap_walk(const cairn_client_options *options, cairn_server_heap_fn *visit, void *arg)
+{
+    struct cairn_client *client;
+    char last[WIRE_NAME_BYTES] = {0};
+    int result = open_looker(&client, options, NULL);
+    if (result < 0)
+        return result;
+    while (result == 0 && (result = look(client, WIRE_LOOK_HEAPS, last, 0)) == 0) {
+        const struct wire_seen_heap *seen = &client->reply.heap;
+        if (!wire_name_is_good(seen->name) || strcmp(seen->name, last) <= 0) {
+            result = out_of_order(client);
+            break;
+        }
+        memcpy(last, seen->name, sizeof last);
+        cairn_server_heap told = {
+            .name = last,
+            .user = seen->user,
+            .access_count = seen->access_count,
+            .everyone = seen->everyone != 0,
+            .clients = seen->clients,
+            .sections = seen->sections,
+            .section_bytes = seen->bytes,
+            .roots = seen->roots,
+            .blocks = seen->blocks,
+            .bytes_live = seen->bytes_live,
+            .blocks_kept = seen->blocks_kept,
+        };
+        result = visit(&told, arg);
+    }
+    return close_looker(client, result);
+}
+
+CAIRN_API int cairn_server_section_walk(const cairn_client_options *options, const char *heap,
+                                        cairn_server_section_fn *visit, void *arg)
+{
+    struct cairn_client *client = NULL;
+    char name[WIRE_NAME_BYTES];
+    uint64_t last = 0;
+    int result = name_set(name, heap, "a heap");
+    if (result == 0)
+        result = open_looker(&client, options, name);
+    if (result < 0)
+        return result;
+    while (result == 0 && (result = look(client, WIRE_LOOK_SECTIONS, name, last)) == 0) {
+        const struct wire_seen_section *seen = &client->reply.section;
+        if (seen->address <= last) {
+            result = out_of_order(client);
+            break;
+        }
+        last = seen->address;
+        cairn_server_section told = {
+            .address = pointer_of(seen->address),
+            .bytes = seen->bytes,
+            .unit_bytes = seen->unit_bytes,
+            .user = seen->user,
+            .client = seen->client,
+            .blocks = seen->blocks,
+            .bytes_live = seen->bytes_live,
+        };
+        result = visit(&told, arg);
+    }
+    return close_looker(client, result);
+}
+
+CAIRN_API int cairn_server_root_walk(const cairn_client_options *options, const char *heap, cairn_server_root_fn *visit,
+                                     void *arg)
+{
+    struct cairn_client *client = NULL;
+    char name[WIRE_NAME_BYTES];
+    uint64_t from = 0;
+    int result = name_set(name, heap, "a heap");
+    if (result == 0)
+        result = open_looker(&client, options, name);
+    if (result < 0)
+        return result;
+    while (result == 0 && (result = look(client, WIRE_LOOK_ROOTS, name, from)) == 0) {
+        const struct wire_seen_root *seen = &client->reply.root;
+        if (client->reply.number <= from || !wire_name_is_good(seen->name)) {
+            result = out_of_order(client);
+            break;
+        }
+        from = client->reply.number;
+        cairn_server_root told = {
+            .name = seen->name, .block = pointer_of(seen->address), .size = seen->size, .client = seen->client};
+        result = visit(&told, arg);
+    }
+    return close_looker(client, result);
+}
+
+/* Hands the spans of a reply to the visitor, and moves *from to behind them. */
+static int visit_spans(struct cairn_client *client, uint64_t *from, cairn_span_fn *visit, void *arg)
+{
+    uint32_t count = client->reply.number;
+    int result = count == 0 || count > WIRE_SPANS_MAX ? out_of_order(client) : 0;
+    for (uint32_t i = 0; i < count && result == 0; i++) {
+        const struct wire_seen_span *seen = &client->reply.spans[i];
+        if (seen->address < *from || seen->bytes == 0 || seen->bytes > UINT64_MAX - seen->address ||
+            seen->kind > CAIRN_SPAN_OTHER)
+            return out_of_order(client);
+        *from = seen->address + seen->bytes;
+        cairn_span span = {
+            .kind = (cairn_span_kind)seen->kind,
+            .address = pointer_of(seen->address),
+            .bytes = seen->bytes,
+            .block_bytes = seen->block_bytes,
+            .blocks = seen->blocks,
+            .blocks_live = seen->blocks_live,
+        };
+        result = visit(&span, arg);
+    }
+    return result;
+}
+
+CAIRN_API int cairn_server_span_walk(const cairn_client_options *options, const char *heap, const void *section,
+                                     cairn_span_fn *visit, void *arg)
+{
+    struct cairn_client *client = NULL;
+    char name[WIRE_NAME_BYTES];
+    uint64_t from = (uintptr_t)section;
+    int result = name_set(name, heap, "a heap");
+    if (result == 0)
+        result = open_looker(&client, options, name);
+    if (result < 0)
+        return result;
+    while (result == 0 && (result = look(client, WIRE_LOOK_SPANS, name, from)) == 0)
+        result = visit_spans(client, &from, visit, arg);
+    return close_looker(client, result);
 }

@@ -12,16 +12,18 @@ enum {
     SECTION_BYTES_MIN = 1 << 20,
 };
 
+enum name_use { NO_NAME, NAME, NAME_OR_NONE };
+
 /* Which fields an operation uses; the others are zero. */
 static const struct form {
-    bool name;
+    enum name_use name;
     bool value;
     uint32_t words_min;
     uint32_t words_max;
     uint64_t flags;
     bool writes;
 } forms[WIRE_OPERATIONS] = {
-    [WIRE_OPEN] = {true, true, 0, CAIRN_CLIENT_ACCESS_MAX,
+    [WIRE_OPEN] = {NAME, true, 0, CAIRN_CLIENT_ACCESS_MAX,
                    CAIRN_CLIENT_CREATE | CAIRN_CLIENT_READ_ONLY | CAIRN_CLIENT_EVERYONE, false},
     [WIRE_MAPPED] = {.writes = true},
     [WIRE_ALLOC] = {.words_min = 1, .words_max = CAIRN_BATCH_MAX, .writes = true},
@@ -30,10 +32,15 @@ static const struct form {
     [WIRE_GIVE] = {.value = true, .words_min = 1, .words_max = 1, .writes = true},
     [WIRE_TAKE] = {.writes = true},
     [WIRE_TAKE_BACK] = {.words_min = 1, .words_max = 1, .writes = true},
-    [WIRE_ROOT_SET] = {.name = true, .words_min = 1, .words_max = 1, .writes = true},
-    [WIRE_ROOT_GET] = {.name = true},
+    [WIRE_ROOT_SET] = {.name = NAME, .words_min = 1, .words_max = 1, .writes = true},
+    [WIRE_ROOT_GET] = {.name = NAME},
     [WIRE_SECTION] = {.value = true},
-    [WIRE_STATS] = {.name = false},
+    [WIRE_STATS] = {.name = NO_NAME},
+    [WIRE_LOOK_CLIENTS] = {.value = true},
+    [WIRE_LOOK_HEAPS] = {.name = NAME_OR_NONE},
+    [WIRE_LOOK_SECTIONS] = {.name = NAME, .value = true},
+    [WIRE_LOOK_ROOTS] = {.name = NAME, .value = true},
+    [WIRE_LOOK_SPANS] = {.name = NAME, .value = true},
 };
 
 static const char *reason_against(const struct wire_request *request)
@@ -46,7 +53,7 @@ static const char *reason_against(const struct wire_request *request)
     bool has_no_name = true;
     for (uint32_t i = 0; i < WIRE_NAME_BYTES; i++)
         has_no_name = has_no_name && request->name[i] == '\0';
-    bool is_right = form->name ? wire_name_is_good(request->name) : has_no_name;
+    bool is_right = has_no_name ? form->name != NAME : form->name != NO_NAME && wire_name_is_good(request->name);
     is_right = is_right && request->reserved == 0 && (request->flags & ~form->flags) == 0 &&
                (form->value || request->value == 0) && request->count >= form->words_min &&
                request->count <= form->words_max;
@@ -96,7 +103,7 @@ static bool may_request(struct server *server, struct user *user)
 static bool may_connect(const struct server *server, int socket, const struct socket_peer *peer)
 {
     const struct server_config *config = &server->config;
-    if (config->everyone || peer->user == process_user())
+    if (config->everyone || peer->user == server->user)
         return true;
     for (uint32_t i = 0; i < config->users_count; i++) {
         if (config->users[i] == peer->user)
@@ -129,7 +136,7 @@ struct client *server_admit(struct server *server, int socket, const struct sock
 
 /* ---------------------------------------------------------------- stores */
 
-static struct store *store_find(struct server *server, const char *name)
+struct store *store_find(const struct server *server, const char *name)
 {
     struct store *store = server->stores;
     while (store != NULL && strcmp(store->name, name) != 0)
@@ -463,7 +470,7 @@ static struct root *root_find(struct store *store, const char *name)
 
 static bool root_is_live(const struct root *root)
 {
-    return root->table != NULL && table_find(root->table, root->handle) != NULL;
+    return root_entry(root) != NULL;
 }
 
 static struct root *root_free(struct store *store)
@@ -575,8 +582,10 @@ static int fulfil(struct server *server, struct client *client, const struct wir
         return root_get(client, request, reply);
     case WIRE_SECTION:
         return next_section(client, request, reply, ret_file);
-    default:
+    case WIRE_STATS:
         return tell_stats(server, client, reply);
+    default:
+        return server_look(server, client, request, reply);
     }
 }
 
@@ -587,9 +596,10 @@ const char *server_dispatch(struct server *server, struct client *client, const 
     const char *reason = reason_against(request);
     if (reason != NULL)
         return reason;
-    enum client_state wanted = request->operation == WIRE_OPEN     ? CLIENT_NEW
-                               : request->operation == WIRE_MAPPED ? CLIENT_MAPPING
-                                                                   : CLIENT_READY;
+    bool is_look = request->operation >= WIRE_LOOK_CLIENTS;
+    enum client_state wanted = request->operation == WIRE_OPEN || is_look ? CLIENT_NEW
+                               : request->operation == WIRE_MAPPED        ? CLIENT_MAPPING
+                                                                          : CLIENT_READY;
     if (client->state != wanted)
         return "sent a request out of turn";
     memset(ret_reply, 0, sizeof *ret_reply);

@@ -135,6 +135,7 @@ int payload_alloc(struct payload *payload, uint64_t size, struct entry *ret_entr
         return -ENOMEM;
     *ret_entry = (struct entry){.place = block, .size = cairn_size(payload->heap, block), .payload = payload};
     payload->blocks++;
+    payload->bytes_live += ret_entry->size;
     payload->user->blocks++;
     return 0;
 }
@@ -142,7 +143,9 @@ int payload_alloc(struct payload *payload, uint64_t size, struct entry *ret_entr
 bool payload_expand(struct entry *entry, uint64_t size)
 {
     bool is_large_enough = size <= entry->size || cairn_expand(entry->payload->heap, entry->place, size);
+    entry->payload->bytes_live -= entry->size;
     entry->size = cairn_size(entry->payload->heap, entry->place);
+    entry->payload->bytes_live += entry->size;
     return is_large_enough;
 }
 
@@ -150,5 +153,6 @@ void payload_free(struct entry *entry)
 {
     cairn_free(entry->payload->heap, entry->place);
     entry->payload->blocks--;
+    entry->payload->bytes_live -= entry->size;
     entry->payload->user->blocks--;
 }

@@ -7,6 +7,7 @@
  * has one, and each store. A *payload* is the section of one client.
  *
  *     user.blocks == live blocks in payloads of the user       payload.blocks == live blocks in it, whoever owns them
+ *     payload.bytes_live == sum of the sizes of these
  *
  * A payload is a private heap (cairn.h) whose memory is got by calls of ours: its bookkeeping is private memory, and
  * what it believes to be blocks is address space that is reserved here and mapped nowhere in the server. The memory
@@ -71,7 +72,8 @@ struct payload {
     int file;
     uint64_t serial; /* of those of its store that are sealed; 0: is not yet */
     uint64_t blocks;
-    bool is_sealed; /* others may see it */
+    uint64_t bytes_live; /* in these */
+    bool is_sealed;      /* others may see it */
     bool has_writer;
 };
 
@@ -136,6 +138,7 @@ struct client {
 
 struct server {
     struct server_config config;
+    uint32_t user; /* its own */
     struct user *users;
     struct store *stores;
     struct client *clients; /* clients_max */
@@ -179,6 +182,12 @@ int server_init(struct server *server, const struct server_config *config);
 /* Ends all that is left, without a word to anybody. */
 void server_end(struct server *server);
 
+/* NULL: there is none of that name. */
+struct store *store_find(const struct server *server, const char *name);
+
+/* Whether who is at the other end of the socket may use the server. */
+bool server_may_connect(const struct server *server, int socket, const struct socket_peer *peer);
+
 /* Takes a new connection in. *ret_status is 0, or why not: -EACCES, -EDQUOT. NULL: it is not let in. */
 struct client *server_admit(struct server *server, int socket, const struct socket_peer *peer, int *ret_status);
 
@@ -192,6 +201,14 @@ const char *server_dispatch(struct server *server, struct client *client, const 
 /* The client has gone; its blocks go by server_sweep, some at each call. Returns whether more is to be done. */
 void server_part(struct server *server, struct client *client);
 bool server_sweep(struct server *server);
+
+/* ---------------------------------------------------------------- look.c */
+
+/* Tells the server's keeper what there is: WIRE_LOOK_... */
+int server_look(const struct server *server, const struct client *client, const struct wire_request *request,
+                struct wire_reply *reply);
+/* A root's block; NULL: it was freed, or the root is free. */
+const struct entry *root_entry(const struct root *root);
 
 /* ---------------------------------------------------------------- valid.c */
 

@@ -5,7 +5,9 @@
 /* What is in the books, by owners, by payloads and by users: three ways to count the same. */
 struct count {
     uint64_t owned;
+    uint64_t owned_bytes;
     uint64_t blocks;
+    uint64_t bytes_live;
     uint64_t bytes;
     uint64_t blocks_charged;
     uint64_t bytes_charged;
@@ -25,15 +27,20 @@ static bool list_valid(const struct table *table, uint64_t given)
     return listed == given && (table->last_given == 0) == (given == 0);
 }
 
-static bool table_valid(const struct table *table)
+/* is_leaving: the list is the sweep's place in the table. */
+static bool table_valid(const struct table *table, bool is_leaving, struct count *count)
 {
     uint64_t live = 0, given = 0;
     for (uint32_t i = 0; i < table->capacity; i++) {
         const struct entry *entry = &table->entries[i];
-        live += entry->place != NULL;
-        given += entry->place != NULL && entry->is_given;
+        if (entry->place == NULL)
+            continue;
+        live++;
+        given += entry->is_given;
+        count->owned_bytes += entry->size;
     }
-    return live == table->live && list_valid(table, given);
+    count->owned += live;
+    return live == table->live && (is_leaving || list_valid(table, given));
 }
 
 /* It is there for its client, or for blocks. */
@@ -47,15 +54,15 @@ static bool payload_valid(const struct payload *payload, const struct store *sto
 /* It is there for clients, or for blocks. */
 static bool store_valid(const struct store *store, struct count *count)
 {
-    if ((store->clients == 0 && store->table.live == 0) || !table_valid(&store->table))
+    if ((store->clients == 0 && store->table.live == 0) || !table_valid(&store->table, false, count))
         return false;
     for (const struct payload *payload = store->payloads; payload != NULL; payload = payload->next) {
         if (!payload_valid(payload, store))
             return false;
         count->blocks += payload->blocks;
+        count->bytes_live += payload->bytes_live;
         count->bytes += payload->reserved_bytes;
     }
-    count->owned += store->table.live;
     return true;
 }
 
@@ -64,9 +71,8 @@ bool server_valid(const struct server *server)
     struct count count = {0};
     for (uint64_t i = 0; i < server->config.clients_max; i++) {
         const struct client *client = &server->clients[i];
-        if (client->state != CLIENT_LEAVING && !table_valid(&client->table))
+        if (!table_valid(&client->table, client->state == CLIENT_LEAVING, &count))
             return false;
-        count.owned += client->table.live;
     }
     for (const struct store *store = server->stores; store != NULL; store = store->next) {
         if (!store_valid(store, &count))
@@ -78,5 +84,6 @@ bool server_valid(const struct server *server)
         count.blocks_charged += user->blocks;
         count.bytes_charged += user->bytes;
     }
-    return count.owned == count.blocks && count.owned == count.blocks_charged && count.bytes == count.bytes_charged;
+    return count.owned == count.blocks && count.owned == count.blocks_charged && count.bytes == count.bytes_charged &&
+           count.owned_bytes == count.bytes_live;
 }

@@ -19,6 +19,15 @@
  *     SECTION     value: serial                                blocks[0]: the next section after that one, with a
  *                                                              descriptor for reading; -ENODATA: there is none
  *     STATS                                                    words in blocks
+ *
+ * Who opens no heap may look, if the server is its own user's, or it is root; -ENODATA: there is no more.
+ *
+ *     LOOK_CLIENTS   value: 0, or the last reply's number       client, of another connection; number
+ *     LOOK_HEAPS     name: none, or of the last reply           heap, the next by name
+ *     LOOK_SECTIONS  name; value: 0, or the last address        section, the next by address
+ *     LOOK_ROOTS     name; value: 0, or the last number         root; number
+ *     LOOK_SPANS     name; value: a section's address, or the   spans; number: how many
+ *                    end of the last span
  */
 #ifndef CAIRN_SERVER_WIRE_H
 #define CAIRN_SERVER_WIRE_H
@@ -32,6 +41,7 @@
 enum {
     SERVER_VERSION = 1,
     WIRE_NAME_BYTES = CAIRN_CLIENT_NAME_MAX + 1,
+    WIRE_SPANS_MAX = 32, /* in a reply */
 };
 
 enum wire_operation {
@@ -47,6 +57,11 @@ enum wire_operation {
     WIRE_ROOT_GET,
     WIRE_SECTION,
     WIRE_STATS,
+    WIRE_LOOK_CLIENTS,
+    WIRE_LOOK_HEAPS,
+    WIRE_LOOK_SECTIONS,
+    WIRE_LOOK_ROOTS,
+    WIRE_LOOK_SPANS,
     WIRE_OPERATIONS,
 };
 
@@ -73,21 +88,96 @@ struct wire_block {
     uint64_t handle;
 };
 
+/* What a user has at the server, or may have. */
+struct wire_quota {
+    uint64_t clients;
+    uint64_t sections;
+    uint64_t bytes;
+    uint64_t blocks;
+};
+
+struct wire_seen_client {
+    uint32_t number;
+    uint32_t user;
+    uint32_t process;
+    uint32_t reserved;
+    char heap[WIRE_NAME_BYTES]; /* all zero: none is open */
+    uint64_t address;           /* of its section; 0: it has none */
+    uint64_t bytes;
+    uint64_t blocks; /* that it owns */
+    struct wire_quota has;
+    struct wire_quota most;
+};
+
+struct wire_seen_heap {
+    char name[WIRE_NAME_BYTES];
+    uint32_t user; /* who made it */
+    uint32_t access_count;
+    uint64_t everyone;
+    uint64_t clients;
+    uint64_t sections;
+    uint64_t roots;
+    uint64_t bytes; /* of its sections */
+    uint64_t blocks;
+    uint64_t bytes_live;  /* in blocks */
+    uint64_t blocks_kept; /* that were handed over to the heap */
+};
+
+struct wire_seen_section {
+    uint64_t address;
+    uint64_t bytes;
+    uint64_t unit_bytes;
+    uint64_t serial;
+    uint32_t user;
+    uint32_t client; /* who may write there; 0: nobody any more */
+    uint64_t blocks;
+    uint64_t bytes_live;
+};
+
+struct wire_seen_root {
+    char name[WIRE_NAME_BYTES];
+    uint64_t address;
+    uint64_t size;
+    uint32_t client; /* that owns the block; 0: the heap does */
+    uint32_t reserved;
+};
+
+struct wire_seen_span {
+    uint64_t address;
+    uint64_t bytes;
+    uint64_t block_bytes;
+    uint32_t kind; /* enum cairn_span_kind */
+    uint32_t blocks;
+    uint32_t blocks_live;
+    uint32_t reserved;
+};
+
 struct wire_reply {
     uint64_t magic;
     uint32_t version;
     uint32_t operation;
     uint64_t sequence;
     int32_t status;
-    uint32_t count;  /* of blocks */
+    uint32_t count;  /* of blocks; 0 when something else was seen */
     uint32_t number; /* OPEN: of the client */
     uint32_t reserved;
     uint64_t serial; /* of the heap's latest section */
-    struct wire_block blocks[CAIRN_BATCH_MAX];
+    union {
+        struct wire_block blocks[CAIRN_BATCH_MAX];
+        struct wire_seen_client client;
+        struct wire_seen_heap heap;
+        struct wire_seen_section section;
+        struct wire_seen_root root;
+        struct wire_seen_span spans[WIRE_SPANS_MAX];
+    };
 };
 
 _Static_assert(sizeof(struct wire_request) == 48 + WIRE_NAME_BYTES + 8 * CAIRN_BATCH_MAX, "no padding is sent");
 _Static_assert(sizeof(struct wire_reply) == 48 + 24 * CAIRN_BATCH_MAX, "no padding is sent");
+_Static_assert(sizeof(struct wire_seen_client) == 16 + WIRE_NAME_BYTES + 11 * 8 &&
+                   sizeof(struct wire_seen_heap) == WIRE_NAME_BYTES + 9 * 8 && sizeof(struct wire_seen_section) == 56 &&
+                   sizeof(struct wire_seen_root) == WIRE_NAME_BYTES + 24 && sizeof(struct wire_seen_span) == 40,
+               "no padding is sent");
 
 /* Whether a name ends, has no byte behind its end, and is of printable ASCII without '/'. */
 static inline bool wire_name_is_good(const char name[WIRE_NAME_BYTES])

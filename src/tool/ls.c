@@ -187,6 +187,9 @@ static void print_table(const struct listing *listing)
 
 int command_ls(const struct tool_args *args)
 {
+    if (args->server)
+        return server_ls(args);
+
     struct listing listing = {0};
     int code = TOOL_FINE;
     size_t kept = 0;

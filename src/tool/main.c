@@ -17,7 +17,9 @@ enum {
     TAKES_READERS = 1 << 3,
     TAKES_KEEP = 1 << 4,
     TAKES_KILLS = 1 << 5,
-    TAKES_HELP = 1 << 6 /* every command does */
+    TAKES_SERVER = 1 << 6,
+    TAKES_CONFIG = 1 << 7,
+    TAKES_HELP = 1 << 8 /* every command does */
 };
 
 #define READERS_DEFAULT 4
@@ -34,11 +36,14 @@ struct command {
 };
 
 static const struct command commands[] = {
-    {"ls", "", "list the shared heaps", command_ls, TAKES_DIR | TAKES_JSON, 0, 0},
-    {"stat", "NAME", "tell the numbers of a heap", command_stat, TAKES_DIR | TAKES_JSON, 1, 1},
-    {"map", "NAME", "draw what lies where in a heap", command_map, TAKES_DIR | TAKES_JSON | TAKES_SVG, 1, 1},
+    {"ls", "", "list the shared heaps", command_ls, TAKES_DIR | TAKES_SERVER | TAKES_JSON, 0, 0},
+    {"stat", "NAME", "tell the numbers of a heap", command_stat, TAKES_DIR | TAKES_SERVER | TAKES_JSON, 1, 1},
+    {"map", "NAME", "draw what lies where in a heap", command_map, TAKES_DIR | TAKES_SERVER | TAKES_JSON | TAKES_SVG, 1,
+     1},
     {"check", "NAME", "check every structure of a heap", command_check, TAKES_DIR | TAKES_JSON, 1, 1},
     {"rm", "NAME...", "remove the names of heaps", command_rm, TAKES_DIR, 1, INT_MAX},
+    {"clients", "", "list the clients of a heap server", command_clients, TAKES_SERVER | TAKES_JSON, 0, 0},
+    {"serve", "[SOCKET]", "run a heap server, cairnd, until it is interrupted", command_serve, TAKES_CONFIG, 0, 1},
     {"demo", "[DIRECTORY]", "index a directory for several processes, and measure", command_demo,
      TAKES_DIR | TAKES_READERS | TAKES_KILLS | TAKES_KEEP, 0, 1},
     {"demo-indexer", "NAME DIRECTORY", NULL, command_demo_indexer, TAKES_DIR, 2, 2},
@@ -58,6 +63,12 @@ static const struct {
      {"dir", required_argument, NULL, 'd'},
      "  -d, --dir=DIR     where the names live (default: $CAIRN_DIR, "
      "else your directory in /dev/shm)"},
+    {TAKES_SERVER,
+     {"server", optional_argument, NULL, 'S'},
+     "      --server[=SOCKET]  what a heap server holds, of that socket (default: /run/cairnd/cairnd.sock)"},
+    {TAKES_CONFIG,
+     {"config", required_argument, NULL, 'c'},
+     "  -c, --config=FILE  the server's configuration, see cairnd(8)"},
     {TAKES_JSON, {"json", no_argument, NULL, 'j'}, "  -j, --json        print JSON"},
     {TAKES_SVG, {"svg", optional_argument, NULL, 's'}, "      --svg[=FILE]  write the picture as SVG"},
     {TAKES_READERS,
@@ -87,7 +98,7 @@ static void print_help(void)
          "Looks at shared heaps of the cairn library. Heaps are attached read-only: looking changes nothing.\n");
     for (size_t i = 0; i < COMMAND_COUNT; i++)
         if (commands[i].summary)
-            printf("  %-5s %-12s %s\n", commands[i].name, commands[i].synopsis, commands[i].summary);
+            printf("  %-7s %-12s %s\n", commands[i].name, commands[i].synopsis, commands[i].summary);
     puts("\n"
          "  cairn COMMAND --help   the options of a command\n"
          "  cairn --version        the version\n"
@@ -157,6 +168,13 @@ static int parse(const struct command *command, int argc, char **argv, struct to
         case 'd':
             args.dir = optarg;
             break;
+        case 'S':
+            args.server = true;
+            args.socket = optarg;
+            break;
+        case 'c':
+            args.config = optarg;
+            break;
         case 'j':
             args.json = true;
             break;
@@ -191,6 +209,8 @@ static int parse(const struct command *command, int argc, char **argv, struct to
         return usage(command, "%s: which heap? A name is missing", command->name);
     if (args.operand_count > command->operands_max)
         return usage(command, "%s: '%s' is one argument too many", command->name, args.operands[command->operands_max]);
+    if (args.server && args.dir)
+        return usage(command, "%s: --server and --dir exclude each other", command->name);
     if (args.svg && args.json)
         return usage(command, "%s: --svg and --json exclude each other", command->name);
     *ret_args = args;

@@ -9,16 +9,9 @@
 #include <stdio.h>
 #include <string.h>
 
-static void print_json(const char *name, const struct picture *picture)
+void map_print_spans_json(const struct picture *picture)
 {
-    fputs("{\"schema\":\"cairn.map/1\",\"name\":", stdout);
-    text_json(stdout, name);
-    printf(",\n\"address\":\"0x%" PRIx64 "\",\"bytes\":%" PRIu64 ",\"unit_bytes\":%" PRIu64 ",\n\"bytes_live\":%" PRIu64
-           ",\"blocks_live\":%" PRIu64 ",\"bytes_committed\":%" PRIu64 ",\n\"free_bytes\":%" PRIu64
-           ",\"free_runs\":%" PRIu64 ",\"free_run_largest\":%" PRIu64 ",\"fragmentation\":%.4f,\n\"spans\":[",
-           picture->address, picture->bytes, picture->stats.unit_bytes, picture->stats.bytes_live,
-           picture->stats.blocks_live, picture->stats.bytes_committed, picture->free_bytes, picture->free_runs,
-           picture->free_run_largest, picture_fragmentation(picture));
+    fputs("\"spans\":[", stdout);
     for (size_t i = 0; i < picture->span_count; i++) {
         const cairn_span *span = &picture->spans[i];
 
@@ -29,7 +22,34 @@ static void print_json(const char *name, const struct picture *picture)
                    span->owner, span->block_bytes, span->blocks, span->blocks_live);
         putchar('}');
     }
-    puts("]}");
+    putchar(']');
+}
+
+static void print_json(const char *name, const struct picture *picture)
+{
+    fputs("{\"schema\":\"cairn.map/1\",\"name\":", stdout);
+    text_json(stdout, name);
+    printf(",\n\"address\":\"0x%" PRIx64 "\",\"bytes\":%" PRIu64 ",\"unit_bytes\":%" PRIu64 ",\n\"bytes_live\":%" PRIu64
+           ",\"blocks_live\":%" PRIu64 ",\"bytes_committed\":%" PRIu64 ",\n\"free_bytes\":%" PRIu64
+           ",\"free_runs\":%" PRIu64 ",\"free_run_largest\":%" PRIu64 ",\"fragmentation\":%.4f,\n",
+           picture->address, picture->bytes, picture->stats.unit_bytes, picture->stats.bytes_live,
+           picture->stats.blocks_live, picture->stats.bytes_committed, picture->free_bytes, picture->free_runs,
+           picture->free_run_largest, picture_fragmentation(picture));
+    map_print_spans_json(picture);
+    puts("}");
+}
+
+/* The free runs, and rows of cells. */
+void map_print_picture(const struct picture *picture, int lines_max)
+{
+    int columns, lines;
+
+    text_terminal_size(&columns, &lines);
+    printf("%s free in %s run%s, largest %s, fragmentation %.2f\n\n", text_bytes(picture->free_bytes).text,
+           text_count(picture->free_runs).text, text_plural(picture->free_runs),
+           text_bytes(picture->free_run_largest).text, picture_fragmentation(picture));
+    map_draw_rows(stdout, picture, columns, lines_max);
+    putchar('\n');
 }
 
 static void print_terminal(const char *name, const struct picture *picture)
@@ -41,15 +61,11 @@ static void print_terminal(const char *name, const struct picture *picture)
     printf(": %s used in %s block%s, %s committed\n", text_bytes(picture->stats.bytes_live).text,
            text_count(picture->stats.blocks_live).text, text_plural(picture->stats.blocks_live),
            text_bytes(picture->stats.bytes_committed).text);
-    printf("%s free in %s run%s, largest %s, fragmentation %.2f\n\n", text_bytes(picture->free_bytes).text,
-           text_count(picture->free_runs).text, text_plural(picture->free_runs),
-           text_bytes(picture->free_run_largest).text, picture_fragmentation(picture));
-    map_draw_rows(stdout, picture, columns, lines > 16 ? lines - 8 : 8);
-    putchar('\n');
+    map_print_picture(picture, lines > 16 ? lines - 8 : 8);
     map_draw_legend(stdout, columns);
 }
 
-static int write_svg(const struct tool_args *args, const char *name, const struct picture *picture)
+int map_write_svg(const struct tool_args *args, const char *name, const struct picture *picture)
 {
     FILE *file = stdout;
     bool failed;
@@ -70,6 +86,9 @@ static int write_svg(const struct tool_args *args, const char *name, const struc
 
 int command_map(const struct tool_args *args)
 {
+    if (args->server)
+        return server_map(args);
+
     const char *name = args->operands[0];
     cairn_section *section = tool_open_section(args, name);
 
@@ -96,7 +115,7 @@ int command_map(const struct tool_args *args)
     if (args->json)
         print_json(name, &picture);
     else if (args->svg)
-        code = write_svg(args, name, &picture);
+        code = map_write_svg(args, name, &picture);
     else
         print_terminal(name, &picture);
     picture_release(&picture);

@@ -110,6 +110,31 @@ static int measure_classes(struct picture *picture)
     return 0;
 }
 
+/* Takes what was collected, with the result of that, and measures it. */
+static int finish(struct picture *picture, const struct collection *collection, int r)
+{
+    picture->spans = collection->spans;
+    picture->span_count = collection->count;
+    if (collection->no_memory)
+        r = -ENOMEM;
+    if (r == 0)
+        r = measure_classes(picture);
+    if (r < 0) {
+        picture_release(picture);
+        return r;
+    }
+
+    picture->address = picture->stats.units_address;
+    if (picture->span_count > 0) {
+        const cairn_span *last = &picture->spans[picture->span_count - 1];
+
+        picture->address = (uint64_t)(uintptr_t)picture->spans[0].address;
+        picture->bytes = (uint64_t)(uintptr_t)last->address + last->bytes - picture->address;
+    }
+    measure_free(picture);
+    return 0;
+}
+
 int picture_take(cairn_heap *heap, struct picture *ret_picture)
 {
     struct picture picture = {.heap = heap, .stats.size = sizeof picture.stats};
@@ -117,29 +142,29 @@ int picture_take(cairn_heap *heap, struct picture *ret_picture)
     int r;
 
     r = cairn_walk(heap, collect, NULL, &collection);
-    picture.spans = collection.spans;
-    picture.span_count = collection.count;
-    if (collection.no_memory)
-        r = -ENOMEM;
     if (r == 0)
         r = cairn_stats_get(heap, &picture.stats);
+    r = finish(&picture, &collection, r);
     if (r == 0)
-        r = measure_classes(&picture);
-    if (r < 0) {
-        picture_release(&picture);
-        return r;
-    }
+        *ret_picture = picture;
+    return r;
+}
 
-    picture.address = picture.stats.units_address;
-    if (picture.span_count > 0) {
-        const cairn_span *last = &picture.spans[picture.span_count - 1];
+int picture_take_section(const cairn_client_options *options, const char *heap, const cairn_server_section *section,
+                         struct picture *ret_picture)
+{
+    struct picture picture = {.stats = {.bytes_live = section->bytes_live,
+                                        .blocks_live = section->blocks,
+                                        .bytes_committed = section->bytes,
+                                        .unit_bytes = section->unit_bytes,
+                                        .units_address = (uint64_t)(uintptr_t)section->address}};
+    struct collection collection = {0};
+    int r = cairn_server_span_walk(options, heap, section->address, collect, &collection);
 
-        picture.address = (uint64_t)(uintptr_t)picture.spans[0].address;
-        picture.bytes = (uint64_t)(uintptr_t)last->address + last->bytes - picture.address;
-    }
-    measure_free(&picture);
-    *ret_picture = picture;
-    return 0;
+    r = finish(&picture, &collection, r);
+    if (r == 0)
+        *ret_picture = picture;
+    return r;
 }
 
 void picture_release(struct picture *picture)
@@ -281,7 +306,7 @@ size_t picture_cells(const struct picture *picture, size_t cells_max, uint64_t *
     while ((picture->bytes + cutting.cell_bytes - 1) / cutting.cell_bytes > cells_max)
         cutting.cell_bytes *= 2;
     cutting.count = (size_t)((picture->bytes + cutting.cell_bytes - 1) / cutting.cell_bytes);
-    cutting.by_blocks = cutting.cell_bytes < picture->stats.unit_bytes;
+    cutting.by_blocks = picture->heap && cutting.cell_bytes < picture->stats.unit_bytes;
 
     cutting.cells = calloc(cutting.count, sizeof *cutting.cells);
     cutting.bytes = calloc(cutting.count * TONE_COUNT, sizeof *cutting.bytes);

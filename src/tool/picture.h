@@ -10,6 +10,7 @@
 #define CAIRN_TOOL_PICTURE_H
 
 #include <cairn.h>
+#include <cairn_client.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -54,7 +55,7 @@ struct picture_class {
 #define PICTURE_RUN_SIZES 48 /* counts of free runs by power of two; a run is below 2^48 bytes */
 
 struct picture {
-    cairn_heap *heap; /* the caller's: to be open while cells are cut */
+    cairn_heap *heap; /* the caller's: to be open while cells are cut; NULL: a section of a server's */
     cairn_stats stats;
     cairn_span *spans;
     size_t span_count;
@@ -67,6 +68,9 @@ struct picture {
 
 /* Reads a heap. Returns 0 or a negative errno, with the reason in cairn_last_error() unless it is -ENOMEM. */
 int picture_take(cairn_heap *heap, struct picture *ret_picture);
+/* Reads one section of a heap that a server holds. */
+int picture_take_section(const cairn_client_options *options, const char *heap, const cairn_server_section *section,
+                         struct picture *ret_picture);
 void picture_release(struct picture *picture);
 
 double picture_fragmentation(const struct picture *picture);

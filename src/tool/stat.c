@@ -140,6 +140,9 @@ static void print_text(const char *name, cairn_heap *heap, const cairn_stats *st
 
 int command_stat(const struct tool_args *args)
 {
+    if (args->server)
+        return server_stat(args);
+
     const char *name = args->operands[0];
     cairn_section *section = tool_open_section(args, name);
 

@@ -9,6 +9,7 @@
 #define CAIRN_TOOL_H
 
 #include <cairn.h>
+#include <cairn_client.h>
 #include <stdbool.h>
 
 enum tool_exit {
@@ -18,7 +19,10 @@ enum tool_exit {
 };
 
 struct tool_args {
-    const char *dir; /* where the names live; NULL: the library's default */
+    const char *dir;    /* where the names live; NULL: the library's default */
+    bool server;        /* look at what a server holds */
+    const char *socket; /* of which; NULL: of the usual one */
+    const char *config; /* of the server that is to be run; NULL: none */
     bool json;
     bool svg;
     const char *svg_file; /* NULL: standard output */
@@ -35,6 +39,19 @@ int command_map(const struct tool_args *args);
 int command_check(const struct tool_args *args);
 int command_rm(const struct tool_args *args);
 int command_demo(const struct tool_args *args);
+int command_clients(const struct tool_args *args);
+int command_serve(const struct tool_args *args);
+
+/* ls, stat and map with --server. */
+int server_ls(const struct tool_args *args);
+int server_stat(const struct tool_args *args);
+int server_map(const struct tool_args *args);
+
+/* map.c: what both kinds of map have. */
+struct picture;
+void map_print_spans_json(const struct picture *picture);
+void map_print_picture(const struct picture *picture, int lines_max);
+int map_write_svg(const struct tool_args *args, const char *name, const struct picture *picture);
 
 /* The other processes of the demo, which only the demo starts. */
 int command_demo_indexer(const struct tool_args *args);

@@ -556,6 +556,34 @@ static long alloc_without_section(void)
     return status;
 }
 
+static long ask_who_is_there(void)
+{
+    struct wire_reply reply;
+    struct wire_request request = request_of(WIRE_LOOK_CLIENTS);
+    int fd = connect_to("cairnd.sock");
+    long status = ask(fd, &request, &reply);
+    close(fd);
+    return status;
+}
+
+static long ask_what_is_in_a_heap(void)
+{
+    struct wire_reply reply;
+    struct wire_request request = request_of(WIRE_LOOK_SPANS);
+    int fd = connect_to("cairnd.sock");
+    strcpy(request.name, "orders");
+    request.value = (uintptr_t)board->block;
+    long status = ask(fd, &request, &reply);
+    close(fd);
+    return status;
+}
+
+static long look_with_a_heap_open(void)
+{
+    struct wire_request request = request_of(WIRE_LOOK_CLIENTS);
+    return send_wrong(&request, sizeof request, false);
+}
+
 static long set_root_without_right(void)
 {
     struct line line;
@@ -694,6 +722,9 @@ static const struct attack attacks[] = {
     {"hand over to a client that is not", give_to_nobody, false},
     {"allocate without a section", alloc_without_section, false},
     {"remove a root, having opened for reading", set_root_without_right, false},
+    {"ask who the other clients are", ask_who_is_there, false},
+    {"ask where the blocks of a heap lie", ask_what_is_in_a_heap, false},
+    {"ask so with a heap open", look_with_a_heap_open, false},
     {"write all over its own section", write_all_over, false},
     {"shorten its section before the server seals it", shorten_before_sealed, false},
     {"lengthen its section before the server seals it", lengthen_before_sealed, false},

@@ -16,6 +16,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "cairn_client.h"
+#include "support/service.h"
 #include "support/workspace.h"
 
 #define FINE 0
@@ -434,6 +436,99 @@ static void rm_removes_each_name_it_can(void)
     EXPECT(says("orders"));
 }
 
+/* ---------------------------------------------------------------- a heap server */
+
+static void serve_here(void *arg)
+{
+    (void)arg;
+    REQUIRE(chdir(workspace_directory()) == 0);
+    execl(tool, "cairn", "serve", "cairnd.sock", (char *)NULL);
+    _exit(127);
+}
+
+static void serve_as_configured(void *arg)
+{
+    (void)arg;
+    execl(tool, "cairn", "serve", "--config", workspace_path("cairnd.conf"), (char *)NULL);
+    _exit(127);
+}
+
+/* Sees to it that the client has so many blocks at the server, of which it has handed one over. */
+static cairn_client *make_client(int blocks)
+{
+    cairn_client_options options = {
+        .socket = workspace_path("cairnd.sock"), .flags = CAIRN_CLIENT_CREATE, .bytes_max = 4 * MIB};
+    cairn_client *client;
+    cairn_block block;
+
+    REQUIRE_CALL(cairn_client_open(&client, "orders", &options) == 0);
+    for (int i = 0; i < blocks; i++)
+        REQUIRE_CALL(cairn_client_alloc(client, 100, &block) == 0);
+    REQUIRE_CALL(cairn_client_root_set(client, "table", &block) == 0);
+    REQUIRE_CALL(cairn_client_give(client, &block, CAIRN_TO_HEAP) == 0);
+    return client;
+}
+
+static void what_a_server_holds_is_told(void)
+{
+    char server[600], told[64];
+    pid_t process = service_start(serve_here, NULL);
+    cairn_client *client = make_client(77);
+
+    snprintf(server, sizeof server, "--server=%s", workspace_path("cairnd.sock"));
+    EXPECT(run("clients", server, NULL, NULL) == FINE);
+    snprintf(told, sizeof told, "%10u  %10u  %10d ", cairn_client_number(client), geteuid(), getpid());
+    EXPECT(says(told) && says("        76  orders\n"));
+    EXPECT(says("1 of 64") && says("4 MiB of 4 GiB") && says("77 of 1,048,576"));
+    EXPECT(run("clients", server, "--json", NULL) == FINE);
+    EXPECT(is_json("cairn.clients/1"));
+    EXPECT(says("\"heap\":\"orders\"") && says("\"blocks\":76") && says("\"blocks\":77}"));
+    EXPECT(run("ls", server, NULL, NULL) == FINE);
+    EXPECT(says("  orders\n"));
+    EXPECT(run("ls", server, "--json", NULL) == FINE);
+    EXPECT(is_json("cairn.server.ls/1"));
+    EXPECT(says("\"name\":\"orders\"") && says("\"blocks_live\":77") && says("\"blocks_kept\":1"));
+    EXPECT(run("stat", server, "orders", NULL) == FINE);
+    EXPECT(says("in 77 blocks, of which 1 is the heap's own") && says("table -> 0x") && says("of the heap's"));
+    EXPECT(run("stat", server, "orders", "-j") == FINE);
+    EXPECT(is_json("cairn.server.stat/1"));
+    EXPECT(run("map", server, "orders", NULL) == FINE);
+    EXPECT(says("in 77 blocks") && says("1 cell = "));
+    EXPECT(run("map", server, "orders", "-j") == FINE);
+    EXPECT(is_json("cairn.server.map/1"));
+    EXPECT(says("\"kind\":\"slab\"") && says("\"blocks_live\":"));
+    EXPECT(run("map", server, "orders", "--svg") == FINE);
+    EXPECT(is_svg(output));
+    cairn_client_close(client);
+    service_stop(process);
+    EXPECT(run("clients", server, NULL, NULL) == FAILED);
+    EXPECT(says("no server at "));
+}
+
+static void what_a_server_does_not_hold_is_said(void)
+{
+    char server[600];
+
+    service_configure("");
+    pid_t process = service_start(serve_as_configured, NULL);
+    cairn_client *first = make_client(1), *second = make_client(1);
+
+    snprintf(server, sizeof server, "--server=%s", workspace_path("cairnd.sock"));
+    EXPECT(run("stat", server, "bills", NULL) == FAILED);
+    EXPECT(says("bills: the server has no such heap"));
+    EXPECT(run("map", server, "bills", NULL) == FAILED);
+    EXPECT(says("bills: the server has no heap or root of that name"));
+    EXPECT(run("map", server, "a/b", NULL) == FAILED);
+    EXPECT(run("map", server, "--svg", "orders") == FAILED);
+    EXPECT(says("--svg draws one section"));
+    EXPECT(run("ls", server, "--dir", "/tmp") == USAGE);
+    EXPECT(run("serve", "--config", workspace_path("nothing"), NULL) == FAILED);
+    EXPECT(run("serve", "a", "b", NULL) == USAGE);
+    cairn_client_close(first);
+    cairn_client_close(second);
+    service_stop(process);
+}
+
 static void wrong_usage_is_2_and_says_what_is_wrong(void)
 {
     EXPECT(run(NULL, NULL, NULL, NULL) == USAGE);
@@ -500,6 +595,8 @@ static const struct claim claims[] = {
     CLAIM(check_finds_nothing_in_a_sound_heap),
     CLAIM(a_damaged_heap_is_told_from_other_files),
     CLAIM(rm_removes_each_name_it_can),
+    CLAIM(what_a_server_holds_is_told),
+    CLAIM(what_a_server_does_not_hold_is_said),
     CLAIM(wrong_usage_is_2_and_says_what_is_wrong),
     CLAIM(help_and_version_are_fine),
     CLAIM(a_full_disk_is_not_taken_for_success),

@@ -192,7 +192,7 @@ static int compare_block(void *block, uint64_t bytes, void *arg)
 bool holds_exactly(const struct section *section, uint32_t heap, const struct model *model)
 {
     struct comparison comparison = {.model = model, .equal = true};
-    (void)core_walk(section, heap, NULL, compare_block, &comparison);
+    (void)core_walk(section, heap, 0, NULL, compare_block, &comparison);
     if (comparison.count != model->count) {
         fprintf(stderr, "%zu blocks are live and %zu should be\n", comparison.count, model->count);
         return false;

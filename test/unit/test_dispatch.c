@@ -232,7 +232,9 @@ static uint64_t pick_handle(struct random *random, const struct client *client, 
 static void make_request(struct random *random, const struct client *client)
 {
     static const char *const roots[] = {"x", "y", "z"};
-    uint32_t operation = client->state == CLIENT_NEW       ? WIRE_OPEN
+    uint32_t operation = client->state == CLIENT_NEW && random_below(random, 4) == 0
+                             ? WIRE_LOOK_CLIENTS + (uint32_t)random_below(random, 5)
+                         : client->state == CLIENT_NEW     ? WIRE_OPEN
                          : client->state == CLIENT_MAPPING ? WIRE_MAPPED
                                                            : WIRE_ALLOC + (uint32_t)random_below(random, 10);
     ask_for(operation)->sequence = random_next(random);
@@ -240,6 +242,12 @@ static void make_request(struct random *random, const struct client *client)
         make_open(random);
     if (operation == WIRE_ROOT_SET || operation == WIRE_ROOT_GET)
         strcpy(request.name, roots[random_below(random, 3)]);
+    if (operation >= WIRE_LOOK_HEAPS)
+        strcpy(request.name, random_below(random, 2) != 0 ? "a" : "b");
+    if (operation == WIRE_LOOK_SPANS && server.stores != NULL && server.stores->payloads != NULL) {
+        memcpy(request.name, server.stores->name, sizeof request.name);
+        request.value = (uintptr_t)server.stores->payloads->base + random_below(random, 1 << 20);
+    }
     if (operation == WIRE_EXPAND)
         request.value = random_size(random, 1 << 21);
     if (operation == WIRE_GIVE)
@@ -278,7 +286,7 @@ static void tell(struct random *random, struct client **client)
     dropped += status == 1;
     if (status == 0)
         fulfilled[request.operation]++;
-    for (uint32_t k = 0; status == 0 && k < reply.count && request.operation != WIRE_STATS; k++)
+    for (uint32_t k = 0; status == 0 && k < reply.count && request.operation < WIRE_STATS; k++)
         handles[*client - server.clients][random_below(random, HANDLES)] = reply.blocks[k].handle;
     if (status == 1 || random_below(random, 512) == 0) {
         server_part(&server, *client);
@@ -329,7 +337,7 @@ START_TEST(many_messages_leave_the_books_right)
     printf("\n");
     fflush(stdout);
     for (uint32_t i = WIRE_OPEN; i < WIRE_OPERATIONS; i++)
-        ck_assert_uint_gt(fulfilled[i], messages / 10000); /* else they are not nearly right */
+        ck_assert_uint_gt(fulfilled[i], messages / 20000); /* else they are not nearly right */
     ck_assert_uint_gt(dropped, messages / 1000);
 }
 END_TEST
@@ -657,6 +665,10 @@ START_TEST(sections_lie_where_there_is_place)
     ck_assert_uint_eq((uintptr_t)last->payload->base, window_end - step);
     struct client *first = writer(0, "a");
     ck_assert_uint_eq((uintptr_t)first->payload->base, window_begin);
+    ask_for(WIRE_LOOK_SECTIONS);
+    strcpy(request.name, "a");
+    ck_assert_int_eq(dispatch(admit(0)), 0);
+    ck_assert_uint_eq(reply.section.client, first->number); /* by address */
     void *taken = mmap((void *)(uintptr_t)(window_begin + step), 4096, PROT_NONE,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
     ck_assert_uint_eq((uintptr_t)taken, window_begin + step);
@@ -859,6 +871,125 @@ START_TEST(what_many_blocks_leave_is_swept_bit_by_bit)
 }
 END_TEST
 
+/* ---------------------------------------------------------------- looking */
+
+static int look(struct client *client, enum wire_operation operation, const char *heap, uint64_t value)
+{
+    ask_for(operation)->value = value;
+    strcpy(request.name, heap);
+    return dispatch(client);
+}
+
+static void look_at_each_client(struct client *looker, struct client *writer_, struct client *reader)
+{
+    uint64_t from = 0, seen = 0;
+    while (look(looker, WIRE_LOOK_CLIENTS, "", from) == 0) {
+        const struct client *client = &server.clients[reply.number - 1];
+        ck_assert_uint_gt(reply.number, from);
+        ck_assert_uint_eq(reply.client.number, client->number);
+        ck_assert_uint_eq(reply.client.user, process_user() + (client == reader));
+        ck_assert_str_eq(reply.client.heap, client == writer_ ? "b" : client == reader ? "b" : "");
+        ck_assert_uint_eq(reply.client.address != 0, client == writer_);
+        ck_assert_uint_eq(reply.client.blocks, client == writer_ ? 3 : 0);
+        ck_assert_uint_eq(reply.client.has.blocks, client == reader ? 0 : 4);
+        ck_assert_uint_eq(reply.client.most.blocks, server.config.blocks_per_user_max);
+        from = reply.number;
+        seen++;
+    }
+    ck_assert_int_eq(reply.status, -ENODATA);
+    ck_assert_uint_eq(seen, 3); /* not who asks, nor who has left */
+}
+
+static void look_at_each_section(struct client *looker, const struct client *writer_)
+{
+    ck_assert_int_eq(look(looker, WIRE_LOOK_SECTIONS, "b", 0), 0);
+    struct wire_seen_section section = reply.section;
+    ck_assert_uint_eq(section.client, writer_->number);
+    ck_assert_uint_eq(section.blocks, 4);
+    ck_assert_uint_eq(section.bytes_live, writer_->payload->bytes_live);
+    ck_assert_int_eq(look(looker, WIRE_LOOK_SECTIONS, "b", section.address), -ENODATA);
+    ck_assert_int_eq(look(looker, WIRE_LOOK_SECTIONS, "d", 0), -ENOENT);
+    uint64_t at = section.address, live = 0, messages = 0;
+    for (; look(looker, WIRE_LOOK_SPANS, "b", at) == 0; messages++) {
+        for (uint32_t i = 0; i < reply.number; i++) {
+            ck_assert_uint_eq(reply.spans[i].address, at);
+            ck_assert_uint_eq(reply.spans[i].bytes % section.unit_bytes, 0);
+            at += reply.spans[i].bytes;
+            live += reply.spans[i].blocks_live;
+        }
+    }
+    ck_assert_int_eq(reply.status, -ENODATA);
+    ck_assert_uint_le(at, section.address + section.bytes);
+    ck_assert_uint_eq(live, 4);
+    ck_assert_int_eq(look(looker, WIRE_LOOK_SPANS, "b", section.address - 1), -ENODATA);
+    ck_assert_int_eq(look(looker, WIRE_LOOK_SPANS, "b", UINT64_MAX), -ENODATA);
+}
+
+START_TEST(the_keeper_sees_what_there_is)
+{
+    struct server_config config = small_config();
+    begin(&config);
+    struct client *leaving = writer(0, "c"), *looker = admit(0), *writer_ = writer(0, "b");
+    server_part(&server, leaving);
+    struct client *reader = admit(1), *new = admit(0);
+    ck_assert_ptr_nonnull(new);
+    ask_for(WIRE_OPEN);
+    ck_assert_int_eq(open_heap(reader, "b", CAIRN_CLIENT_READ_ONLY, 0), -EACCES);
+    server.stores->everyone = true;
+    ck_assert_int_eq(open_heap(reader, "b", CAIRN_CLIENT_READ_ONLY, 0), 0);
+    uint64_t first = alloc(writer_, 100), large = alloc(writer_, 300000);
+    (void)alloc(writer_, 1000);
+    (void)alloc(writer_, 100);
+    ck_assert_int_eq(ask_root(writer_, WIRE_ROOT_SET, "own", first), 0);
+    ck_assert_int_eq(ask_root(writer_, WIRE_ROOT_SET, "kept", large), 0);
+    ck_assert_int_eq(ask_word(writer_, WIRE_GIVE, large, CAIRN_TO_HEAP), 0);
+
+    look_at_each_client(looker, writer_, reader);
+    look_at_each_section(looker, writer_);
+    ck_assert_int_eq(look(looker, WIRE_LOOK_HEAPS, "", 0), 0);
+    ck_assert_str_eq(reply.heap.name, "b");
+    ck_assert_uint_eq(reply.heap.clients, 2);
+    ck_assert_uint_eq(reply.heap.roots, 2);
+    ck_assert_uint_eq(reply.heap.blocks, 4);
+    ck_assert_uint_eq(reply.heap.blocks_kept, 1);
+    ck_assert_int_eq(look(looker, WIRE_LOOK_HEAPS, "b", 0), 0);
+    ck_assert_str_eq(reply.heap.name, "c"); /* which is being left */
+    ck_assert_int_eq(look(looker, WIRE_LOOK_HEAPS, "c", 0), -ENODATA);
+    ck_assert_int_eq(look(looker, WIRE_LOOK_ROOTS, "b", 0), 0);
+    ck_assert_str_eq(reply.root.name, "own");
+    ck_assert_uint_eq(reply.root.client, writer_->number);
+    ck_assert_int_eq(look(looker, WIRE_LOOK_ROOTS, "b", reply.number), 0);
+    ck_assert_str_eq(reply.root.name, "kept");
+    ck_assert_uint_eq(reply.root.client, 0);
+    ck_assert_uint_ge(reply.root.size, 300000);
+    ck_assert_int_eq(look(looker, WIRE_LOOK_ROOTS, "b", reply.number), -ENODATA);
+    ck_assert_int_eq(look(looker, WIRE_LOOK_ROOTS, "b", UINT64_MAX), -ENODATA);
+    ck_assert_int_eq(look(looker, WIRE_LOOK_CLIENTS, "", UINT64_MAX), -ENODATA);
+    end();
+}
+END_TEST
+
+/* Its user and root; and nobody who has opened a heap. */
+START_TEST(nobody_else_may_look)
+{
+    struct server_config config = small_config();
+    begin(&config);
+    struct client *client = writer(0, "a"), *other = admit(1);
+    struct socket_peer root = {.user = 0};
+    int status;
+    server.user = 77;
+    struct client *keeper = server_admit(&server, -1, &root, &status);
+    for (uint32_t operation = WIRE_LOOK_CLIENTS; operation <= WIRE_LOOK_SPANS; operation++) {
+        const char *heap = operation == WIRE_LOOK_CLIENTS ? "" : "a";
+        ck_assert_int_eq(look(other, operation, heap, 0), -EACCES);
+        ck_assert_int_ne(look(keeper, operation, heap, 0), -EACCES);
+        ck_assert_int_eq(look(client, operation, heap, 0), 1); /* out of turn */
+    }
+    ck_assert_int_eq(look(keeper, WIRE_LOOK_HEAPS, "a/", 0), 1);
+    end();
+}
+END_TEST
+
 /* ---------------------------------------------------------------- the books */
 
 #define WRONG(member, wrong)                                                                                           \
@@ -909,6 +1040,7 @@ START_TEST(wrong_books_are_seen)
     WRONG(client->payload->is_sealed, false);
     WRONG(client->payload->serial, store->last_serial + 1);
     WRONG(client->payload->reserved_bytes, 0);
+    WRONG(client->payload->bytes_live, 0);
     WRONG(store->table.live, 0);
     WRONG(server.users->blocks, config.blocks_per_user_max + 1);
     WRONG(server.users->blocks, 0);
@@ -943,6 +1075,8 @@ int main(void)
     tcase_add_test(each, blocks_go_from_hand_to_hand);
     tcase_add_test(each, roots_are_as_many_as_there_is_place);
     tcase_add_test(each, what_many_blocks_leave_is_swept_bit_by_bit);
+    tcase_add_test(each, the_keeper_sees_what_there_is);
+    tcase_add_test(each, nobody_else_may_look);
     tcase_add_test(each, wrong_books_are_seen);
     return suite_run(suite);
 }

@@ -958,7 +958,7 @@ static void judge(const struct operation *operation, enum meanwhile meanwhile, u
     ck_assert_uint_eq(findings(&lent.section), 0);
 
     struct survey survey = {.more = &more};
-    (void)core_walk(&lent.section, lent.heap.number, NULL, look_at_block, &survey);
+    (void)core_walk(&lent.section, lent.heap.number, 0, NULL, look_at_block, &survey);
     ck_assert_uint_eq(survey.known + freed, model.count + more.count + 1);
     ck_assert_uint_le(survey.extras, operation->doubt == NO_DOUBT ? 0 : 1);
     if (operation->doubt == IS_LINKED)
