@@ -47,6 +47,7 @@ extern "C" {
 #define CAIRN_BATCH_MAX 64       /* blocks in one message */
 #define CAIRN_CLIENT_NAME_MAX 63 /* bytes of the name of a heap, or of a root */
 #define CAIRN_CLIENT_ACCESS_MAX 64
+#define CAIRN_SPAN_BYTES_MIN 65536
 #define CAIRN_TO_HEAP 0U /* cairn_client_give: to nobody, but for all */
 
 typedef struct cairn_client cairn_client;
@@ -107,6 +108,24 @@ CAIRN_API int cairn_client_alloc(cairn_client *client, size_t size, cairn_block 
  */
 CAIRN_API int cairn_client_alloc_batch(cairn_client *client, const size_t *sizes, uint32_t count,
                                        cairn_block *ret_blocks);
+
+/*
+ * Makes a heap of this client's own in one block, so that it allocates without asking: the server grants a *span* and
+ * takes it back whole, and knows nothing of what lies in it. *ret_heap is a private heap (cairn.h) of
+ * options->bytes_max bytes, bookkeeping included, at least CAIRN_SPAN_BYTES_MIN, rounded up to a page. What it
+ * allocates is read by the others at the same addresses, like any block; to them and to the server it has no handle.
+ * *ret_span has one: a root may name it, and cairn_client_give hands over all that is in it. Of the options size,
+ * bytes_max, flags, on_failure and checked are used. As a client serves one thread at a time, CAIRN_UNSERIALIZED suits
+ * it; with that, and from 32 MiB on, an allocation costs what it costs in a shared heap, and in a smaller span three
+ * times as much.
+ *
+ * Close the heap before the span is freed; the span, with what lies in it, may also outlive the heap. When the client
+ * closes first, the memory stays this process's until the heap is closed, and the server has taken the span back. After
+ * fork(2) the child has no such heap: to use it there is misuse. Errors: as cairn_client_alloc and cairn_heap_create,
+ * -EINVAL also for options that are not used.
+ */
+CAIRN_API int cairn_client_heap_create(cairn_client *client, cairn_heap **ret_heap, cairn_block *ret_span,
+                                       const cairn_options *options);
 
 /*
  * Changes a block's size; where it cannot grow in place the contents move to a new block of the client's section.

@@ -82,6 +82,38 @@ static void locks_after_fork(void)
         lock_after_fork(handle_at(index));
 }
 
+/* What lies in a heap server's memory is mapped in the parent alone: using such a heap in the child is misuse. */
+static void close_what_is_the_parents(void)
+{
+    for (uint32_t index = 0; index < handles_used; index++) {
+        struct cairn_heap *heap = handle_at(index);
+        if (heap->state != HEAP_OPEN || !heap->attachment->is_of_client)
+            continue;
+        if (heap->checked != NULL)
+            checked_end(heap);
+        if (heap->one != NULL)
+            one_owner_end(heap->one);
+        handle_give(heap);
+    }
+    struct attachment **link = &process_attachments;
+    while (*link != NULL) {
+        struct attachment *attachment = *link;
+        if (!attachment->is_of_client) {
+            link = &attachment->next;
+            continue;
+        }
+        *link = attachment->next;
+        pool_give(attachment, sizeof *attachment);
+    }
+}
+
+void heap_is_of_client(struct cairn_heap *heap)
+{
+    mutex_lock(&process_lock);
+    heap->attachment->is_of_client = true;
+    mutex_unlock(&process_lock);
+}
+
 /*
  * The child has the views, but none of the parent's locks and none of its threads. Shared sections see it as a process
  * of its own from its first call on.
@@ -96,6 +128,7 @@ static void child_after_fork(void)
             a->process = 0;
     }
     thread_after_fork();
+    close_what_is_the_parents();
     locks_after_fork();
     for (struct attachment *a = process_attachments; a != NULL; a = a->next) {
         if (a->is_published) {

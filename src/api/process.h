@@ -27,6 +27,7 @@ struct attachment {
     bool is_process_section; /* where private heaps live that have no section of their own */
     bool is_anonymous;       /* private memory of the system's, not the caller's */
     bool is_published;       /* its units are no forked child's */
+    bool is_of_client;       /* in a section of a heap server's: nothing of it is a forked child's */
     bool needs_recovery;     /* forked: the owners of the parent's other threads are dead here */
     char name[CAIRN_NAME_MAX + 1];
     char directory[DIRECTORY_BYTES];
@@ -177,6 +178,9 @@ int process_section(struct attachment **ret_attachment);
 
 /* Changes in a forked child: what was noted with another number is the parent's. */
 uint32_t process_forks(void);
+
+/* Says of a heap that its memory is a heap server's, which no forked child has. */
+void heap_is_of_client(struct cairn_heap *heap);
 
 /* Prepares this process for forks; before it makes its first section. */
 int process_watch(void);

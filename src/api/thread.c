@@ -319,7 +319,7 @@ void thread_after_fork(void)
     for (struct attachment *a = process_attachments; a != NULL; a = a->next) {
         struct thread_owner *mine = find_owner(thread, a);
         a->owners = NULL;
-        if (mine != NULL && !a->is_shared) {
+        if (mine != NULL && !a->is_shared && !a->is_of_client) {
             /* The private section was copied, this thread's owner with it. */
             mine->next_of_attachment = NULL;
             a->owners = mine;

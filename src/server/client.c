@@ -440,6 +440,108 @@ CAIRN_API int cairn_client_alloc(cairn_client *client, size_t size, cairn_block 
     return cairn_client_alloc_batch(client, &size, 1, ret_block);
 }
 
+/* ---------------------------------------------------------------- spans */
+
+/* The memory of a heap in a span: the view that it lies in, which it holds as a client does. */
+struct grant {
+    void *address;
+    uint64_t bytes;
+    struct view *view;
+    bool *ret_has_ended; /* while the heap is being made: it may end before there is one */
+};
+
+static void *grant_reserve(void *arg, size_t bytes)
+{
+    const struct grant *grant = arg;
+    return bytes == grant->bytes ? grant->address : NULL;
+}
+
+/* The server has committed it, but others' bytes may be there. */
+static int grant_commit(void *arg, void *address, size_t bytes)
+{
+    (void)arg;
+    memset(address, 0, bytes);
+    return 0;
+}
+
+static void grant_release(void *arg, void *address, size_t bytes)
+{
+    struct grant *grant = arg;
+    (void)address, (void)bytes;
+    if (grant->ret_has_ended != NULL)
+        *grant->ret_has_ended = true;
+    mutex_lock(&process_lock);
+    view_give(grant->view);
+    mutex_unlock(&process_lock);
+    pool_give(grant, sizeof *grant);
+}
+
+static int span_options(struct cairn_client *client, cairn_options *ret_options, const cairn_options *options)
+{
+    cairn_options o = {0};
+    size_t size = options == NULL ? 0 : options->size != 0 ? options->size : sizeof o;
+    if (size < sizeof o.size || size > sizeof o || size % sizeof(uint64_t) != 0)
+        return error_set(-EINVAL, "%s: a span with options of %zu bytes", client->name, size);
+    memcpy(&o, options, size);
+    if (o.name != NULL || o.directory != NULL || o.parent != NULL || o.memory != NULL || o.calls != NULL ||
+        o.access != NULL || o.bytes_start != 0)
+        return error_set(-EINVAL, "%s: an option that a span does not have", client->name);
+    if (o.bytes_max < CAIRN_SPAN_BYTES_MIN || o.bytes_max > SIZE_MAX / 2)
+        return error_set(-EINVAL, "%s: a span of %llu bytes", client->name, (unsigned long long)o.bytes_max);
+    o.size = sizeof o;
+    o.bytes_max = align_up(o.bytes_max, platform_page_size());
+    *ret_options = o;
+    return 0;
+}
+
+/* Makes the heap in a block that the server has allocated. */
+static int make_heap(struct cairn_client *client, const cairn_block *span, cairn_options *options,
+                     cairn_heap **ret_heap)
+{
+    struct grant *grant = pool_get(sizeof *grant);
+    if (grant == NULL)
+        return error_set(-ENOMEM, "%s: no memory for a heap", client->name);
+    const struct hold *hold = client->holds;
+    while (hold->serial != client->own_serial)
+        hold = hold->next;
+    bool has_ended = false;
+    *grant = (struct grant){
+        .address = span->address, .bytes = options->bytes_max, .view = hold->view, .ret_has_ended = &has_ended};
+    mutex_lock(&process_lock);
+    grant->view->holds++;
+    mutex_unlock(&process_lock);
+    cairn_memory calls = {.reserve = grant_reserve, .commit = grant_commit, .release = grant_release, .arg = grant};
+    options->calls = &calls;
+    int error = cairn_heap_create(ret_heap, options);
+    if (error == 0)
+        grant->ret_has_ended = NULL;
+    else if (!has_ended)
+        grant_release(grant, span->address, options->bytes_max);
+    return error;
+}
+
+CAIRN_API int cairn_client_heap_create(cairn_client *client, cairn_heap **ret_heap, cairn_block *ret_span,
+                                       const cairn_options *options)
+{
+    cairn_options o;
+    cairn_block span;
+    cairn_heap *heap;
+    int error = span_options(client, &o, options);
+    if (error == 0)
+        error = cairn_client_alloc(client, o.bytes_max, &span);
+    if (error < 0)
+        return error;
+    error = make_heap(client, &span, &o, &heap);
+    if (error < 0) {
+        (void)cairn_client_free(client, &span);
+        return error_set(error, "%s: no heap can be made in a span: %s", client->name, cairn_strerror(error));
+    }
+    heap_is_of_client(heap);
+    *ret_heap = heap;
+    *ret_span = span;
+    return 0;
+}
+
 CAIRN_API int cairn_client_free_batch(cairn_client *client, const cairn_block *blocks, uint32_t count)
 {
     if (count == 0 || count > CAIRN_BATCH_MAX)

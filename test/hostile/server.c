@@ -621,6 +621,28 @@ static long write_all_over(void)
     return status;
 }
 
+/* As cairn_client_heap_create makes one, with its bookkeeping overwritten. */
+static long hand_over_nonsense(void)
+{
+    struct line line;
+    if (!open_section(&line))
+        return NO_MEANS;
+    uint64_t bytes = line.reply.blocks[0].size;
+    unsigned char *view = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, line.file, 0);
+    REQUIRE(view != MAP_FAILED);
+    struct wire_request request = request_of(WIRE_MAPPED);
+    REQUIRE_EQUAL(ask(line.fd, &request, &line.reply), 0);
+    uint64_t handle = alloc(&line, MIB);
+    memset(view, 0xff, bytes);
+    REQUIRE_EQUAL(ask_word(line.fd, WIRE_GIVE, handle, CAIRN_TO_HEAP, &line.reply), 0);
+    REQUIRE_EQUAL(ask_word(line.fd, WIRE_TAKE_BACK, line.reply.blocks[0].handle, 0, &line.reply), 0);
+    long status = ask_word(line.fd, WIRE_FREE, line.reply.blocks[0].handle, 0, &line.reply);
+    (void)alloc(&line, MIB);
+    munmap(view, bytes);
+    hang_up(&line);
+    return status;
+}
+
 static long resize_before_sealed(off_t by)
 {
     struct line line;
@@ -726,6 +748,7 @@ static const struct attack attacks[] = {
     {"ask where the blocks of a heap lie", ask_what_is_in_a_heap, false},
     {"ask so with a heap open", look_with_a_heap_open, false},
     {"write all over its own section", write_all_over, false},
+    {"hand over a span full of nonsense, and free it", hand_over_nonsense, false},
     {"shorten its section before the server seals it", shorten_before_sealed, false},
     {"lengthen its section before the server seals it", lengthen_before_sealed, false},
     {"seal its section before the server does", seal_before_it_is_sealed, false},
