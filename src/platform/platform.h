@@ -291,6 +291,9 @@ struct listener {
  */
 int socket_listen(struct listener *ret_listener, const char *directory, const char *name, uint32_t mode);
 
+/* Gives the name other permission bits. -ESTALE: it is another's by now. */
+int listener_set_mode(const struct listener *listener, const char *directory, const char *name, uint32_t mode);
+
 /* Stops listening and removes the name, unless it is another's by now. */
 void listener_close(struct listener *listener, const char *directory, const char *name);
 
@@ -352,6 +355,11 @@ int service_notify(const char *state);
 
 /* Gets a descriptor that can be read when the process is asked to end (SIGTERM, SIGINT), and is not ended. */
 int service_stop_create(int *ret_stop);
+
+/* Gets a descriptor that can be read when the process is asked to read its configuration again (SIGHUP), until heard.
+ */
+int service_reload_create(int *ret_reload);
+void service_reload_hear(int reload);
 
 /* Nobody but root may trace this process or look into its descriptors. */
 void process_not_traced(void);

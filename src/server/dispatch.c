@@ -100,7 +100,7 @@ static bool may_request(struct server *server, struct user *user)
     return true;
 }
 
-static bool may_connect(const struct server *server, int socket, const struct socket_peer *peer)
+bool server_may_connect(const struct server *server, int socket, const struct socket_peer *peer)
 {
     const struct server_config *config = &server->config;
     if (config->everyone || peer->user == server->user)
@@ -115,7 +115,7 @@ static bool may_connect(const struct server *server, int socket, const struct so
 struct client *server_admit(struct server *server, int socket, const struct socket_peer *peer, int *ret_status)
 {
     *ret_status = -EACCES;
-    if (!may_connect(server, socket, peer))
+    if (!server_may_connect(server, socket, peer))
         return NULL;
     *ret_status = -EDQUOT;
     struct user *user = user_get(server, peer->user);
@@ -674,7 +674,13 @@ bool server_sweep(struct server *server)
 
 int server_init(struct server *server, const struct server_config *config)
 {
-    *server = (struct server){.config = *config, .events = -1, .spare = -1, .stop = -1, .listener = {.socket = -1}};
+    *server = (struct server){.config = *config,
+                              .user = process_user(),
+                              .events = -1,
+                              .spare = -1,
+                              .stop = -1,
+                              .reload = -1,
+                              .listener = {.socket = -1}};
     server->clients = calloc(config->clients_max, sizeof *server->clients);
     if (server->clients == NULL)
         return -ENOMEM;

@@ -19,6 +19,7 @@ enum {
     LOG_LINES_MAX = 50, /* in a second */
     TAG_LISTENER = SERVER_CLIENTS_LIMIT,
     TAG_STOP,
+    TAG_RELOAD,
 };
 
 /* Who can make us write a line can make us write many; so there is a limit. */
@@ -119,6 +120,45 @@ static void accept_some(struct server *server)
     }
 }
 
+/* Who is on a list needs to find the door open. */
+static uint32_t socket_mode(const struct server *server)
+{
+    const struct server_config *config = &server->config;
+    return config->everyone || config->users_count != 0 || config->groups_count != 0 ? 0666 : 0600;
+}
+
+/* Takes the access lists of the configuration as it is by now; whoever is on none any more is dropped. */
+static void reload(struct server *server)
+{
+    struct server_config config;
+    char reason[1200] = "there is none";
+    service_reload_hear(server->reload);
+    (void)service_notify("RELOADING=1");
+    config_defaults(&config);
+    int error =
+        server->config_path != NULL ? config_read(&config, server->config_path, reason, sizeof reason) : -ENOENT;
+    if (error < 0) {
+        server_log(server, LOG_ERROR, "the access lists stay, for the configuration cannot be read: %s", reason);
+    } else {
+        memcpy(server->config.users, config.users, sizeof config.users);
+        memcpy(server->config.groups, config.groups, sizeof config.groups);
+        server->config.users_count = config.users_count;
+        server->config.groups_count = config.groups_count;
+        server->config.everyone = config.everyone;
+        if (!server->is_activated)
+            error = listener_set_mode(&server->listener, server->directory, server->name, socket_mode(server));
+        if (error < 0)
+            server_log(server, LOG_WARNING, "%s: its mode cannot be set", server->config.socket);
+        for (uint64_t i = 0; i < server->config.clients_max; i++) {
+            struct client *client = &server->clients[i];
+            if (client->socket >= 0 && !server_may_connect(server, client->socket, &client->peer))
+                drop(server, client, "is on no list any more");
+        }
+        server_log(server, LOG_NOTICE, "has read its access lists again");
+    }
+    (void)service_notify("READY=1");
+}
+
 int server_listen(struct server *server, int activated)
 {
     char *slash = strrchr(server->config.socket, '/');
@@ -126,12 +166,11 @@ int server_listen(struct server *server, int activated)
              slash == server->config.socket ? 1 : (int)(slash - server->config.socket), server->config.socket);
     snprintf(server->name, sizeof server->name, "%s", slash + 1);
     server->is_activated = activated >= 0;
-    bool is_open = server->config.everyone || server->config.users_count != 0 || server->config.groups_count != 0;
     int error = 0;
     if (activated >= 0)
         server->listener.socket = activated;
     else
-        error = socket_listen(&server->listener, server->directory, server->name, is_open ? 0666 : 0600);
+        error = socket_listen(&server->listener, server->directory, server->name, socket_mode(server));
     if (error == 0)
         error = events_create(&server->events);
     if (error == 0)
@@ -148,11 +187,14 @@ static int turn(struct server *server, int milliseconds, bool *ret_is_stopped)
     uint64_t tags[TAGS_AT_ONCE];
     int count = events_wait(server->events, tags, TAGS_AT_ONCE, milliseconds);
     bool is_called = false;
+    bool is_to_reload = false;
     for (int i = 0; i < count; i++) {
         if (tags[i] == TAG_LISTENER)
             is_called = true;
         else if (tags[i] == TAG_STOP)
             *ret_is_stopped = true;
+        else if (tags[i] == TAG_RELOAD)
+            is_to_reload = true;
         else if (server->clients[tags[i]].socket >= 0)
             serve_one(server, &server->clients[tags[i]]);
     }
@@ -160,6 +202,8 @@ static int turn(struct server *server, int milliseconds, bool *ret_is_stopped)
         (void)server_sweep(server);      /* who comes may be who has just gone, and has a quota */
         accept_some(server);
     }
+    if (is_to_reload) /* after those that it may drop were served */
+        reload(server);
     return count;
 }
 
@@ -178,6 +222,8 @@ int server_run(struct server *server, int stop)
     bool is_stopped = false;
     server->stop = stop;
     int error = events_add(server->events, stop, TAG_STOP);
+    if (error >= 0 && server->reload >= 0)
+        error = events_add(server->events, server->reload, TAG_RELOAD);
     while (error >= 0 && !is_stopped) {
         bool has_more = server_sweep(server);
         listen_again(server);

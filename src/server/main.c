@@ -23,6 +23,8 @@ static int serve(struct server *server)
     }
     int error = service_stop_create(&stop);
     if (error == 0)
+        error = service_reload_create(&server->reload);
+    if (error == 0)
         error = server_listen(server, activated);
     if (error < 0) {
         server_log(server, LOG_ERROR, "%s: cannot listen: %s", server->config.socket, cairn_strerror(error));
@@ -39,6 +41,7 @@ static int serve(struct server *server)
     else
         server_log(server, LOG_INFO, "asked to end");
     file_close(stop);
+    file_close(server->reload);
     return error < 0 ? 1 : 0;
 }
 
@@ -80,6 +83,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "<%d>no memory\n", LOG_ERROR);
         return 1;
     }
+    server.config_path = path;
     int status = serve(&server);
     server_close(&server);
     return status;

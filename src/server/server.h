@@ -150,7 +150,9 @@ struct server {
     bool is_listening;
     int events;
     int spare;
-    int stop; /* can be read when the server is to end */
+    int stop;                /* can be read when the server is to end */
+    int reload;              /* can be read when its access lists are to be read again; -1: never */
+    const char *config_path; /* NULL: there is none */
     uint64_t log_second;
     uint64_t log_lines;
 };

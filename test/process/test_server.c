@@ -768,6 +768,91 @@ static void another_user_gets_what_the_lists_let_it(void)
     service_stop(server);
 }
 
+static pid_t start_logged(const char *config)
+{
+    board = shared_memory(sizeof *board);
+    service_configure(config);
+    int log = open(workspace_path("log"), O_CREAT | O_WRONLY | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
+    int own = dup(2);
+    REQUIRE(log >= 0 && own >= 0 && dup2(log, 2) == 2);
+    pid_t server = service_start(service_exec, (char[]){CAIRND});
+    REQUIRE(dup2(own, 2) == 2);
+    close(own);
+    close(log);
+    return server;
+}
+
+/* The claim's clock bounds it. */
+static void wait_for_log(const char *what)
+{
+    static char text[1 << 16];
+    do {
+        FILE *file = fopen(workspace_path("log"), "re");
+        REQUIRE(file != NULL);
+        text[fread(text, 1, sizeof text - 1, file)] = '\0';
+        fclose(file);
+    } while (strstr(text, what) == NULL);
+}
+
+static void stay_until_dropped(void *arg)
+{
+    become(*(const uint32_t *)arg);
+    cairn_client *client = open_client(CAIRN_CLIENT_READ_ONLY);
+    advance(&board->turn);
+    struct pollfd end = {.fd = cairn_client_fd(client), .events = POLLRDHUP};
+    REQUIRE(poll(&end, 1, 20000) == 1);
+    cairn_client_close(client);
+    REQUIRE_EQUAL(try_open(&client, "orders", CAIRN_CLIENT_READ_ONLY, 0), -EACCES);
+}
+
+static void stay(void *arg)
+{
+    become(*(const uint32_t *)arg);
+    cairn_client *client = open_client(CAIRN_CLIENT_READ_ONLY);
+    advance(&board->turn);
+    wait_for(&board->heard, 1);
+    (void)stats_of_client(client);
+    cairn_client_close(client);
+}
+
+static void who_is_on_no_list_any_more_is_dropped(void)
+{
+    if (geteuid() != 0)
+        skip("only root can be another user");
+    uint32_t listed = 54321, other = 54322;
+    REQUIRE(chmod(workspace_directory(), 0711) == 0);
+    pid_t server = start_logged("users = 54321 54322\n");
+    cairn_client *client, *second;
+    cairn_client_options options = {.socket = workspace_path("cairnd.sock"),
+                                    .flags = CAIRN_CLIENT_CREATE | CAIRN_CLIENT_EVERYONE};
+    REQUIRE_CALL(cairn_client_open(&client, "orders", &options) == 0);
+    pid_t dropped = start(stay_until_dropped, &listed), kept = start(stay, &other);
+    wait_for(&board->turn, 2);
+
+    service_configure("users = nobody-xyz\n");
+    REQUIRE(kill(server, SIGHUP) == 0);
+    wait_for_log("users names a user that there is not");
+    REQUIRE_EQUAL(stats_of_client(client).heap_clients, 3);
+    service_configure("users = 54322\nbytes_per_user_max = 1M\n");
+    REQUIRE(kill(server, SIGHUP) == 0);
+    wait_for_log("is on no list any more");
+    wait_for_log("has read its access lists again");
+    finish(dropped);
+    advance(&board->heard);
+    finish(kept);
+    REQUIRE_CALL(try_open(&second, "orders", 0, 2 * MIB) == 0); /* the other keys are as they were */
+    cairn_client_close(second);
+
+    struct stat status;
+    service_configure("");
+    REQUIRE(kill(server, SIGHUP) == 0);
+    do /* nobody but its own user is let in, and the door is shut as well */
+        REQUIRE(stat(workspace_path("cairnd.sock"), &status) == 0);
+    while ((status.st_mode & 0777) != 0600);
+    cairn_client_close(client);
+    service_stop(server);
+}
+
 /* Handles that are guessed, and blocks of others', by one client that speaks well. */
 static void guessed_handles_lead_nowhere(void)
 {
@@ -996,6 +1081,7 @@ int main(void)
         CLAIM(a_root_whose_section_has_gone_is_none),
         CLAIM(another_client_cannot_write),
         CLAIM(another_user_gets_what_the_lists_let_it),
+        CLAIM(who_is_on_no_list_any_more_is_dropped),
         CLAIM(guessed_handles_lead_nowhere),
         CLAIM(what_is_handed_over_is_nobodys_until_it_is_taken),
         CLAIM(garbage_is_in_nobodys_way),

@@ -61,19 +61,36 @@ int service_notify(const char *state)
     return error;
 }
 
-int service_stop_create(int *ret_stop)
+static int signals_create(int *ret_file, int one, int other)
 {
     sigset_t signals;
     sigemptyset(&signals);
-    sigaddset(&signals, SIGTERM);
-    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, one);
+    sigaddset(&signals, other);
     if (sigprocmask(SIG_BLOCK, &signals, NULL) < 0)
         return -errno;
-    int stop = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
-    if (stop < 0)
+    int file = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (file < 0)
         return -errno;
-    *ret_stop = stop;
+    *ret_file = file;
     return 0;
+}
+
+int service_stop_create(int *ret_stop)
+{
+    return signals_create(ret_stop, SIGTERM, SIGINT);
+}
+
+int service_reload_create(int *ret_reload)
+{
+    return signals_create(ret_reload, SIGHUP, SIGHUP);
+}
+
+void service_reload_hear(int reload)
+{
+    struct signalfd_siginfo heard;
+    ssize_t ignored = read(reload, &heard, sizeof heard);
+    (void)ignored;
 }
 
 void process_not_traced(void)

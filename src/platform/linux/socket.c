@@ -152,6 +152,18 @@ int socket_listen(struct listener *ret_listener, const char *directory, const ch
     return error;
 }
 
+int listener_set_mode(const struct listener *listener, const char *directory, const char *name, uint32_t mode)
+{
+    struct sockaddr_un address;
+    struct stat status;
+    int error = path_set(&address, directory, name);
+    if (error == 0 && lstat(address.sun_path, &status) < 0)
+        error = -errno;
+    if (error == 0 && (status.st_dev != listener->device || status.st_ino != listener->inode))
+        error = -ESTALE;
+    return error < 0 ? error : set_mode(&address, mode, &status);
+}
+
 void listener_close(struct listener *listener, const char *directory, const char *name)
 {
     struct sockaddr_un address;
