@@ -494,13 +494,14 @@ static int span_options(struct cairn_client *client, cairn_options *ret_options,
     return 0;
 }
 
-/* Makes the heap in a block that the server has allocated. */
-static int make_heap(struct cairn_client *client, const cairn_block *span, cairn_options *options,
-                     cairn_heap **ret_heap)
+/* Makes the heap in a block that the server has allocated. NULL: the reason is set. */
+static cairn_heap *make_heap(struct cairn_client *client, const cairn_block *span, cairn_options *options)
 {
     struct grant *grant = pool_get(sizeof *grant);
-    if (grant == NULL)
-        return error_set(-ENOMEM, "%s: no memory for a heap", client->name);
+    if (grant == NULL) {
+        error_set(-ENOMEM, "%s: no memory for a heap", client->name);
+        return NULL;
+    }
     const struct hold *hold = client->holds;
     while (hold->serial != client->own_serial)
         hold = hold->next;
@@ -512,31 +513,35 @@ static int make_heap(struct cairn_client *client, const cairn_block *span, cairn
     mutex_unlock(&process_lock);
     cairn_memory calls = {.reserve = grant_reserve, .commit = grant_commit, .release = grant_release, .arg = grant};
     options->calls = &calls;
-    int error = cairn_heap_create(ret_heap, options);
-    if (error == 0)
+    cairn_heap *heap = NULL;
+    int error = cairn_heap_create(&heap, options);
+    if (error == 0) {
         grant->ret_has_ended = NULL;
-    else if (!has_ended)
+        heap_is_of_client(heap);
+        return heap;
+    }
+    if (!has_ended)
         grant_release(grant, span->address, options->bytes_max);
-    return error;
+    error_set(error, "%s: no heap can be made in a span: %s", client->name, cairn_strerror(error));
+    return NULL;
 }
 
 CAIRN_API int cairn_client_heap_create(cairn_client *client, cairn_heap **ret_heap, cairn_block *ret_span,
                                        const cairn_options *options)
 {
-    cairn_options o;
-    cairn_block span;
-    cairn_heap *heap;
+    cairn_options o = {0};
+    cairn_block span = {0};
     int error = span_options(client, &o, options);
     if (error == 0)
         error = cairn_client_alloc(client, o.bytes_max, &span);
     if (error < 0)
         return error;
-    error = make_heap(client, &span, &o, &heap);
-    if (error < 0) {
+    cairn_heap *heap = make_heap(client, &span, &o);
+    if (heap == NULL) {
+        error = cairn_last_errno();
         (void)cairn_client_free(client, &span);
-        return error_set(error, "%s: no heap can be made in a span: %s", client->name, cairn_strerror(error));
+        return error;
     }
-    heap_is_of_client(heap);
     *ret_heap = heap;
     *ret_span = span;
     return 0;
@@ -695,24 +700,24 @@ CAIRN_API int cairn_client_stats_get(cairn_client *client, cairn_client_stats *r
 
 /* ---------------------------------------------------------------- looking at a server */
 
-static int open_looker(struct cairn_client **ret_client, const cairn_client_options *options, const char *heap)
+/* Connects, to look at a heap, whose name is wanted filled up, or NULL. NULL: the reason is set. */
+static struct cairn_client *open_looker(const cairn_client_options *options, const char *heap,
+                                        char ret_name[WIRE_NAME_BYTES])
 {
     cairn_client_options o = {0};
-    int error = options_take(&o, options);
-    if (error < 0)
-        return error;
+    if ((heap != NULL && name_set(ret_name, heap, "a heap") < 0) || options_take(&o, options) < 0)
+        return NULL;
     struct cairn_client *client = pool_get(sizeof *client);
-    if (client == NULL)
-        return error_set(-ENOMEM, "no memory for a client");
+    if (client == NULL) {
+        error_set(-ENOMEM, "no memory for a client");
+        return NULL;
+    }
     *client = (struct cairn_client){.socket = -1, .forks = process_forks()};
     snprintf(client->name, sizeof client->name, "%s", heap != NULL ? heap : "clients and heaps");
-    error = connect_to(client, &o);
-    if (error < 0) {
-        cairn_client_close(client);
-        return error;
-    }
-    *ret_client = client;
-    return 0;
+    if (connect_to(client, &o) == 0)
+        return client;
+    cairn_client_close(client);
+    return NULL;
 }
 
 /* Gets the next thing of a kind; -ENODATA: there is no more. */
@@ -755,11 +760,11 @@ static int close_looker(struct cairn_client *client, int result)
 CAIRN_API int cairn_server_client_walk(const cairn_client_options *options, cairn_server_client_fn *visit, void *arg)
 {
     static const char none[WIRE_NAME_BYTES];
-    struct cairn_client *client;
     uint64_t from = 0;
-    int result = open_looker(&client, options, NULL);
-    if (result < 0)
-        return result;
+    int result = 0;
+    struct cairn_client *client = open_looker(options, NULL, NULL);
+    if (client == NULL)
+        return cairn_last_errno();
     while (result == 0 && (result = look(client, WIRE_LOOK_CLIENTS, none, from)) == 0) {
         const struct wire_seen_client *seen = &client->reply.client;
         if (client->reply.number <= from || !ends(seen->heap)) {
@@ -785,11 +790,11 @@ CAIRN_API int cairn_server_client_walk(const cairn_client_options *options, cair
 
 CAIRN_API int cairn_server_heap_walk(const cairn_client_options *options, cairn_server_heap_fn *visit, void *arg)
 {
-    struct cairn_client *client;
     char last[WIRE_NAME_BYTES] = {0};
-    int result = open_looker(&client, options, NULL);
-    if (result < 0)
-        return result;
+    int result = 0;
+    struct cairn_client *client = open_looker(options, NULL, NULL);
+    if (client == NULL)
+        return cairn_last_errno();
     while (result == 0 && (result = look(client, WIRE_LOOK_HEAPS, last, 0)) == 0) {
         const struct wire_seen_heap *seen = &client->reply.heap;
         if (!wire_name_is_good(seen->name) || strcmp(seen->name, last) <= 0) {
@@ -818,14 +823,12 @@ CAIRN_API int cairn_server_heap_walk(const cairn_client_options *options, cairn_
 CAIRN_API int cairn_server_section_walk(const cairn_client_options *options, const char *heap,
                                         cairn_server_section_fn *visit, void *arg)
 {
-    struct cairn_client *client = NULL;
-    char name[WIRE_NAME_BYTES];
+    char name[WIRE_NAME_BYTES] = {0};
     uint64_t last = 0;
-    int result = name_set(name, heap, "a heap");
-    if (result == 0)
-        result = open_looker(&client, options, name);
-    if (result < 0)
-        return result;
+    int result = 0;
+    struct cairn_client *client = open_looker(options, heap != NULL ? heap : "", name);
+    if (client == NULL)
+        return cairn_last_errno();
     while (result == 0 && (result = look(client, WIRE_LOOK_SECTIONS, name, last)) == 0) {
         const struct wire_seen_section *seen = &client->reply.section;
         if (seen->address <= last) {
@@ -850,14 +853,12 @@ CAIRN_API int cairn_server_section_walk(const cairn_client_options *options, con
 CAIRN_API int cairn_server_root_walk(const cairn_client_options *options, const char *heap, cairn_server_root_fn *visit,
                                      void *arg)
 {
-    struct cairn_client *client = NULL;
-    char name[WIRE_NAME_BYTES];
+    char name[WIRE_NAME_BYTES] = {0};
     uint64_t from = 0;
-    int result = name_set(name, heap, "a heap");
-    if (result == 0)
-        result = open_looker(&client, options, name);
-    if (result < 0)
-        return result;
+    int result = 0;
+    struct cairn_client *client = open_looker(options, heap != NULL ? heap : "", name);
+    if (client == NULL)
+        return cairn_last_errno();
     while (result == 0 && (result = look(client, WIRE_LOOK_ROOTS, name, from)) == 0) {
         const struct wire_seen_root *seen = &client->reply.root;
         if (client->reply.number <= from || !wire_name_is_good(seen->name)) {
@@ -899,14 +900,12 @@ static int visit_spans(struct cairn_client *client, uint64_t *from, cairn_span_f
 CAIRN_API int cairn_server_span_walk(const cairn_client_options *options, const char *heap, const void *section,
                                      cairn_span_fn *visit, void *arg)
 {
-    struct cairn_client *client = NULL;
-    char name[WIRE_NAME_BYTES];
+    char name[WIRE_NAME_BYTES] = {0};
     uint64_t from = (uintptr_t)section;
-    int result = name_set(name, heap, "a heap");
-    if (result == 0)
-        result = open_looker(&client, options, name);
-    if (result < 0)
-        return result;
+    int result = 0;
+    struct cairn_client *client = open_looker(options, heap != NULL ? heap : "", name);
+    if (client == NULL)
+        return cairn_last_errno();
     while (result == 0 && (result = look(client, WIRE_LOOK_SPANS, name, from)) == 0)
         result = visit_spans(client, &from, visit, arg);
     return close_looker(client, result);
