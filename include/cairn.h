@@ -210,7 +210,8 @@ CAIRN_API int cairn_heap_create(cairn_heap **ret_heap, const cairn_options *opti
  * impossible, the file is shorter than what is committed, the system went down while it was open, or a recovery met an
  * impossible header, now or earlier; CAIRN_DAMAGED_TOO opens the last two to look at them), -EADDRINUSE
  * (something else lies at the heap's address in this process), -EBUSY (already attached read-only in this process, now
- * asked for writing; close that first), -ENOMEM, -EMFILE, -EAGAIN (too many processes are attached), -EOPNOTSUPP (the
+ * asked for writing; close that first), -ESTALE (the heap was destroyed under another name of its file), -ENOMEM,
+ * -EMFILE, -EAGAIN (too many processes are attached), -EOPNOTSUPP (the
  * file system, or no /proc where the name leads to another file by now or the heap lies on a disk).
  */
 CAIRN_API int cairn_heap_open(cairn_heap **ret_heap, const char *name, const cairn_options *options);
@@ -250,8 +251,9 @@ CAIRN_API int cairn_heap_reset(cairn_heap *heap);
  * removed and calls of others fail with -ESTALE from now on; their views stay mapped, so that what they are reading
  * does not fault, and the memory goes with the last of them. A child in a shared heap: its memory is free for its
  * relatives at once, but for slabs that living threads of others hold, which follow when those make their next slow
- * call. Errors: -EBUSY (it has children), -EROFS, -ESTALE (destroyed already; the handle is closed nevertheless),
- * -EOPNOTSUPP (a child in a shared heap, and the system has no membarrier(2)).
+ * call. Errors: -EBUSY (it has children), -EROFS, -EACCES or -EPERM (the directory does not let this user remove the
+ * name), -ESTALE (destroyed already; the handle is closed nevertheless), -EOPNOTSUPP (a child in a shared heap, and the
+ * system has no membarrier(2)). But for -ESTALE nothing has changed.
  */
 CAIRN_API int cairn_heap_destroy(cairn_heap *heap);
 
@@ -497,8 +499,8 @@ typedef struct cairn_stats {
     size_t size;         /* set to sizeof(cairn_stats) before the call, or 0 for the members of version 0.1 */
     uint64_t bytes_live; /* in blocks that are allocated, by their usable size */
     uint64_t blocks_live;
-    uint64_t bytes_committed; /* memory really taken: shared: the whole section, bookkeeping included; private: the
-                                 spans of this heap */
+    uint64_t bytes_committed; /* memory really taken, of a heap with memory of its own (shared, with bytes_max, lent, by
+                                 calls) with all bookkeeping; of others, and of children, what their spans take */
     uint64_t bytes_committed_peak;
     uint64_t bytes_reserved; /* address space of the section */
     uint64_t bytes_max;      /* the limit; 0: none */

@@ -662,6 +662,20 @@ static bool is_relocated(const struct section *section)
     return section->address != (uintptr_t)section->base;
 }
 
+/*
+ * Whoever destroys a heap removes its name first, but who has it open by then comes too late, and another name may lead
+ * there still. -ENOENT: nobody can come again; -ESTALE: by that name all will find what this one does.
+ */
+static int check_not_destroyed(const struct cairn_heap *heap)
+{
+    const struct attachment *attachment = heap->attachment;
+    struct file_status status;
+    if (record_state_of(heap->core.word_made) == RECORD_LIVE)
+        return 0;
+    bool has_name = file_status_get(attachment->section.file, &status) == 0 && status.links != 0;
+    return error_set(has_name ? -ESTALE : -ENOENT, "%s: was destroyed", attachment->name);
+}
+
 /* Another handle on a view that this process has already. */
 static int open_again(struct cairn_heap **ret_heap, struct attachment *attachment, const struct cairn_options *options)
 {
@@ -674,6 +688,12 @@ static int open_again(struct cairn_heap **ret_heap, struct attachment *attachmen
     struct cairn_heap *heap = handle_for(attachment, MAIN_HEAP, options);
     if (heap == NULL)
         return error_set(-ENOMEM, "%s: no memory for its bookkeeping", name);
+    int error = check_not_destroyed(heap);
+    if (error < 0) {
+        attachment->handles--;
+        handle_give(heap);
+        return error;
+    }
     heap->read_only = read_only;
     *ret_heap = heap;
     return 0;
@@ -735,6 +755,12 @@ static int open_named(struct cairn_heap **ret_heap, const char *name, const char
         return error_set(error, "%s: cannot be attached: %s", name,
                          error == -EUCLEAN ? "damaged: the file is shorter than what is committed"
                                            : cairn_strerror(error));
+    }
+    error = check_not_destroyed(heap);
+    if (error < 0) {
+        handle_give(heap);
+        end_attachment(attachment);
+        return error;
     }
     heap->read_only = attachment->section.read_only;
     *ret_heap = heap;
@@ -1093,7 +1119,9 @@ CAIRN_API int cairn_heap_destroy(struct cairn_heap *heap)
         if (error < 0 && error != -ESTALE)
             return error;
     } else if (error == 0) {
-        heap_file_unlink(attachment);
+        error = heap_file_unlink(attachment);
+        if (error < 0)
+            return error_set(error, "%s: its name cannot be removed: %s", attachment->name, cairn_strerror(error));
         (void)heap_kill(&attachment->section, attachment->process, MAIN_HEAP, heap->core.word_made);
     }
     close_shared(heap);

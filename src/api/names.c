@@ -256,17 +256,17 @@ int heap_file_open(const char *directory, const char *name, uint64_t flags, int 
     return 0;
 }
 
-void heap_file_unlink(const struct attachment *attachment)
+int heap_file_unlink(const struct attachment *attachment)
 {
     int file;
     struct file_status status;
-    if (file_open(&file, attachment->directory, attachment->name, true) < 0)
-        return;
+    int error = file_open(&file, attachment->directory, attachment->name, true);
+    if (error < 0)
+        return error == -ENOENT || error == -ENOTDIR ? 0 : error;
     bool same = file_status_get(file, &status) == 0 && status.device == attachment->section.device &&
                 status.inode == attachment->section.inode;
     file_close(file);
-    if (same)
-        (void)file_unlink(attachment->directory, attachment->name);
+    return same ? file_unlink(attachment->directory, attachment->name) : 0;
 }
 
 /* ---------------------------------------------------------------- addresses */

@@ -28,8 +28,8 @@ bool is_no_file(int error);
 void section_mark_open(struct section *section);
 void section_mark_clean(struct section *section);
 
-/* Removes the name that an attachment was opened by, if it still leads to the same file. */
-void heap_file_unlink(const struct attachment *attachment);
+/* Removes the name that an attachment was opened by, if it still leads to the same file; 0 when it does not. */
+int heap_file_unlink(const struct attachment *attachment);
 
 /* Makes a file without a name, with the mode, the group and the access list of the options; sets no reason. */
 int heap_file_create(const struct cairn_options *options, const char *directory, int *ret_file);

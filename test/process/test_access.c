@@ -347,6 +347,27 @@ static void a_section_has_an_access_list_too(void)
     finish(start(read_section, NULL));
 }
 
+static void destroy_as_writer(void *arg)
+{
+    (void)arg;
+    become(FIRST_WRITER);
+    cairn_heap *heap;
+    REQUIRE_CALL(open_as(&heap, CAIRN_ANY_OWNER) == 0);
+    REFUSED(-EACCES, cairn_heap_destroy(heap));
+    REQUIRE_CALL(cairn_alloc(heap, 100) != NULL);
+    REQUIRE_SOUND(heap);
+    cairn_heap_close(heap);
+}
+
+static void who_may_not_remove_the_name_destroys_nothing(void)
+{
+    require_root();
+    create((cairn_options){.access = everybody, .access_count = COUNT(everybody)});
+    finish(start(destroy_as_writer, NULL));
+    struct visit visit = {SECOND_WRITER};
+    finish(start(write_as, &visit));
+}
+
 int main(void)
 {
     static const struct claim claims[] = {
@@ -354,6 +375,7 @@ int main(void)
         CLAIM(mode_and_group_say_what_the_members_may_do),   CLAIM(one_user_recovers_what_another_left),
         CLAIM(a_group_that_one_is_not_in_is_refused),        CLAIM(a_list_that_is_wrong_is_refused),
         CLAIM(a_list_as_long_as_it_may_be_is_kept),          CLAIM(a_section_has_an_access_list_too),
+        CLAIM(who_may_not_remove_the_name_destroys_nothing),
     };
     return run_claims(claims, COUNT(claims), 20);
 }

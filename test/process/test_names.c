@@ -2,6 +2,7 @@
 /* Names: that there is one heap to a name, whole or not there, and that they can be listed. */
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "support/random.h"
 #include "support/workspace.h"
 
 /* ---------------------------------------------------------------- open or create */
@@ -271,6 +273,68 @@ static void heaps_of_many_names_lie_apart(void)
         cairn_heap_close(heaps[i]);
 }
 
+/* Renamed, a heap loses no name when it is destroyed: what that leads to is no heap any more. */
+static void a_destroyed_heap_is_not_opened_by_any_name(void)
+{
+    for (int others = 0; others < 2; others++) {
+        cairn_heap *heap = create_shared("one", MIB);
+        cairn_heap *other = others != 0 ? open_shared("one", 0) : NULL;
+        cairn_heap *late;
+        REQUIRE(rename(workspace_path("one"), strdup(workspace_path("two"))) == 0);
+        REQUIRE_CALL(cairn_heap_destroy(heap) == 0);
+        REQUIRE_EQUAL(cairn_heap_open(&late, "two", NULL), -ESTALE);
+        cairn_options options = {.size = sizeof options, .name = "two", .flags = CAIRN_OPEN_OR_CREATE};
+        REQUIRE_EQUAL(cairn_heap_create(&late, &options), -ESTALE);
+        options.flags = CAIRN_READ_ONLY;
+        REQUIRE_EQUAL(cairn_heap_open(&late, "two", &options), -ESTALE);
+        cairn_heap_close(other);
+        REQUIRE_EQUAL(cairn_heap_open(&late, "two", NULL), -ESTALE);
+        REQUIRE_CALL(cairn_heap_unlink("two", NULL) == 0);
+    }
+}
+
+/* One makes it and destroys it, another opens it whenever it can: once destroyed, no block is had from it. */
+struct endings {
+    _Atomic uint32_t begun, destroyed;
+    _Atomic uint32_t over;
+};
+
+static void open_and_use(void *arg)
+{
+    struct endings *endings = arg;
+    while (atomic_load(&endings->over) == 0) {
+        cairn_heap *heap;
+        uint32_t before = atomic_load(&endings->begun);
+        if (cairn_heap_open(&heap, "brief", NULL) < 0) {
+            int error = cairn_last_errno();
+            REQUIRE(error == -ENOENT || error == -ESTALE);
+            continue;
+        }
+        while (atomic_load(&endings->destroyed) < before && atomic_load(&endings->over) == 0)
+            sched_yield();
+        bool is_over = atomic_load(&endings->begun) == before && atomic_load(&endings->destroyed) == before;
+        void *block = cairn_alloc(heap, 100);
+        REQUIRE(!is_over || before == 0 || block == NULL);
+        cairn_heap_close(heap);
+    }
+}
+
+static void who_opens_a_heap_in_its_last_moment_gets_nothing(void)
+{
+    struct endings *endings = shared_memory(sizeof *endings);
+    pid_t other = start(open_and_use, endings);
+    for (uint64_t rounds = random_rounds(20000); rounds > 0; rounds--) {
+        cairn_heap *heap;
+        cairn_options options = {.size = sizeof options, .name = "brief", .bytes_max = MIB};
+        atomic_fetch_add(&endings->begun, 1);
+        REQUIRE_CALL(cairn_heap_create(&heap, &options) == 0);
+        REQUIRE_CALL(cairn_heap_destroy(heap) == 0);
+        atomic_fetch_add(&endings->destroyed, 1);
+    }
+    atomic_store(&endings->over, 1);
+    finish(other);
+}
+
 int main(void)
 {
     static const struct claim claims[] = {
@@ -281,6 +345,8 @@ int main(void)
         CLAIM(a_destroyed_heap_loses_its_name_wherever_the_process_went),
         CLAIM(every_heap_in_a_directory_is_listed_and_nothing_else),
         CLAIM(heaps_of_many_names_lie_apart),
+        CLAIM(a_destroyed_heap_is_not_opened_by_any_name),
+        CLAIM(who_opens_a_heap_in_its_last_moment_gets_nothing),
     };
     return run_claims(claims, COUNT(claims), 30);
 }

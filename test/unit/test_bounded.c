@@ -582,6 +582,7 @@ START_TEST(a_heap_lives_in_memory_that_is_lent)
                 blocks[count] = block;
             }
             ck_assert_uint_ge(count, 1);
+            ck_assert_uint_eq(stats_of(heap).bytes_committed, stats_of(heap).bytes_reserved); /* all was there before */
             for (size_t i = 0; i < count; i++)
                 cairn_free(heap, blocks[i]);
             unsigned char *again = cairn_zalloc(heap, 100); /* of memory that was used before */

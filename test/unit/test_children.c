@@ -193,6 +193,36 @@ START_TEST(the_end_of_a_child_gives_its_memory_back)
 }
 END_TEST
 
+/* What a large heap sets aside in order to have huge pages is charged to it: one with a limit sets nothing aside. */
+START_TEST(a_limit_is_the_childs_to_the_last_unit)
+{
+    enum { LIMIT = 16 << 20, BLOCK = 1400, BLOCKS = (10 << 20) / BLOCK };
+    static void *blocks[BLOCKS];
+    cairn_heap *root = create_private(0);
+    cairn_heap *middle = create_child(root, _i == 0 ? 0 : LIMIT); /* its own limit, or its parent's */
+    cairn_heap *child = create_child(middle, _i == 0 ? LIMIT : 0);
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < BLOCKS; i++)
+            REQUIRE_CALL((blocks[i] = cairn_alloc(child, BLOCK)) != NULL);
+        void *between = cairn_alloc(root, 3 * MIB); /* else what is set aside is the beginning of what is asked next */
+        void *large = cairn_alloc(child, LIMIT - taken(child));
+        REQUIRE_CALL(large != NULL);
+        cairn_free(child, large);
+        for (int i = 0; i < BLOCKS; i++)
+            cairn_free(child, blocks[i]);
+        REQUIRE(cairn_trim(child) >= 0);
+        large = cairn_alloc(child, LIMIT);
+        REQUIRE_CALL(large != NULL);
+        cairn_free(child, large);
+        cairn_free(root, between);
+    }
+    REQUIRE_SOUND(child);
+    cairn_heap_close(child);
+    cairn_heap_close(middle);
+    cairn_heap_close(root);
+}
+END_TEST
+
 START_TEST(heaps_nest_deeply)
 {
     enum { DEPTH = 200 };
@@ -344,6 +374,7 @@ int main(void)
     tcase_add_test(tests, a_closed_parent_has_no_successor);
     tcase_add_test(tests, a_reset_is_of_one_heap);
     tcase_add_test(tests, the_end_of_a_child_gives_its_memory_back);
+    tcase_add_loop_test(tests, a_limit_is_the_childs_to_the_last_unit, 0, 2);
     tcase_add_test(tests, heaps_nest_deeply);
     tcase_add_test(tests, a_bounded_heap_has_children);
     tcase_add_test(tests, threads_raise_children_of_one_parent);
