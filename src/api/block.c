@@ -44,6 +44,13 @@ static void note_published(struct cairn_heap *heap, struct bins *bins, const voi
         heap->published->grown(heap->published, bins, core_find(&heap->core, block).bytes_granted - bytes_before);
 }
 
+/* Asks the program, which is told the last error. */
+static bool program_makes_room(struct cairn_heap *heap, size_t size)
+{
+    return heap->on_failure != NULL &&
+           heap->on_failure(heap, size, cairn_last_errno(), heap->on_failure_arg) == CAIRN_RETRY;
+}
+
 typedef void *alloc_fn(struct bins *bins, struct core_heap *heap, size_t alignment, size_t size, int *ret_error);
 
 /*
@@ -70,8 +77,7 @@ static bool make_room(struct cairn_heap *heap, size_t size, int error, bool *rec
             return true;
     }
     alloc_failed(heap, size, error);
-    return heap->on_failure != NULL &&
-           heap->on_failure(heap, size, cairn_last_errno(), heap->on_failure_arg) == CAIRN_RETRY;
+    return program_makes_room(heap, size);
 }
 
 static alloc_fn zeroed;
@@ -83,6 +89,8 @@ static NOINLINE void *alloc_slowly(struct cairn_heap *heap, size_t alignment, si
     bool recovered = false;
     for (;;) {
         struct bins *bins = call_begin(heap, call);
+        if (bins == NULL && cairn_last_errno() == -ENOMEM && program_makes_room(heap, size))
+            continue; /* for the thread's record */
         if (bins == NULL)
             return NULL;
         int error = -ENOMEM;
@@ -531,6 +539,8 @@ CAIRN_API int cairn_alloc_to(struct cairn_heap *heap, size_t size, void **dest)
     bool recovered = false;
     for (;;) {
         struct bins *bins = call_begin(heap, "alloc_to");
+        if (bins == NULL && cairn_last_errno() == -ENOMEM && program_makes_room(heap, size))
+            continue;
         if (bins == NULL)
             return cairn_last_errno();
         uint64_t dest_ref = 0;

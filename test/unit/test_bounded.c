@@ -842,6 +842,55 @@ START_TEST(a_refused_commit_is_null_and_no_harm)
 }
 END_TEST
 
+static int give_more(cairn_heap *heap, size_t size, int error, void *arg)
+{
+    struct supply *supply = arg;
+    (void)heap, (void)size;
+    REQUIRE_EQUAL(error, -ENOMEM);
+    supply->commits_left = -1;
+    return CAIRN_RETRY;
+}
+
+struct guests {
+    struct supply *supply;
+    cairn_heap *heap;
+    size_t left;
+    bool links;
+};
+
+static void *come(void *arg)
+{
+    struct guests *me = arg;
+    void *block = NULL;
+    me->supply->commits_left = 0;
+    if (me->links)
+        (void)cairn_alloc_to(me->heap, 100, &block);
+    else
+        block = cairn_alloc(me->heap, 100);
+    REQUIRE_CALL(block != NULL);
+    pthread_t next; /* comes while this one is still there */
+    if (--me->left > 0)
+        REQUIRE(pthread_create(&next, NULL, come, me) == 0 && pthread_join(next, NULL) == 0);
+    return NULL;
+}
+
+/* A thread's record takes memory, too. */
+START_TEST(a_program_is_asked_for_room_for_a_new_thread)
+{
+    struct supply supply = {.commits_left = -1};
+    cairn_memory calls = calls_of(&supply);
+    cairn_options options = {.size = sizeof options,
+                             .calls = &calls,
+                             .bytes_max = 256 * MIB,
+                             .on_failure = give_more,
+                             .on_failure_arg = &supply};
+    cairn_heap *heap = create(&options);
+    struct guests all = {.supply = &supply, .heap = heap, .left = 60, .links = _i == 1};
+    come(&all);
+    end(heap);
+}
+END_TEST
+
 /* A section that grows where one page after the other is refused once. */
 START_TEST(a_commit_that_is_refused_now_and_then_loses_nothing)
 {
@@ -985,6 +1034,7 @@ int main(void)
     tcase_add_test(lent, a_release_that_is_null_is_not_called);
     tcase_add_test(lent, a_refused_commit_is_null_and_no_harm);
     tcase_add_test(lent, a_commit_that_is_refused_now_and_then_loses_nothing);
+    tcase_add_loop_test(lent, a_program_is_asked_for_room_for_a_new_thread, 0, 2);
     tcase_add_test(lent, a_reserve_that_lies_or_refuses_is_told);
     tcase_add_test(lent, bytes_start_is_committed_by_calls);
 
