@@ -495,7 +495,7 @@ static void leave_attachment(struct attachment *attachment)
         /* With what is bound to it, it leaves as one that died: whoever comes next ends that. */
         if (!has_bound(attachment))
             store_release(&image->word, record_word(RECORD_FREE, 0, generation));
-        section_mark_clean(&attachment->section);
+        section_mark_clean(&attachment->section, attachment->process);
         liveness_give(&attachment->liveness);
     }
 }

@@ -92,23 +92,29 @@ void section_mark_open(struct section *section)
     (void)cas_acq_rel(&image->clean, &clean, 0);
 }
 
-static bool no_process_is_left(const struct section *section)
+/* Whether none lives but one. The dead store nothing more; what they left is recovered by whoever comes next. */
+static bool no_other_lives(const struct section *section, uint32_t process)
 {
     uint32_t end = load_acquire(&section->image->processes_end);
     for (uint32_t number = 1; number <= end && number <= section->processes_max; number++) {
-        if (record_state_of(load_acquire(&section_process(section, number)->word)) != RECORD_FREE)
+        if (number != process &&
+            record_state_of(load_acquire(&section_process(section, number)->word)) != RECORD_FREE &&
+            liveness_probe(section->file, LIVENESS_OFFSET + number) != 0)
             return false;
     }
     return true;
 }
 
-/* clean only grows here: of two that leave late, the one that attached last is right. */
-void section_mark_clean(struct section *section)
+/*
+ * clean only grows here: of two that leave late, the one that attached last is right. The record of the process that
+ * leaves stays where heaps are bound to it, but it stores nothing more: what is synced now is all that will be found.
+ */
+void section_mark_clean(struct section *section, uint32_t leaving)
 {
     struct section_image *image = section->image;
     atomic_thread_fence(memory_order_seq_cst); /* of two that leave at once the last sees that both records are FREE */
     uint64_t clean = load_acquire(&image->attaches) + 1;
-    if (!section_file_is_ours(section) || !file_is_durable(section->file) || !no_process_is_left(section) ||
+    if (!section_file_is_ours(section) || !file_is_durable(section->file) || !no_other_lives(section, leaving) ||
         file_sync(section->file) < 0)
         return;
     uint64_t seen = load_acquire(&image->clean);

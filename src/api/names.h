@@ -26,7 +26,7 @@ bool is_no_file(int error);
  *     the next       own record LIVE; attaches = n + 1;                       clean != 0: sync;  clean = 0
  */
 void section_mark_open(struct section *section);
-void section_mark_clean(struct section *section);
+void section_mark_clean(struct section *section, uint32_t leaving);
 
 /* Removes the name that an attachment was opened by, if it still leads to the same file; 0 when it does not. */
 int heap_file_unlink(const struct attachment *attachment);

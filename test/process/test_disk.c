@@ -160,6 +160,37 @@ static void the_last_to_close_it_marks_it_clean(void)
     REQUIRE(is_clean("heap"));
 }
 
+/* What is bound to the last ends with whoever comes next, after a loss of power, too. */
+static void a_bound_child_does_not_keep_it_open(void)
+{
+    use_disk();
+    for (int others = 0; others < 2; others++) {
+        cairn_heap *heap = create_shared("heap", 64 * MIB), *child, *again;
+        struct peer peer;
+        if (others != 0) {
+            peer = peer_start("hold", "heap");
+            peer_hear(&peer, 'o');
+        }
+        cairn_options options = {.size = sizeof options, .name = "child", .parent = heap, .flags = CAIRN_BOUND};
+        REQUIRE_CALL(cairn_heap_create(&child, &options) == 0);
+        REQUIRE_CALL(cairn_alloc(child, 100000) != NULL);
+        cairn_heap_close(child);
+        cairn_heap_close(heap);
+        if (others != 0) {
+            REQUIRE(!is_clean("heap"));
+            peer_finish(&peer);
+        }
+        REQUIRE(is_clean("heap"));
+        lose_power("heap");
+        heap = open_shared("heap", 0);
+        REQUIRE_EQUAL(cairn_heap_open_child(&again, heap, "child"), -ENOENT);
+        REQUIRE_SOUND(heap);
+        cairn_heap_close(heap);
+        REQUIRE(is_clean("heap"));
+        REQUIRE_CALL(cairn_heap_unlink("heap", NULL) == 0);
+    }
+}
+
 static int run_holder(const char *name)
 {
     cairn_heap *heap = open_shared(name, 0);
@@ -480,6 +511,7 @@ int main(int argc, char **argv)
     enter_disk();
     static const struct claim claims[] = {
         CLAIM(the_last_to_close_it_marks_it_clean),
+        CLAIM(a_bound_child_does_not_keep_it_open),
         CLAIM(a_heap_that_was_open_is_refused_after_a_loss_of_power),
         CLAIM(a_killed_process_does_no_harm_on_a_disk_either),
         CLAIM(a_child_that_joins_after_its_parent_left_has_it_open),
