@@ -672,6 +672,8 @@ static int check_not_destroyed(const struct cairn_heap *heap)
     struct file_status status;
     if (record_state_of(heap->core.word_made) == RECORD_LIVE)
         return 0;
+    if (record_generation_of(heap->core.word_made) == 0 && record_state_of(heap->core.word_made) == RECORD_FREE)
+        return error_set(-EUCLEAN, "%s: damaged: there never was a heap in it", attachment->name);
     bool has_name = file_status_get(attachment->section.file, &status) == 0 && status.links != 0;
     return error_set(has_name ? -ESTALE : -ENOENT, "%s: was destroyed", attachment->name);
 }
