@@ -35,7 +35,9 @@
  *
  * Descriptors. A shared heap and a named section keep one. An application may close it (closefrom(3)) and open files of
  * its own under its number: those are not touched, what is committed can be used, others grow the heap as before, and a
- * call here that would have to grow it fails with -ENOMEM and a reason that names the descriptor (a section: -EBADF).
+ * call here that would have to grow it fails with -ENOMEM and a reason that names the descriptor (a section, a new root
+ * or child: -EBADF). Such a process cannot ask the kernel any more who lives: it recovers nobody, waits for a lock
+ * whose holder died until another process has recovered that one, and leaves a heap on a disk unmarked.
  *
  * Disks. On ext4 and xfs a heap outlives the system. There is no log: the last process that closes it syncs it and
  * marks it as clean, and after a loss of power one without that mark is -EUCLEAN, whatever state it is in; unlink it.
@@ -144,15 +146,17 @@ typedef struct cairn_options {
     const char *directory; /* where the name lives; NULL: CAIRN_DIR from the environment, else a directory of the user's
                               own (mode 0700) under /dev/shm */
     uint64_t bytes_max;   /* the most that the heap may ever take, exact to a page. A shared heap: bookkeeping included,
-                             256   KiB at least; 0: 16 GiB, where the process may not have that much address space 4 or 1
-                             GiB. A private heap: it is one contiguous range of this size, bookkeeping   included, 8 KiB
-                             at   least; 0: no limit. A child: bytes in its spans; 0: its parent's */
+                             256 KiB at least; 0: 16 GiB, where the process may not have that much address space 4 or 1
+                             GiB. A private heap: it is one contiguous range of this size, bookkeeping included, 8 KiB
+                             at least; 0: no limit. A child: bytes in its spans, which are made of whole
+                             units (64 KiB but in small sections); 0: its parent's */
     uint64_t flags;       /* CAIRN_... above */
     uint32_t mode;        /* shared, when created: permission bits of the file; 0: 0600 */
     uint32_t reserved;    /* 0 */
     uint64_t bytes_start; /* committed and populated at once, so that success means that this memory is there; at most
                              bytes_max */
-    cairn_heap *parent;   /* the heap is a part of this one: charged to both, in the same section */
+    cairn_heap *parent;   /* the heap is a part of this one: charged to both, in the same section. Not of a private heap
+                             that is lockable or unserialized, or has a bytes_max below some 66 MiB */
     void *memory; /* private: use these bytes_max bytes of the caller's, which outlive the heap; need not be zero */
     const cairn_memory *calls;  /* private: get memory by these calls; bytes_max (0: 1 GiB) is reserved at once */
     const cairn_access *access; /* shared, when created: an access list, in addition to mode */
@@ -219,14 +223,15 @@ CAIRN_API int cairn_heap_open(cairn_heap **ret_heap, const char *name, const cai
 /*
  * Ends this process's use of the heap. A private heap ends with every block in it; its children stay, under the same
  * limit, until they are closed. A shared heap stays, with its blocks, for the others and under its name. NULL is
- * allowed. Requires that no other thread is in a call with this handle; using the handle afterwards is named as misuse.
+ * allowed. Requires that no other thread is in a call with this handle; using the handle afterwards is named as misuse,
+ * until 128 others were closed after it: then its place serves a new heap.
  */
 CAIRN_API void cairn_heap_close(cairn_heap *heap);
 
 /*
  * Removes the name of a shared heap; processes that are attached keep it. directory as in cairn_options, NULL for the
- * default. Only a file that is a cairn heap is removed. Errors: -EINVAL, -ENAMETOOLONG, -ENOENT, -EACCES, -EPERM (no
- * regular file), -EPROTO, -ENOMEM.
+ * default. Only a file that is a cairn heap, or a section, is removed. Errors: -EINVAL, -ENAMETOOLONG, -ENOENT,
+ * -EACCES, -ELOOP (a symbolic link), -EPERM (no regular file), -EPROTO, -ENOMEM.
  */
 CAIRN_API int cairn_heap_unlink(const char *name, const char *directory);
 
