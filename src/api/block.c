@@ -8,13 +8,16 @@
 
 static void alloc_failed(struct cairn_heap *heap, size_t size, int error)
 {
-    char label[CAIRN_NAME_MAX + 40];
+    char label[LABEL_BYTES];
     heap_label(heap, label, sizeof label);
     const struct section *section = &heap->attachment->section;
     unsigned long long wanted = size;
     if (error == -EDQUOT) {
+        const struct heap_image *limited = heap->core.image;
+        while (load_relaxed(&limited->bytes_max) == 0 && load_relaxed(&limited->parent) != 0)
+            limited = section_heap(section, load_relaxed(&limited->parent));
         error_set(-ENOMEM, "%s: %llu more bytes would exceed its limit of %llu", label, wanted,
-                  (unsigned long long)heap->core.image->bytes_max);
+                  (unsigned long long)load_relaxed(&limited->bytes_max));
     } else if (error == -ENOSPC) {
         error_set(-ENOMEM, "%s: no run of free units for %llu bytes in its %llu KiB", label, wanted,
                   (unsigned long long)(section->units_bytes >> 10));

@@ -172,7 +172,7 @@ static void require_none(const struct cairn_heap *heap, const struct stray *stra
 {
     if (LIKELY(stray->what == NULL))
         return;
-    char label[CAIRN_NAME_MAX + 40], text[300], line[600];
+    char label[LABEL_BYTES], text[300], line[600];
     tell(stray, call, text, sizeof text);
     snprintf(line, sizeof line, "cairn: %s: %s", heap_label(heap, label, sizeof label), text);
     crime_end(line);

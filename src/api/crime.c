@@ -5,7 +5,10 @@
 
 const char *heap_label(const struct cairn_heap *heap, char *buffer, size_t bytes)
 {
-    if (heap->attachment != NULL && (heap->attachment->is_shared || heap->attachment->is_published))
+    bool has_name = heap->attachment != NULL && (heap->attachment->is_shared || heap->attachment->is_published);
+    if (has_name && heap->name[0] != '\0') /* a child's */
+        snprintf(buffer, bytes, "heap \"%s\" in \"%s\"", heap->name, heap->attachment->name);
+    else if (has_name)
         snprintf(buffer, bytes, "heap \"%s\"", heap->attachment->name);
     else
         snprintf(buffer, bytes, "private heap %u", heap->core.index);
@@ -47,7 +50,7 @@ static const struct attachment *attachment_of(const void *block)
 
 void crime_report(struct cairn_heap *heap, const char *call, const void *block, enum core_crime crime)
 {
-    char label[CAIRN_NAME_MAX + 40];
+    char label[LABEL_BYTES];
     char line[600];
     struct core_place place = heap->checked != NULL ? checked_find(heap, block) : core_find(&heap->core, block);
     heap_label(heap, label, sizeof label);

@@ -264,6 +264,7 @@ int options_get(struct cairn_options *ret_options, const struct cairn_options *o
 int error_set(int error, const char *format, ...) PRINTF_LIKE(2, 3);
 
 /* What people call a heap: its name, or "private heap 7". */
+enum { LABEL_BYTES = CAIRN_NAME_MAX + ROOT_NAME_BYTES + 40 };
 const char *heap_label(const struct cairn_heap *heap, char *buffer, size_t bytes);
 
 /* Ends the program with the name of the crime. call is what the caller did: "free", "size", "realloc". */

@@ -214,7 +214,7 @@ static int check_life(struct cairn_heap *heap)
     if (life == load_relaxed(&heap->core.life_made) && !life_is_stopped(life))
         return 0;
     if (load_acquire(&heap->core.image->word) != heap->core.word_made) {
-        char label[CAIRN_NAME_MAX + 40];
+        char label[LABEL_BYTES];
         return error_set(-ESTALE, "%s: was destroyed", heap_label(heap, label, sizeof label));
     }
     if (life_is_stopped(life))

@@ -65,7 +65,8 @@ struct fault {
 
 /*
  * Calls function(arg). A fault in this thread meanwhile leaves it there, by a jump: false, and what was touched. Guards
- * nest; the innermost takes it. Faults of other threads, and signals that were sent, go on to the program's own handler.
+ * nest; the innermost takes it. Faults of other threads, and signals that were sent, go on to the program's own
+ * handler.
  */
 bool fault_guarded(void (*function)(void *arg), void *arg, struct fault *ret_fault);
 

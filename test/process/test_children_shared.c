@@ -76,6 +76,11 @@ static void limits_of_child_and_parent_both_hold(void)
     cairn_heap *inner = create_child(wide, "inner", 8 * MIB, 0);
     REQUIRE(fill(inner, 60000) >= 7 * MIB);
     REQUIRE(taken(inner) <= 8 * MIB);
+    cairn_heap *innermost = create_child(inner, "innermost", 0, 0); /* by whose limit it is refused, the reason tells */
+    REQUIRE(cairn_alloc(innermost, 1 * MIB) == NULL);
+    REQUIRE(strstr(cairn_last_error(), "heap \"innermost\" in \"heap\": ") != NULL);
+    REQUIRE(strstr(cairn_last_error(), "limit of 8388608") != NULL);
+    REQUIRE_CALL(cairn_heap_destroy(innermost) == 0);
     REQUIRE(fill(wide, 20000) >= 15 * MIB); /* all that the section has */
     REQUIRE(cairn_alloc(heap, 200000) == NULL);
     REQUIRE_SOUND(heap);
