@@ -276,6 +276,9 @@ static int commit_start(struct cairn_heap *heap, const struct cairn_options *opt
     int error = heap_keep(bins->owner, &heap->core, bytes_start);
     if (error == 0 && whole && load_relaxed(&section->image->bytes_committed) < options->bytes_start)
         error = section_commit(section, 0, section->units_offset);
+    uint64_t end = section->units_offset + section->units_bytes; /* what is behind is less than a unit, and no use */
+    if (error == 0 && whole && load_relaxed(&section->image->bytes_committed) < options->bytes_start)
+        error = section_commit(section, end, section->bytes_max - end);
     call_end(heap, bins);
     return error == -EAGAIN ? commit_start(heap, options) : error; /* another process reset it: begin again */
 }

@@ -120,7 +120,10 @@ static int complete(struct section_call *call)
 {
     struct view *view = call->view;
     view->section.commit_step_shift = 0; /* what is told as committed is what was asked for */
-    int error = section_commit(&view->section, view->section.units_offset, call->options->bytes_start);
+    uint64_t bytes_start = call->options->bytes_start;
+    int error = section_commit(&view->section, view->section.units_offset, bytes_start);
+    if (error == 0 && call->name == NULL && bytes_start != 0) /* of a file it is there already */
+        error = section_populate(&view->section, view->section.units_offset, bytes_start);
     call->section = error == 0 ? new_handle(view, false) : NULL;
     if (call->section == NULL)
         return error < 0 ? error : -ENOMEM;

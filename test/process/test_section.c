@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -402,6 +403,9 @@ static void a_start_that_is_not_to_be_had_leaves_nothing(void)
     options.name = NULL;
     REQUIRE_CALL(cairn_section_create(&section, &options) == 0);
     REQUIRE_EQUAL(run_of(section, 0, 1), 3 * PAGE);
+    unsigned char is_there[4] = {0};
+    REQUIRE(mincore(bytes_of(section), 4 * PAGE, is_there) == 0);
+    REQUIRE((is_there[0] & is_there[1] & is_there[2] & 1) == 1 && (is_there[3] & 1) == 0);
     cairn_section_close(section);
 
     options.bytes_start = 65 * MIB;
