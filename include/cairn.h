@@ -270,7 +270,8 @@ CAIRN_API int cairn_heap_open_child(cairn_heap **ret_heap, cairn_heap *parent, c
 
 /*
  * Stops a CAIRN_LOCKABLE heap: from now on other threads wait in their calls, and a walk, a check and the statistics
- * are exact. The thread that holds the lock may use the heap, and lock it again; it unlocks as often, and before it
+ * of its blocks are exact; a thread that ends meanwhile may still give empty slabs back. The thread that holds the lock
+ * may use the heap, and lock it again; it unlocks as often, and before it
  * ends: nobody unlocks for it. Looking waits for nobody: cairn_size, walks, checks and statistics. Errors: -EINVAL
  * (not lockable), -EPERM (unlock by another thread, or without a lock).
  */
@@ -502,7 +503,7 @@ CAIRN_API int cairn_guard_call(void (*function)(void *arg), void *arg, cairn_fau
 
 typedef struct cairn_stats {
     size_t size;         /* set to sizeof(cairn_stats) before the call, or 0 for the members of version 0.1 */
-    uint64_t bytes_live; /* in blocks that are allocated, by their usable size */
+    uint64_t bytes_live; /* in blocks that are allocated, by their usable size; with exact sizes by what they take */
     uint64_t blocks_live;
     uint64_t bytes_committed; /* memory really taken, of a heap with memory of its own (shared, with bytes_max, lent, by
                                  calls) with all bookkeeping; of others, and of children, what their spans take */
@@ -544,7 +545,7 @@ typedef struct cairn_class {
 /*
  * Calls visit for each size of which the heap has a span, from the smallest on, until it returns other than 0, which
  * is then returned. The counts are made as those of cairn_stats_get, before the first call of visit, which may use the
- * heap.
+ * heap; in a checked heap they count what its spans hold, quarantine and all.
  */
 typedef int cairn_class_fn(const cairn_class *blocks, void *arg);
 CAIRN_API int cairn_class_walk(cairn_heap *heap, cairn_class_fn *visit, void *arg);

@@ -242,7 +242,8 @@ static int join_as(struct attachment *attachment, uint32_t number)
     if (!is_there) /* with all before it, of which strangers may have kept us */
         error = section_commit(section, section_offset(section, section->processes), number * sizeof *image);
     if (!is_there && error == 0)
-        error = section_commit_record(section, image, sizeof *image, &section->image->processes_end, number - 1);
+        error = section_commit_records(section, image, sizeof *image, &section->image->processes_end, number - 1,
+                                       number - 1);
     if (error < 0) {
         liveness_give(&liveness);
         return error;

@@ -114,7 +114,7 @@ static int new_root(const struct core_heap *heap, uint32_t owner, const char *na
     for (uint32_t i = 0; i < section->roots_max; i++) {
         struct root_image *root = &section->roots[i];
         if (i >= load_acquire(&section->image->roots_end)) {
-            int error = section_commit_record(section, root, sizeof *root, &section->image->roots_end, i);
+            int error = section_commit_records(section, root, sizeof *root, &section->image->roots_end, i, i);
             if (error < 0)
                 return error;
         }

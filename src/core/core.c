@@ -1354,7 +1354,8 @@ int owner_claim(struct core_owner *ret_owner, struct section *section, const str
             return -EAGAIN;
         struct owner_image *image = section_owner(section, number);
         if (number > load_acquire(&section->image->owners_end)) {
-            int error = section_commit_record(section, image, sizeof *image, &section->image->owners_end, number - 1);
+            int error = section_commit_records(section, image, sizeof *image, &section->image->owners_end, number - 1,
+                                               number - 1);
             if (error < 0)
                 return error;
         }
@@ -1426,7 +1427,8 @@ static int claim_heap_from(struct section *section, uint32_t first, const struct
     for (uint32_t number = first; number <= section->heaps_max; number++) {
         struct heap_image *image = section_heap(section, number);
         if (number > load_acquire(&section->image->heaps_end)) {
-            int error = section_commit_record(section, image, sizeof *image, &section->image->heaps_end, number - 1);
+            int error = section_commit_records(section, image, sizeof *image, &section->image->heaps_end, number - 1,
+                                               number - 1);
             if (error < 0)
                 return error;
         }

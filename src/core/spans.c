@@ -151,8 +151,8 @@ static int extend_units(struct section *section, uint32_t end)
     uint32_t begin = section_units_end(section);
     if (end <= begin)
         return 0;
-    return section_commit_record(section, &section->unit_words[begin], (end - begin) * sizeof(uint64_t),
-                                 &section->image->units_end, end - 1);
+    return section_commit_records(section, &section->unit_words[begin], (end - begin) * sizeof(uint64_t),
+                                  &section->image->units_end, begin, end - 1);
 }
 
 /* Units that were set aside are charged as what they become: their own charge ends. */

@@ -288,6 +288,8 @@ int section_image_init(struct section *section, const struct section_image *head
         int error = section->backing->commit(section, 0, first);
         if (error < 0)
             return error;
+        if (!section->backing->starts_zero)
+            memset(section->base, 0, first);
         for (uint64_t offset = 0; offset < first; offset += page) {
             uint64_t index = offset >> section->page_shift;
             fetch_or_acq_rel(&section->commit_bits[index / 64], UINT64_C(1) << index % 64);
@@ -680,13 +682,26 @@ bool section_marks_are_sound(const struct section *section, uint64_t bytes, uint
     return true;
 }
 
-int section_commit_record(struct section *section, const void *record, size_t bytes, atomic_u32 *end, uint32_t index)
+static bool are_zero(const atomic_u64 *words, size_t bytes)
 {
-    int error = section_commit(section, section_offset(section, record), bytes);
+    for (size_t i = 0; i < bytes / sizeof *words; i++) {
+        if (load_relaxed(&words[i]) != 0)
+            return false;
+    }
+    return true;
+}
+
+int section_commit_records(struct section *section, const void *records, size_t bytes, atomic_u32 *end, uint32_t first,
+                           uint32_t last)
+{
+    int error = section_commit(section, section_offset(section, records), bytes);
     if (error < 0)
         return error;
+    /* Nobody has written to what lies behind the end: what is there is what came from the caller. */
+    if (!section->backing->starts_zero && !are_zero(records, bytes) && load_acquire(end) <= first)
+        return -EIO;
     uint32_t seen = load_relaxed(end);
-    while (seen <= index && !cas_acq_rel(end, &seen, index + 1))
+    while (seen <= last && !cas_acq_rel(end, &seen, last + 1))
         ;
     return 0;
 }

@@ -215,8 +215,12 @@ bool section_marks_are_sound(const struct section *section, uint64_t bytes, uint
 /* Counts the committed bytes from the bits. */
 uint64_t section_count_committed(const struct section *section);
 
-/* Commits a table's record of the given index and raises *end to index + 1 or more. */
-int section_commit_record(struct section *section, const void *record, size_t bytes, atomic_u32 *end, uint32_t index);
+/*
+ * Commits a table's records from first to last and raises *end to last + 1 or more. -EIO: what the caller of a heap
+ * gave for them is not zero.
+ */
+int section_commit_records(struct section *section, const void *records, size_t bytes, atomic_u32 *end, uint32_t first,
+                           uint32_t last);
 
 /* ---------------------------------------------------------------- places */
 

@@ -16,6 +16,7 @@
 /* ---------------------------------------------------------------- callbacks */
 
 struct supply {
+    unsigned char filler;
     unsigned char *give; /* what reserve returns, over and over */
     cairn_heap *from;    /* or a block of this heap */
     int commit_result;
@@ -230,6 +231,45 @@ static void a_commit_may_refuse_by_any_name(void)
     cairn_heap_close(heap);
 }
 
+static int commit_garbage(void *arg, void *address, size_t bytes)
+{
+    REQUIRE(mprotect(address, bytes, PROT_READ | PROT_WRITE) == 0);
+    memset(address, ((struct supply *)arg)->filler, bytes);
+    return 0;
+}
+
+/* The heap may not come to be, or have no memory; it believes nothing that it finds there. */
+static void a_commit_that_gives_garbage_kills_nobody(void)
+{
+    static const unsigned char fillers[] = {0xaa, 0x01, 0x10, 0x11, 0x70, 0xff, 0x80};
+    for (uint64_t bytes = 64 * KIB; bytes <= 512 * MIB; bytes *= 2) {
+        for (size_t i = 0; i < COUNT(fillers); i++) {
+            struct supply supply = {.give = get_pages(bytes), .filler = fillers[i]};
+            REQUIRE(mprotect(supply.give, bytes, PROT_NONE) == 0);
+            cairn_memory calls = {
+                .reserve = supply_reserve, .commit = commit_garbage, .release = supply_release, .arg = &supply};
+            cairn_options options = {.size = sizeof options, .calls = &calls, .bytes_max = bytes};
+            cairn_heap *heap = untouched;
+            if (cairn_heap_create(&heap, &options) < 0) {
+                REQUIRE(heap == untouched && supply.releases == 1);
+                REQUIRE(cairn_last_errno() == -EIO || cairn_last_errno() == -ENOMEM);
+            } else {
+                void *blocks[100];
+                for (size_t k = 0; k < COUNT(blocks); k++) {
+                    if ((blocks[k] = cairn_zalloc(heap, k * k * 10)) != NULL)
+                        REQUIRE(((unsigned char *)blocks[k])[k * k * 5] == 0);
+                }
+                (void)cairn_root_set(heap, "root", blocks[1]);
+                for (size_t k = 0; k < COUNT(blocks); k++)
+                    cairn_free(heap, blocks[k]);
+                (void)cairn_check(heap, NULL, NULL);
+                cairn_heap_close(heap);
+            }
+            munmap(supply.give, bytes);
+        }
+    }
+}
+
 /* ---------------------------------------------------------------- files with holes */
 
 static void look_at_sparse(void *arg)
@@ -371,6 +411,7 @@ int main(void)
         CLAIM(a_heap_may_lie_in_a_block_of_another),
         CLAIM(a_commit_that_returns_nonsense_has_failed),
         CLAIM(a_commit_may_refuse_by_any_name),
+        CLAIM(a_commit_that_gives_garbage_kills_nobody),
         CLAIM(a_sparse_file_kills_nobody),
         CLAIM(a_file_that_ends_before_what_is_committed_is_damaged),
         CLAIM(a_heap_of_no_said_size_is_smaller_where_address_space_is),
