@@ -51,7 +51,10 @@ static void table_unset(struct thread *thread, struct bins *bins)
 static void table_set(struct thread *thread, struct bins *bins, uint32_t index)
 {
     table_unset(thread, bins);
-    bins->index = index;
+    /* Of an unserialized heap, the tables of threads that had it before lead here, too, and they may be reading this.
+     */
+    if (bins->index != index)
+        bins->index = index;
     /* Room for another heap beside this one, as long as there is memory; without it they take turns. */
     while (thread->table[bins->index & thread->mask] != &nobody_bins &&
            thread->table[bins->index & thread->mask] != bins && bins->index > thread->mask && table_grow(thread))

@@ -438,6 +438,30 @@ START_TEST(nothing_of_a_closed_unserialized_heap_is_used_again)
 }
 END_TEST
 
+static void *use_alone(void *heap)
+{
+    churn(heap, 50);
+    return NULL;
+}
+
+START_TEST(who_made_unserialized_heaps_makes_more_while_others_have_them)
+{
+    enum { HEAPS = 40 }; /* more than the maker's thread has room for at first */
+    cairn_heap *heaps[HEAPS];
+    pthread_t threads[HEAPS];
+    cairn_options options = {.size = sizeof options, .flags = CAIRN_UNSERIALIZED};
+    for (int i = 0; i < HEAPS; i++) {
+        REQUIRE_CALL(cairn_heap_create(&heaps[i], &options) == 0);
+        cairn_free(heaps[i], cairn_alloc(heaps[i], 48));
+        REQUIRE(pthread_create(&threads[i], NULL, use_alone, heaps[i]) == 0);
+    }
+    for (int i = 0; i < HEAPS; i++) {
+        REQUIRE(pthread_join(threads[i], NULL) == 0);
+        end(heaps[i]);
+    }
+}
+END_TEST
+
 static void clean_up(void)
 {
     (void)cairn_heap_unlink("heap", NULL); /* of a test that failed */
@@ -458,6 +482,7 @@ int main(void)
     TCase *unserialized = tcase_create("unserialized");
     tcase_add_loop_test(unserialized, an_unserialized_heap_serves_threads_in_turn, 0, 3);
     tcase_add_test(unserialized, nothing_of_a_closed_unserialized_heap_is_used_again);
+    tcase_add_test(unserialized, who_made_unserialized_heaps_makes_more_while_others_have_them);
 
     TCase *cases[] = {exact, unserialized};
     Suite *suite = suite_create("exact");
