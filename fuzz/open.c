@@ -148,7 +148,7 @@ static void make_file(struct input *input, uint64_t flags, int file)
 
 static bool is_documented(int error)
 {
-    static const int errors[] = {-EPROTO, -EUCLEAN, -EADDRINUSE, -ENOMEM, -EAGAIN, -EPERM};
+    static const int errors[] = {-EPROTO, -EUCLEAN, -EADDRINUSE, -ENOMEM, -EAGAIN, -EPERM, -ESTALE};
     for (size_t i = 0; i < sizeof errors / sizeof errors[0]; i++)
         if (errors[i] == error)
             return true;

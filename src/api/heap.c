@@ -669,11 +669,11 @@ static bool is_relocated(const struct section *section)
  * Whoever destroys a heap removes its name first, but who has it open by then comes too late, and another name may lead
  * there still. -ENOENT: nobody can come again; -ESTALE: by that name all will find what this one does.
  */
-static int check_not_destroyed(const struct cairn_heap *heap)
+static int check_not_destroyed(const struct cairn_heap *heap, uint64_t flags)
 {
     const struct attachment *attachment = heap->attachment;
     struct file_status status;
-    if (record_state_of(heap->core.word_made) == RECORD_LIVE)
+    if (record_state_of(heap->core.word_made) == RECORD_LIVE || (flags & CAIRN_DAMAGED_TOO) != 0)
         return 0;
     if (record_generation_of(heap->core.word_made) == 0 && record_state_of(heap->core.word_made) == RECORD_FREE)
         return error_set(-EUCLEAN, "%s: damaged: there never was a heap in it", attachment->name);
@@ -693,7 +693,7 @@ static int open_again(struct cairn_heap **ret_heap, struct attachment *attachmen
     struct cairn_heap *heap = handle_for(attachment, MAIN_HEAP, options);
     if (heap == NULL)
         return error_set(-ENOMEM, "%s: no memory for its bookkeeping", name);
-    int error = check_not_destroyed(heap);
+    int error = check_not_destroyed(heap, options->flags);
     if (error < 0) {
         attachment->handles--;
         handle_give(heap);
@@ -761,7 +761,7 @@ static int open_named(struct cairn_heap **ret_heap, const char *name, const char
                          error == -EUCLEAN ? "damaged: the file is shorter than what is committed"
                                            : cairn_strerror(error));
     }
-    error = check_not_destroyed(heap);
+    error = check_not_destroyed(heap, options->flags);
     if (error < 0) {
         handle_give(heap);
         end_attachment(attachment);
