@@ -1384,6 +1384,8 @@ static void give_up_span(struct core_owner *owner, uint32_t unit, uint64_t word)
         sweep_span(owner->section, owner->number, unit, word);
     if (unit_state_of(word) == UNIT_LARGE)
         (void)cas_acq_rel(unit_at, &word, unit_disowned(word));
+    else if (load_relaxed(unit_at) == word && !slab_is_sound(owner->section, unit))
+        store_release(&owner->section->image->damaged, UINT64_C(1) + unit); /* in a changed file: it stays as it is */
     else if (load_relaxed(unit_at) == word)
         orphan_slab(owner, unit, word);
 }
