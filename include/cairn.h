@@ -214,8 +214,8 @@ CAIRN_API int cairn_heap_create(cairn_heap **ret_heap, const cairn_options *opti
  * impossible, the file is shorter than what is committed, the system went down while it was open, or a recovery met an
  * impossible header, now or earlier; CAIRN_DAMAGED_TOO opens the last two to look at them), -EADDRINUSE
  * (something else lies at the heap's address in this process), -EBUSY (already attached read-only in this process, now
- * asked for writing; close that first), -ESTALE (the heap was destroyed under another name of its file), -ENOMEM,
- * -EMFILE, -EAGAIN (too many processes are attached), -EOPNOTSUPP (the
+ * asked for writing; close that first), -ESTALE (the heap was destroyed under another name of its file;
+ * CAIRN_DAMAGED_TOO opens it to look), -ENOMEM, -EMFILE, -EAGAIN (too many processes are attached), -EOPNOTSUPP (the
  * file system, or no /proc where the name leads to another file by now or the heap lies on a disk).
  */
 CAIRN_API int cairn_heap_open(cairn_heap **ret_heap, const char *name, const cairn_options *options);
@@ -271,9 +271,9 @@ CAIRN_API int cairn_heap_open_child(cairn_heap **ret_heap, cairn_heap *parent, c
 /*
  * Stops a CAIRN_LOCKABLE heap: from now on other threads wait in their calls, and a walk, a check and the statistics
  * of its blocks are exact; a thread that ends meanwhile may still give empty slabs back. The thread that holds the lock
- * may use the heap, and lock it again; it unlocks as often, and before it
- * ends: nobody unlocks for it. Looking waits for nobody: cairn_size, walks, checks and statistics. Errors: -EINVAL
- * (not lockable), -EPERM (unlock by another thread, or without a lock).
+ * may use the heap, and lock it again; it unlocks as often, and before it ends: nobody unlocks for it. Looking waits
+ * for nobody: cairn_size, walks, checks and statistics. Errors: -EINVAL (not lockable), -EPERM (unlock by another
+ * thread, or without a lock).
  */
 CAIRN_API int cairn_heap_lock(cairn_heap *heap);
 CAIRN_API int cairn_heap_unlock(cairn_heap *heap);

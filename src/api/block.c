@@ -13,11 +13,9 @@ static void alloc_failed(struct cairn_heap *heap, size_t size, int error)
     const struct section *section = &heap->attachment->section;
     unsigned long long wanted = size;
     if (error == -EDQUOT) {
-        const struct heap_image *limited = heap->core.image;
-        while (load_relaxed(&limited->bytes_max) == 0 && load_relaxed(&limited->parent) != 0)
-            limited = section_heap(section, load_relaxed(&limited->parent));
+        const struct heap_image *limited = heap_limited(section, heap->core.image);
         error_set(-ENOMEM, "%s: %llu more bytes would exceed its limit of %llu", label, wanted,
-                  (unsigned long long)load_relaxed(&limited->bytes_max));
+                  limited == NULL ? 0 : (unsigned long long)load_relaxed(&limited->bytes_max));
     } else if (error == -ENOSPC) {
         error_set(-ENOMEM, "%s: no run of free units for %llu bytes in its %llu KiB", label, wanted,
                   (unsigned long long)(section->units_bytes >> 10));
@@ -52,6 +50,16 @@ static bool program_makes_room(struct cairn_heap *heap, size_t size)
 {
     return heap->on_failure != NULL &&
            heap->on_failure(heap, size, cairn_last_errno(), heap->on_failure_arg) == CAIRN_RETRY;
+}
+
+/* As call_begin; the program is asked for room for the thread's record, too. */
+static struct bins *begin_allocation(struct cairn_heap *heap, size_t size, const char *call)
+{
+    struct bins *bins;
+    do
+        bins = call_begin(heap, call);
+    while (bins == NULL && cairn_last_errno() == -ENOMEM && program_makes_room(heap, size));
+    return bins;
 }
 
 typedef void *alloc_fn(struct bins *bins, struct core_heap *heap, size_t alignment, size_t size, int *ret_error);
@@ -91,9 +99,7 @@ static NOINLINE void *alloc_slowly(struct cairn_heap *heap, size_t alignment, si
 {
     bool recovered = false;
     for (;;) {
-        struct bins *bins = call_begin(heap, call);
-        if (bins == NULL && cairn_last_errno() == -ENOMEM && program_makes_room(heap, size))
-            continue; /* for the thread's record */
+        struct bins *bins = begin_allocation(heap, size, call);
         if (bins == NULL)
             return NULL;
         int error = -ENOMEM;
@@ -541,9 +547,7 @@ CAIRN_API int cairn_alloc_to(struct cairn_heap *heap, size_t size, void **dest)
 {
     bool recovered = false;
     for (;;) {
-        struct bins *bins = call_begin(heap, "alloc_to");
-        if (bins == NULL && cairn_last_errno() == -ENOMEM && program_makes_room(heap, size))
-            continue;
+        struct bins *bins = begin_allocation(heap, size, "alloc_to");
         if (bins == NULL)
             return cairn_last_errno();
         uint64_t dest_ref = 0;

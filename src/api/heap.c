@@ -274,11 +274,14 @@ static int commit_start(struct cairn_heap *heap, const struct cairn_options *opt
         bytes_start = min_u64(bytes_start, section->units_bytes);
     }
     int error = heap_keep(bins->owner, &heap->core, bytes_start);
-    if (error == 0 && whole && load_relaxed(&section->image->bytes_committed) < options->bytes_start)
-        error = section_commit(section, 0, section->units_offset);
-    uint64_t end = section->units_offset + section->units_bytes; /* what is behind is less than a unit, and no use */
-    if (error == 0 && whole && load_relaxed(&section->image->bytes_committed) < options->bytes_start)
-        error = section_commit(section, end, section->bytes_max - end);
+    const struct {
+        uint64_t from, to;
+    } rest[] = {{0, section->units_offset}, /* and behind the last unit, where less than one is left and of no use */
+                {section->units_offset + section->units_bytes, section->bytes_max}};
+    for (int i = 0; i < 2 && whole && error == 0; i++) {
+        if (load_relaxed(&section->image->bytes_committed) < options->bytes_start)
+            error = section_commit(section, rest[i].from, rest[i].to - rest[i].from);
+    }
     call_end(heap, bins);
     return error == -EAGAIN ? commit_start(heap, options) : error; /* another process reset it: begin again */
 }

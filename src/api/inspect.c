@@ -179,19 +179,14 @@ CAIRN_API int cairn_stats_get(struct cairn_heap *heap, cairn_stats *ret_stats)
     const struct heap_image *record = heap->core.image;
     bool is_shared = attachment->is_shared;
     bool has_own_section = !attachment->is_process_section && record->parent == 0;
-    bool is_all_there = has_own_section && section->commit_bits == NULL; /* lent: nobody counts what is committed */
     struct counting counting = {
         .section = section,
         .heap = heap->core.number,
         .stats =
             {
                 .size = ret_stats->size,
-                .bytes_committed =
-                    is_all_there ? section->bytes_max
-                                 : load_relaxed(has_own_section ? &image->bytes_committed : &record->bytes_charged),
-                .bytes_committed_peak = is_all_there
-                                            ? section->bytes_max
-                                            : load_relaxed(has_own_section ? &image->bytes_peak : &record->bytes_peak),
+                .bytes_committed = load_relaxed(has_own_section ? &image->bytes_committed : &record->bytes_charged),
+                .bytes_committed_peak = load_relaxed(has_own_section ? &image->bytes_peak : &record->bytes_peak),
                 .bytes_reserved = section->bytes_max,
                 .bytes_max = has_own_section ? section->bytes_max : record->bytes_max,
                 .growths = load_relaxed(&image->growths),

@@ -611,14 +611,6 @@ static int commit_span(struct core_owner *owner, uint32_t unit, uint64_t header_
 #define HUGE_BYTES (UINT64_C(2) << 20)
 #define SMALL_HEAP_BYTES (UINT64_C(8) << 20) /* below, a huge page for each heap would be most of what it takes */
 
-/* Its own, or that of one it is charged to. */
-static bool has_limit(const struct section *section, const struct heap_image *heap)
-{
-    while (load_relaxed(&heap->bytes_max) == 0 && load_relaxed(&heap->parent) != 0)
-        heap = section_heap(section, load_relaxed(&heap->parent));
-    return load_relaxed(&heap->bytes_max) != 0;
-}
-
 /*
  * A private heap that has outgrown a small one takes its units by the huge page, set aside for it alone: heaps that
  * stay small keep to small pages, and many of them cost what they use. What is set aside is charged, and nobody else's:
@@ -629,7 +621,7 @@ static void keep_huge(struct core_owner *owner, struct core_heap *heap)
     struct section *section = owner->section;
     if (section->backing->advise_huge == NULL || section->unit_shift != UNIT_SHIFT_MAX ||
         load_relaxed(&heap->image->bytes_kept) != 0 || load_relaxed(&heap->image->bytes_charged) < SMALL_HEAP_BYTES ||
-        has_limit(section, heap->image))
+        heap_limited(section, heap->image) != NULL)
         return;
     struct span_taken span;
     if (span_take(owner, heap, (uint32_t)(HUGE_BYTES >> UNIT_SHIFT_MAX), HUGE_BYTES, &span) < 0)
@@ -1622,6 +1614,17 @@ static uint32_t heaps_end(const struct section *section)
 {
     uint32_t end = load_acquire(&section->image->heaps_end);
     return end < section->heaps_max ? end : section->heaps_max;
+}
+
+const struct heap_image *heap_limited(const struct section *section, const struct heap_image *heap)
+{
+    while (load_relaxed(&heap->bytes_max) == 0) {
+        uint32_t parent = load_relaxed(&heap->parent);
+        if (parent == 0)
+            return NULL;
+        heap = section_heap(section, parent);
+    }
+    return heap;
 }
 
 bool heap_has_children(const struct section *section, uint32_t number)

@@ -327,6 +327,9 @@ void heap_end(struct core_owner *owner, struct core_heap *heap);
 bool heap_kill(struct section *section, uint32_t process, uint32_t number, uint64_t record);
 void heap_sweep(struct section *section, uint32_t by, uint32_t number);
 
+/* The heap itself or the nearest that it is charged to, which has a limit; NULL: none has. */
+const struct heap_image *heap_limited(const struct section *section, const struct heap_image *heap);
+
 /* Whether a heap is the parent of others. */
 bool heap_has_children(const struct section *section, uint32_t number);
 

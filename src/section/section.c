@@ -282,9 +282,10 @@ void section_view_init(struct section *section, void *base, const struct section
 int section_image_init(struct section *section, const struct section_image *header)
 {
     uint64_t page = UINT64_C(1) << section->page_shift;
+    uint64_t first = section->bytes_max; /* without bits all of it is there */
     if (section->commit_bits != NULL) {
         /* The header's page and the first page of bits, which covers itself: the two that the bits cannot help with. */
-        uint64_t first = align_up(header->commit_offset + 1, page);
+        first = align_up(header->commit_offset + 1, page);
         int error = section->backing->commit(section, 0, first);
         if (error < 0)
             return error;
@@ -294,9 +295,9 @@ int section_image_init(struct section *section, const struct section_image *head
             uint64_t index = offset >> section->page_shift;
             fetch_or_acq_rel(&section->commit_bits[index / 64], UINT64_C(1) << index % 64);
         }
-        store_relaxed(&section->image->bytes_committed, first);
-        store_relaxed(&section->image->bytes_peak, first);
     }
+    store_relaxed(&section->image->bytes_committed, first);
+    store_relaxed(&section->image->bytes_peak, first);
     memcpy(section->image, header, offsetof(struct section_image, bytes_committed));
     return 0;
 }

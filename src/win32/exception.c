@@ -27,6 +27,7 @@
 #include <ucontext.h>
 #include <unistd.h>
 
+#include "base/handler.h"
 #include "win32/exception.h"
 #include "win32/win32.h"
 
@@ -309,22 +310,6 @@ static bool dispatch(const EXCEPTION_RECORD *record, ucontext_t *context, bool i
     return goes_on;
 }
 
-static void hand_on(int number, siginfo_t *info, void *context)
-{
-    const struct sigaction *before = number == SIGBUS ? &before_bus : &before_segv;
-    if (before->sa_flags & SA_SIGINFO) {
-        before->sa_sigaction(number, info, context);
-    } else if (before->sa_handler == SIG_IGN && info->si_code <= 0) {
-        return; /* sent, and ignored: faults cannot be */
-    } else if (before->sa_handler == SIG_DFL || before->sa_handler == SIG_IGN) {
-        (void)signal(number, SIG_DFL); /* the instruction is tried again, and ends the program */
-        if (info->si_code <= 0)
-            (void)raise(number);
-    } else {
-        before->sa_handler(number);
-    }
-}
-
 static void handle(int number, siginfo_t *info, void *arg)
 {
     int error = errno;
@@ -345,7 +330,7 @@ static void handle(int number, siginfo_t *info, void *arg)
         return;
     }
     if (!is_fault || !dispatch(&record, context, true))
-        hand_on(number, info, context);
+        handler_hand_on(number == SIGBUS ? &before_bus : &before_segv, number, info, context);
     errno = error;
 }
 

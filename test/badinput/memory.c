@@ -238,6 +238,33 @@ static int commit_garbage(void *arg, void *address, size_t bytes)
     return 0;
 }
 
+/* Where its tables grow into garbage the call is refused, and what there was is sound. */
+static void a_commit_that_gives_garbage_later_is_refused(void)
+{
+    enum { LARGE = 200 };
+    static void *blocks[LARGE];
+    struct supply supply = {.give = get_pages(512 * MIB)};
+    REQUIRE(mprotect(supply.give, 512 * MIB, PROT_NONE) == 0);
+    cairn_memory calls = {
+        .reserve = supply_reserve, .commit = commit_garbage, .release = supply_release, .arg = &supply};
+    cairn_options options = {.size = sizeof options, .calls = &calls, .bytes_max = 512 * MIB};
+    cairn_heap *heap;
+    REQUIRE_CALL(cairn_heap_create(&heap, &options) == 0);
+    REQUIRE_CALL((blocks[0] = cairn_alloc(heap, 2 * MIB)) != NULL);
+    supply.filler = 0x11;
+    size_t count = 1;
+    while (count < LARGE && (blocks[count] = cairn_alloc(heap, 2 * MIB)) != NULL)
+        count++;
+    REQUIRE(count > 1 && count < LARGE); /* a page holds the words of 512 units, which are 32 MiB */
+    REQUIRE(strstr(cairn_last_error(), cairn_strerror(-EIO)) != NULL);
+    REQUIRE_SOUND(heap);
+    for (size_t i = 0; i < count; i++)
+        cairn_free(heap, blocks[i]);
+    REQUIRE_EQUAL(blocks_live(heap), 0);
+    REQUIRE_SOUND(heap);
+    cairn_heap_close(heap);
+}
+
 /* The heap may not come to be, or have no memory; it believes nothing that it finds there. */
 static void a_commit_that_gives_garbage_kills_nobody(void)
 {
@@ -412,6 +439,7 @@ int main(void)
         CLAIM(a_commit_that_returns_nonsense_has_failed),
         CLAIM(a_commit_may_refuse_by_any_name),
         CLAIM(a_commit_that_gives_garbage_kills_nobody),
+        CLAIM(a_commit_that_gives_garbage_later_is_refused),
         CLAIM(a_sparse_file_kills_nobody),
         CLAIM(a_file_that_ends_before_what_is_committed_is_damaged),
         CLAIM(a_heap_of_no_said_size_is_smaller_where_address_space_is),

@@ -45,14 +45,12 @@ struct way {
 /* Takes one step off it; false: there is none. */
 static bool go(struct way *way, const struct image *image, pid_t process)
 {
-    if (way->steps > 0)
-        way->steps--;
-    else if (way->to_hand_max > 0 && image_unfinished(image, process) != UNFINISHED_HAND)
-        way->to_hand_max--;
-    else if (way->steps_more-- > 0)
+    if (way->steps == 0 && image_unfinished(image, process) == UNFINISHED_HAND)
         way->to_hand_max = 0;
-    else
+    uint64_t *left = way->steps > 0 ? &way->steps : way->to_hand_max > 0 ? &way->to_hand_max : &way->steps_more;
+    if (*left == 0)
         return false;
+    --*left;
     return true;
 }
 

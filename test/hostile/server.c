@@ -599,16 +599,26 @@ static long set_root_without_right(void)
 
 /* ---------------------------------------------------------------- its own section */
 
+/* Opens and maps it; NULL: it was not let in. */
+static unsigned char *map_own(struct line *line, uint64_t *ret_bytes)
+{
+    if (!open_section(line))
+        return NULL;
+    *ret_bytes = line->reply.blocks[0].size;
+    unsigned char *view = mmap(NULL, *ret_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, line->file, 0);
+    REQUIRE(view != MAP_FAILED);
+    struct wire_request request = request_of(WIRE_MAPPED);
+    REQUIRE_EQUAL(ask(line->fd, &request, &line->reply), 0);
+    return view;
+}
+
 static long write_all_over(void)
 {
     struct line line;
-    if (!open_section(&line))
+    uint64_t bytes;
+    unsigned char *view = map_own(&line, &bytes);
+    if (view == NULL)
         return NO_MEANS;
-    uint64_t bytes = line.reply.blocks[0].size;
-    unsigned char *view = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, line.file, 0);
-    REQUIRE(view != MAP_FAILED);
-    struct wire_request request = request_of(WIRE_MAPPED);
-    REQUIRE_EQUAL(ask(line.fd, &request, &line.reply), 0);
     uint64_t handles[3];
     for (size_t i = 0; i < 3; i++)
         handles[i] = alloc(&line, 1000);
@@ -625,13 +635,10 @@ static long write_all_over(void)
 static long hand_over_nonsense(void)
 {
     struct line line;
-    if (!open_section(&line))
+    uint64_t bytes;
+    unsigned char *view = map_own(&line, &bytes);
+    if (view == NULL)
         return NO_MEANS;
-    uint64_t bytes = line.reply.blocks[0].size;
-    unsigned char *view = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, line.file, 0);
-    REQUIRE(view != MAP_FAILED);
-    struct wire_request request = request_of(WIRE_MAPPED);
-    REQUIRE_EQUAL(ask(line.fd, &request, &line.reply), 0);
     uint64_t handle = alloc(&line, MIB);
     memset(view, 0xff, bytes);
     REQUIRE_EQUAL(ask_word(line.fd, WIRE_GIVE, handle, CAIRN_TO_HEAP, &line.reply), 0);

@@ -9,20 +9,7 @@
 #include <sys/resource.h>
 
 #include "claims.h"
-
-static HANDLE heap;
-
-static void begin(void)
-{
-    heap = HeapCreate(0, 0, 0);
-    ck_assert_ptr_nonnull(heap);
-}
-
-static void end(void)
-{
-    ck_assert(HeapValidate(heap, 0, NULL));
-    ck_assert(HeapDestroy(heap));
-}
+#include "one_heap.h"
 
 START_TEST(the_initial_size_is_committed)
 {

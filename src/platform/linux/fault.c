@@ -11,6 +11,8 @@
 #include <signal.h>
 #include <ucontext.h>
 
+#include "base/handler.h"
+
 #ifndef SS_AUTODISARM
 #define SS_AUTODISARM (1U << 31)
 #endif
@@ -25,22 +27,6 @@ static _Thread_local struct guard *innermost;
 static struct mutex install_lock;
 static atomic_u32 is_installed;
 static struct sigaction before_segv, before_bus;
-
-static void hand_on(int number, siginfo_t *info, void *context)
-{
-    const struct sigaction *before = number == SIGBUS ? &before_bus : &before_segv;
-    if (before->sa_flags & SA_SIGINFO) {
-        before->sa_sigaction(number, info, context);
-    } else if (before->sa_handler == SIG_IGN && info->si_code <= 0) {
-        return; /* sent, and ignored: faults cannot be */
-    } else if (before->sa_handler == SIG_DFL || before->sa_handler == SIG_IGN) {
-        (void)signal(number, SIG_DFL); /* the instruction is tried again, and ends the program */
-        if (info->si_code <= 0)
-            (void)raise(number);
-    } else {
-        before->sa_handler(number);
-    }
-}
 
 static bool is_write(const ucontext_t *context)
 {
@@ -57,7 +43,7 @@ static void handle(int number, siginfo_t *info, void *arg)
     const ucontext_t *context = arg;
     struct guard *guard = innermost;
     if (guard == NULL || info->si_code <= 0) { /* nothing is guarded, or the signal was sent */
-        hand_on(number, info, arg);
+        handler_hand_on(number == SIGBUS ? &before_bus : &before_segv, number, info, arg);
         return;
     }
     guard->fault = (struct fault){.address = info->si_addr, .signal = number, .is_write = is_write(context)};
