@@ -277,6 +277,8 @@ struct crew {
 
 void crew_begin(struct crew *crew, uint64_t seed, uint32_t members, uint64_t bytes_max, struct tally *tally);
 void crew_start(struct crew *crew, uint32_t number);
+/* All from first on, who begin to work when each has its anchor: a heap may be full when one comes late. */
+void crew_start_from(struct crew *crew, uint32_t first);
 void crew_member(struct crew *crew, uint32_t number); /* what it runs */
 /* Waits until each member from `first` on has made so many calls more. */
 void crew_progress(struct crew *crew, uint32_t first, uint64_t calls);

@@ -252,14 +252,14 @@ uint64_t crew_fill_once(struct crew *crew)
     return give_order(crew, (struct order_message){.order = ORDER_FILL});
 }
 
-uint64_t crew_count(struct crew *crew)
+/* Until all that live have parked; pause is set. */
+static void await_parked(const struct crew *crew)
 {
     struct world *world = crew->world;
     uint32_t living = 0;
     for (uint32_t s = 0; s < crew->members; s++)
         living += crew->processes[s] > 0;
     uint64_t began = now();
-    atomic_store(&world->pause, 1);
     for (uint32_t parked; (parked = atomic_load(&world->parked)) < living;) {
         word_wait(&world->parked, parked);
         if (now() - began > WATCHDOG_SECONDS * UINT64_C(1000000000))
@@ -267,11 +267,31 @@ uint64_t crew_count(struct crew *crew)
         if (fail_text[0] != '\0')
             fail("%s", fail_text);
     }
-    uint64_t committed = give_order(crew, (struct order_message){.order = ORDER_COUNT});
+}
+
+static void go_on(struct world *world)
+{
     atomic_store(&world->pause, 0);
     word_wake(&world->pause);
     for (uint32_t parked; (parked = atomic_load(&world->parked)) > 0;)
         sched_yield();
+}
+
+void crew_start_from(struct crew *crew, uint32_t first)
+{
+    atomic_store(&crew->world->pause, 1);
+    for (uint32_t s = first; s < crew->members; s++)
+        crew_start(crew, s);
+    await_parked(crew);
+    go_on(crew->world);
+}
+
+uint64_t crew_count(struct crew *crew)
+{
+    atomic_store(&crew->world->pause, 1);
+    await_parked(crew);
+    uint64_t committed = give_order(crew, (struct order_message){.order = ORDER_COUNT});
+    go_on(crew->world);
     return committed;
 }
 

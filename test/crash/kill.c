@@ -83,9 +83,7 @@ uint64_t kill_trial(uint64_t seed, uint64_t only_step, struct tally *tally)
     snprintf(path, sizeof path, "%s/%s", getenv("CAIRN_DIR"), crew.world->name);
     if (!image_open(&image, path))
         fail("no image");
-    for (uint32_t s = 1; s <= BYSTANDERS; s++)
-        crew_start(&crew, s);
-    crew_progress(&crew, 1, 1);
+    crew_start_from(&crew, 1);
     for (uint32_t kills = 0; kills < KILLS; kills++) {
         struct way way = {.steps = random_below(&random, STEPS_MAX)};
         if (random_below(&random, 2) == 0) {

@@ -293,9 +293,7 @@ uint64_t life_trial(uint64_t seed, uint64_t only_step, struct tally *tally)
     struct crew crew;
     struct round round = {.crew = &crew, .random = &random};
     crew_begin(&crew, random_next(&random), MEMBERS, 32 << 20, tally);
-    for (uint32_t s = 0; s < MEMBERS; s++)
-        crew_start(&crew, s);
-    crew_progress(&crew, 0, 1);
+    crew_start_from(&crew, 0);
     for (uint32_t i = 0; i < ROUNDS; i++) {
         atomic_store(at_step, i);
         for (size_t kind = 0; kind < COUNT(rounds); kind++) {

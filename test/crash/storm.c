@@ -42,13 +42,6 @@ static void replace(struct storm *storm, bool all)
     }
 }
 
-static void start(struct storm *storm)
-{
-    for (uint32_t s = 0; s < MEMBERS; s++)
-        crew_start(&storm->crew, s);
-    crew_progress(&storm->crew, 0, 1); /* each has its anchor */
-}
-
 /*
  * All is freed and given back: what kills had made of memory that nobody can have would stay, and add up. Bookkeeping
  * grows with the most that was ever in use at once and is not given back, so the heap was filled once before.
@@ -69,7 +62,7 @@ uint64_t storm_trial(uint64_t seed, uint64_t only_step, struct tally *tally)
     struct storm storm = {0};
     crew_begin(&storm.crew, random_next(&random), MEMBERS, 32 << 20, tally);
     uint64_t at_work = 0, before = crew_fill_once(&storm.crew);
-    start(&storm);
+    crew_start_from(&storm.crew, 0);
     for (uint32_t kills = 1; kills <= KILLS; kills++) {
         struct timespec pause = {.tv_nsec = (long)random_below(&random, PAUSE_MAX)};
         nanosleep(&pause, NULL); /* what is tried, not what is waited for */
@@ -89,7 +82,7 @@ uint64_t storm_trial(uint64_t seed, uint64_t only_step, struct tally *tally)
         if (kills % KILLS_PER_REST != 0)
             continue;
         require_no_drift(tally, before, at_work, crew_rest(&storm.crew));
-        start(&storm);
+        crew_start_from(&storm.crew, 0);
     }
     replace(&storm, true);
     require_no_drift(tally, before, at_work, crew_end(&storm.crew));
