@@ -255,6 +255,8 @@ pid_t traced_start(void (*run)(void *arg), void *arg);
 bool traced_resume(pid_t *process);
 /* One instruction, or one call of the C library that does not write to the bookkeeping; false when the call is over. */
 bool traced_step(pid_t process, const struct world *world, const struct image *image);
+/* False when the last step was of an instruction that cannot have changed the image. */
+extern bool traced_may_have_written;
 void traced_kill(pid_t process);
 
 /* The other way: this process asks by a byte after each store into the bookkeeping or the anchor's page, and waits. */

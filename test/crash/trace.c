@@ -203,8 +203,48 @@ static bool step_over_call(const struct image *image)
     return true;
 }
 
+/*
+ * Whether an x86-64 instruction writes to no memory but the stack, as far as its first bytes tell: most do not, and
+ * after those the image need not be looked at. Unknown ones may write. (Intel 64 and IA-32 Architectures Software
+ * Developer's Manual, volume 2, appendix A.)
+ */
+static bool only_reads(const unsigned char *code)
+{
+    static const unsigned char prefixes[] = {0x2e, 0x3e, 0x64, 0x65, 0x66, 0xf2, 0xf3};
+    while (memchr(prefixes, *code, sizeof prefixes) != NULL)
+        code++;
+    unsigned rex = (*code & 0xf0) == 0x40 ? *code++ : 0;
+    unsigned op = *code++;
+    bool two_bytes = op == 0x0f;
+    if (two_bytes)
+        op = *code++;
+    /* Where there is a ModRM byte: a register, or a place on the stack. */
+    bool of_register = *code >> 6 == 3 || ((*code & 7) == 4 && code[1] == 0x24 && (rex & 3) == 0);
+    unsigned extension = *code >> 3 & 7;
+    if (two_bytes) /* cmovcc, jcc; nop, bt, imul, movzx, bsf, bsr, movsx; setcc */
+        return (op & 0xf0) == 0x40 || (op & 0xf0) == 0x80 || op == 0x1f || op == 0xa3 || op == 0xaf || op == 0xb6 ||
+               op == 0xb7 || (op >= 0xbc && op <= 0xbf) ||
+               (((op & 0xf0) == 0x90 || op == 0x11 || op == 0x29 || op == 0x7f) && of_register); /* movups, movdqa */
+    if (op < 0x40) /* add, or, adc, sbb, and, sub, xor, cmp */
+        return (op & 7) >= 2 ? (op & 7) <= 5 : op >= 0x38 || of_register;
+    if (op == 0x80 || op == 0x81 || op == 0x83)
+        return of_register || extension == 7;
+    if (op == 0xf6 || op == 0xf7)
+        return of_register || (extension != 2 && extension != 3); /* not, neg */
+    if (op == 0xff)
+        return of_register || extension >= 2; /* call, jmp, push */
+    if (op == 0x88 || op == 0x89 || op == 0xc6 || op == 0xc7 || op == 0xc0 || op == 0xc1 || (op >= 0xd0 && op <= 0xd3))
+        return of_register;
+    return (op & 0xf0) == 0x50 || (op & 0xf0) == 0x70 || (op & 0xf0) == 0xb0 || op == 0x63 || op == 0x84 ||
+           op == 0x85 || op == 0x8a || op == 0x8b || op == 0x8d || op == 0x90 || op == 0xa8 || op == 0xa9 ||
+           op == 0xc3 || op == 0xe8 || op == 0xe9 || op == 0xeb;
+}
+
+bool traced_may_have_written;
+
 bool traced_step(pid_t process, const struct world *world, const struct image *image)
 {
+    traced_may_have_written = true;
     if (leader != process)
         leader = stepping = process;
     uintptr_t at = (uintptr_t)ptrace(PTRACE_PEEKUSER, stepping, offsetof(struct user_regs_struct, rip), NULL);
@@ -216,6 +256,7 @@ bool traced_step(pid_t process, const struct world *world, const struct image *i
         was_in_library = true;
         return true;
     }
+    traced_may_have_written = !was_in_library || !only_reads((const unsigned char *)at); /* NOLINT */
     ptrace(PTRACE_SINGLESTEP, stepping, NULL, NULL);
     int status;
     pid_t stopped = waitpid(stepping, &status, __WALL);
