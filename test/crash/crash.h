@@ -259,6 +259,21 @@ bool traced_step(pid_t process, const struct world *world, const struct image *i
 extern bool traced_may_have_written;
 void traced_kill(pid_t process);
 
+/* How a tracer steps where it can: see stops.c. False: where the library's instructions begin is not known. */
+bool stops_load(const char *library);
+/*
+ * One instruction of the library, and what it calls outside; or what is outside, until it comes to the library or to an
+ * int3 of its own. *status is waitpid's. False when that is no way for this one: nothing has happened, and the code is
+ * as it was. runs_in_one_go is asked of what is called outside.
+ */
+typedef bool runs_in_one_go_fn(pid_t thread, const struct image *image);
+bool stops_step(pid_t process, pid_t thread, uintptr_t at, runs_in_one_go_fn *runs_in_one_go, const struct image *image,
+                int *status);
+/* The code of the process is as it was. */
+void stops_clear(pid_t process);
+/* The process is no more. */
+void stops_end(void);
+
 /* The other way: this process asks by a byte after each store into the bookkeeping or the anchor's page, and waits. */
 void trap_install(int ask, int answer);
 void trap_begin(void *meta, size_t meta_bytes, void *anchor);

@@ -468,6 +468,8 @@ int main(int argc, char **argv)
         perror("crash: /dev/shm");
         return 2;
     }
+    if (!stops_load(library_path))
+        fputs("crash: no objdump: steps take five times as long\n", stderr);
     main_process = getpid();
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     atexit(end_all);

@@ -105,6 +105,8 @@ void require_end(int status, const char *who)
 
 /* ---------------------------------------------------------------- stepping */
 
+static unsigned threads; /* other ones, that run meanwhile */
+
 /* Whom a tracer has in hand: one thread steps at a time; the others of its process run. */
 static pid_t next_stop(pid_t process, int *status)
 {
@@ -116,10 +118,12 @@ static pid_t next_stop(pid_t process, int *status)
             if (stopped == process)
                 return stopped;
             require_end(*status, "a process"); /* a thread that has ended, or one that should not have */
+            threads -= threads > 0;
             continue;
         }
         int event = *status >> 16;
         if (event != 0 || WSTOPSIG(*status) == SIGSTOP) { /* a thread has begun */
+            threads += event != 0;
             ptrace(PTRACE_CONT, stopped, NULL, NULL);
             continue;
         }
@@ -155,13 +159,27 @@ pid_t traced_start(void (*run)(void *arg), void *arg)
 
 static pid_t stepping; /* the thread at whose int3 we are */
 static pid_t leader;
-static bool was_in_library;
+static bool was_in_library, is_watched;
+
+static void let_go(void)
+{
+    stops_end();
+    leader = 0;
+}
+
+static void take_in_hand(pid_t process)
+{
+    if (leader == process)
+        return;
+    leader = stepping = process;
+    threads = 0;
+}
 
 bool traced_resume(pid_t *process)
 {
-    if (leader != *process)
-        leader = stepping = *process;
-    was_in_library = false;
+    take_in_hand(*process);
+    stops_clear(leader);
+    was_in_library = is_watched = false;
     ptrace(PTRACE_CONT, stepping, NULL, NULL);
     int status;
     pid_t stopped = next_stop(leader, &status);
@@ -169,7 +187,7 @@ bool traced_resume(pid_t *process)
         stepping = stopped;
         return true;
     }
-    leader = 0;
+    let_go();
     require_end(status, "the traced process");
     return false;
 }
@@ -181,16 +199,31 @@ static bool is_in_library(uintptr_t at)
 
 /*
  * The C library works for cairn between two of cairn's instructions: it makes one system call, or fills memory. Unless
- * that is what we look at, it is run in one go, up to an int3 in the place of the instruction that it returns to.
+ * that is what we look at, it is run in one go. Asked when it has been called and nothing of it was executed.
  */
-static bool step_over_call(const struct image *image)
+static bool runs_in_one_go(pid_t thread, const struct image *image)
 {
     struct user_regs_struct registers;
-    ptrace(PTRACE_GETREGS, stepping, NULL, &registers);
-    uintptr_t back = (uintptr_t)ptrace(PTRACE_PEEKDATA, stepping, registers.rsp, NULL);
+    ptrace(PTRACE_GETREGS, thread, NULL, &registers);
+    uintptr_t back = (uintptr_t)ptrace(PTRACE_PEEKDATA, thread, registers.rsp, NULL);
     uintptr_t meta = image->view != NULL ? header_of(image)->address : 0;
-    if (!is_in_library(back) || (registers.rdi >= meta && registers.rdi - meta < image->meta_bytes))
+    return is_in_library(back) && (registers.rdi < meta || registers.rdi - meta >= image->meta_bytes);
+}
+
+/* Whether what was left the library for returns to it. */
+static bool is_call_from_library(void)
+{
+    uintptr_t sp = (uintptr_t)ptrace(PTRACE_PEEKUSER, stepping, offsetof(struct user_regs_struct, rsp), NULL);
+    return is_in_library((uintptr_t)ptrace(PTRACE_PEEKDATA, stepping, sp, NULL));
+}
+
+/* Up to an int3 in the place of the instruction that it returns to. */
+static bool step_over_call(const struct image *image)
+{
+    if (!runs_in_one_go(stepping, image))
         return false;
+    uintptr_t sp = (uintptr_t)ptrace(PTRACE_PEEKUSER, stepping, offsetof(struct user_regs_struct, rsp), NULL);
+    uintptr_t back = (uintptr_t)ptrace(PTRACE_PEEKDATA, stepping, sp, NULL);
     long instruction = ptrace(PTRACE_PEEKTEXT, stepping, back, NULL);
     ptrace(PTRACE_POKETEXT, stepping, back, instruction - (instruction & 0xff) + 0xcc);
     ptrace(PTRACE_CONT, stepping, NULL, NULL);
@@ -232,7 +265,7 @@ static bool only_reads(const unsigned char *code)
     if (op == 0xf6 || op == 0xf7)
         return of_register || (extension != 2 && extension != 3); /* not, neg */
     if (op == 0xff)
-        return of_register || extension >= 2; /* call, jmp, push */
+        return extension == 6 || (of_register && extension < 2); /* call and jmp may lead to the C library */
     if (op == 0x88 || op == 0x89 || op == 0xc6 || op == 0xc7 || op == 0xc0 || op == 0xc1 || (op >= 0xd0 && op <= 0xd3))
         return of_register;
     return (op & 0xf0) == 0x50 || (op & 0xf0) == 0x70 || (op & 0xf0) == 0xb0 || op == 0x63 || op == 0x84 ||
@@ -245,27 +278,34 @@ bool traced_may_have_written;
 bool traced_step(pid_t process, const struct world *world, const struct image *image)
 {
     traced_may_have_written = true;
-    if (leader != process)
-        leader = stepping = process;
+    take_in_hand(process);
     uintptr_t at = (uintptr_t)ptrace(PTRACE_PEEKUSER, stepping, offsetof(struct user_regs_struct, rip), NULL);
     bool leaves = was_in_library && !is_in_library(at);
     was_in_library = is_in_library(at);
     if (was_in_library && at - library_begin < REACHED_MAX)
         atomic_store_explicit(&ledger->reached[at - library_begin], 1, memory_order_relaxed);
-    if (leaves && step_over_call(image)) {
+    /* What it called to change the image is watched; when it has come back to its caller there is nothing to watch. */
+    is_watched = leaves ? is_call_from_library() : is_watched && !was_in_library;
+    int status;
+    if (threads == 0 && !is_watched && stops_step(leader, stepping, at, runs_in_one_go, image, &status)) {
+        traced_may_have_written = !was_in_library || !only_reads((const unsigned char *)at); /* NOLINT */
+        threads += status >> 8 == (SIGTRAP | PTRACE_EVENT_CLONE << 8);
+    } else if (leaves && step_over_call(image)) {
         was_in_library = true;
         return true;
+    } else {
+        traced_may_have_written = !was_in_library || !only_reads((const unsigned char *)at); /* NOLINT */
+        ptrace(PTRACE_SINGLESTEP, stepping, NULL, NULL);
+        if (waitpid(stepping, &status, __WALL) != stepping)
+            fail("waitpid: %s", strerror(errno));
     }
-    traced_may_have_written = !was_in_library || !only_reads((const unsigned char *)at); /* NOLINT */
-    ptrace(PTRACE_SINGLESTEP, stepping, NULL, NULL);
-    int status;
-    pid_t stopped = waitpid(stepping, &status, __WALL);
-    if (stopped != stepping || !WIFSTOPPED(status)) {
+    if (!WIFSTOPPED(status)) {
         if (stepping == leader) {
-            leader = 0;
+            let_go();
             require_end(status, "the stepped process");
         }
         stepping = leader; /* the thread has ended */
+        threads -= threads > 0;
         return false;
     }
     if (WSTOPSIG(status) != SIGTRAP && WSTOPSIG(status) != SIGSTOP)
@@ -286,7 +326,7 @@ void traced_kill(pid_t process)
         else if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL)
             require_end(status, "a process");
     }
-    leader = 0;
+    let_go();
 }
 
 /* ---------------------------------------------------------------- the image */
