@@ -32,6 +32,9 @@ int memory_commit(void *address, size_t bytes);
 /* Gets the memory behind a committed part now, so that no first touch can fail for lack of it. */
 int memory_populate(void *address, size_t bytes);
 
+/* Hints that a committed part will soon be written: saves the faults, where the system can. */
+void memory_prefault(void *address, size_t bytes);
+
 /* Hints that a range, aligned to 2 MiB, is to have huge pages. */
 void memory_advise_huge(void *address, size_t bytes);
 

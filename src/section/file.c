@@ -28,11 +28,20 @@ bool section_file_is_whole(const struct section *section)
     return false;
 }
 
+/*
+ * What a heap grows by is filled soon: its pages are put into place at once, which takes less than half of what a fault
+ * for each of them does. More than a step is one block's, whose owner may leave most of it untouched.
+ */
+#define PREFAULT_BYTES_MAX (UINT64_C(1) << 20)
+
 static int commit(struct section *section, uint64_t offset, uint64_t bytes)
 {
     if (!section_file_is_ours(section))
         return -EBADF;
-    return file_commit(section->file, offset, bytes);
+    int error = file_commit(section->file, offset, bytes);
+    if (error == 0 && bytes <= PREFAULT_BYTES_MAX)
+        memory_prefault(section->base + offset, bytes);
+    return error;
 }
 
 static int decommit(struct section *section, uint64_t offset, uint64_t bytes)

@@ -412,15 +412,15 @@ static int commit_pages(struct section *section, uint64_t first, uint64_t end)
 }
 
 /*
- * A section whose memory is really taken by committing it grows by a sixteenth of what it has, from a page to 1 MiB: a
- * small one stays small, and a large one is not made of single pages.
+ * A section whose memory is really taken by committing it grows by a thirty-second of what it has, from a page to 1
+ * MiB: a small one stays small, and a large one is not made of single pages.
  */
 static uint32_t commit_step_shift(const struct section *section)
 {
     if (section->commit_step_shift != COMMIT_STEP_GROWING)
         return section->commit_step_shift;
-    uint32_t sixteenth = bit_highest(load_relaxed(&section->image->bytes_committed) | 1);
-    return sixteenth < 24 ? sixteenth - min_u64(sixteenth, 4) : 20;
+    uint32_t part = bit_highest(load_relaxed(&section->image->bytes_committed) | 1);
+    return part < 25 ? part - min_u64(part, 5) : 20;
 }
 
 /* First the pages of the bits; the bits of those lie in the first page of bits, committed at creation. */

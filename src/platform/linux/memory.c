@@ -101,7 +101,14 @@ int memory_populate(void *address, size_t bytes)
     return 0;
 }
 
-/* These two may fail in a call that succeeds, and free(3) must leave errno alone. */
+/* These may fail in a call that succeeds, and free(3) must leave errno alone. */
+void memory_prefault(void *address, size_t bytes)
+{
+    int saved_errno = errno;
+    (void)madvise(address, bytes, MADV_POPULATE_WRITE);
+    errno = saved_errno;
+}
+
 void memory_advise_huge(void *address, size_t bytes)
 {
     int saved_errno = errno;
