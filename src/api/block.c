@@ -202,17 +202,21 @@ static bool find_live(struct cairn_heap *heap, const void *block, const char *ca
 
 /* ---------------------------------------------------------------- the calls */
 
-/* Whether this thread used the heap last, and it still lives as it did then. */
-ALWAYS_INLINE bool is_last(const struct cairn_heap *heap)
+/* Whether this thread used the heap last, of that check, and it still lives as it did then. */
+ALWAYS_INLINE bool is_last(uint64_t check)
 {
-    return LIKELY(heap_check(&heap->core) == thread_last.check);
+    return LIKELY(check == thread_last.check);
 }
 
-/* The bin for a size that is looked up, of the heap that this thread used last; NULL when it was another heap. */
-ALWAYS_INLINE struct bin *last_bin(const struct cairn_heap *heap, size_t size)
+/* The same of a lockable or exact heap, the check of whose bins is another than what is_last compares. */
+ALWAYS_INLINE bool is_guarded_last(uint64_t check)
 {
-    if (UNLIKELY(size > CLASS_TABLE_MAX) || UNLIKELY(!is_last(heap)))
-        return NULL;
+    return (check ^ GUARDED) == thread_last.check;
+}
+
+/* The bin for a size that is looked up, of the heap that this thread used last. */
+ALWAYS_INLINE struct bin *last_bin(size_t size)
+{
     return bins_bin(thread_last.bins, class_table[(size + 15) / 16]);
 }
 
@@ -225,15 +229,6 @@ ALWAYS_INLINE struct bins *make_last(const struct cairn_heap *heap)
         return NULL;
     thread_last = (struct last_heap){.check = check, .word = bins->word, .bins = bins};
     return bins;
-}
-
-/*
- * A lockable or exact heap's, which this thread used last: the check of its bins is another than what is_last compares.
- * NULL when it is another heap, or not as it was then.
- */
-ALWAYS_INLINE struct bins *last_guarded(const struct cairn_heap *heap)
-{
-    return (heap_check(&heap->core) ^ GUARDED) == thread_last.check ? thread_last.bins : NULL;
 }
 
 /*
@@ -307,12 +302,11 @@ static NOINLINE void *alloc_next(struct cairn_heap *heap, size_t size, struct bi
 }
 
 /* By itself, for it is as short as it must be to go from one heap to the next. */
-static NOINLINE void *alloc_otherwise(struct cairn_heap *heap, size_t size)
+static NOINLINE void *alloc_otherwise(struct cairn_heap *heap, size_t size, uint64_t check)
 {
-    struct bins *guarded = last_guarded(heap);
-    if (guarded != NULL)
-        return alloc_guarded(heap, size, guarded);
-    struct bins *bins = make_last(heap);
+    if (is_guarded_last(check))
+        return alloc_guarded(heap, size, thread_last.bins);
+    struct bins *bins = make_last(heap), *guarded;
     if (bins == NULL && (guarded = make_guarded_last(heap)) != NULL)
         return alloc_guarded(heap, size, guarded);
     if (UNLIKELY(bins == NULL) || UNLIKELY(size > CLASS_TABLE_MAX))
@@ -324,9 +318,10 @@ static NOINLINE void *alloc_otherwise(struct cairn_heap *heap, size_t size)
 CAIRN_API void *cairn_alloc(struct cairn_heap *heap, size_t size)
 {
     probe_alloc(heap, size);
-    struct bin *bin = last_bin(heap, size);
-    if (UNLIKELY(bin == NULL))
-        return alloc_otherwise(heap, size);
+    uint64_t check = heap_check(&heap->core);
+    if (UNLIKELY(!is_last(check)) || UNLIKELY(size > CLASS_TABLE_MAX))
+        return alloc_otherwise(heap, size, check);
+    struct bin *bin = last_bin(size);
     return LIKELY(bin->claim != 0) ? core_alloc_claimed(bin) : alloc_next(heap, size, bin);
 }
 
@@ -340,15 +335,14 @@ static NOINLINE void free_not_local(struct cairn_heap *heap, struct bins *bins, 
         free_failed(heap, block, crime);
 }
 
-static NOINLINE void free_otherwise(struct cairn_heap *heap, void *block)
+static NOINLINE void free_otherwise(struct cairn_heap *heap, void *block, uint64_t check)
 {
-    struct bins *guarded = last_guarded(heap);
-    if (guarded != NULL) {
-        free_guarded(heap, block, guarded);
+    if (is_guarded_last(check)) {
+        free_guarded(heap, block, thread_last.bins);
         return;
     }
     bool noticed;
-    struct bins *bins = make_last(heap);
+    struct bins *bins = make_last(heap), *guarded;
     if (bins == NULL && (guarded = make_guarded_last(heap)) != NULL)
         free_guarded(heap, block, guarded);
     else if (bins == NULL)
@@ -363,8 +357,9 @@ CAIRN_API void cairn_free(struct cairn_heap *heap, void *block)
 {
     probe_free(heap, block);
     bool noticed;
-    if (UNLIKELY(!is_last(heap)))
-        free_otherwise(heap, block);
+    uint64_t check = heap_check(&heap->core);
+    if (UNLIKELY(!is_last(check)))
+        free_otherwise(heap, block, check);
     else if (UNLIKELY(!core_free_local(&heap->core, thread_last.word, block, &noticed)))
         free_not_local(heap, thread_last.bins, block);
     else if (UNLIKELY(noticed))
@@ -373,8 +368,10 @@ CAIRN_API void cairn_free(struct cairn_heap *heap, void *block)
 
 static NOINLINE void *zalloc_otherwise(struct cairn_heap *heap, size_t size)
 {
-    struct bins *bins = last_guarded(heap);
-    if (bins == NULL && make_last(heap) == NULL)
+    struct bins *bins = NULL;
+    if (is_guarded_last(heap_check(&heap->core)))
+        bins = thread_last.bins;
+    else if (make_last(heap) == NULL)
         bins = make_guarded_last(heap);
     if (bins != NULL && LIKELY(size <= CLASS_TABLE_MAX)) {
         struct bin *bin = bins_bin(bins, class_table[(size + 15) / 16]);
@@ -387,9 +384,11 @@ static NOINLINE void *zalloc_otherwise(struct cairn_heap *heap, size_t size)
 
 CAIRN_API void *cairn_zalloc(struct cairn_heap *heap, size_t size)
 {
-    struct bin *bin = last_bin(heap, size);
-    if (LIKELY(bin != NULL) && LIKELY(bin->claim != 0))
-        return memset(core_alloc_claimed(bin), 0, bin->block_bytes);
+    if (is_last(heap_check(&heap->core)) && LIKELY(size <= CLASS_TABLE_MAX)) {
+        struct bin *bin = last_bin(size);
+        if (LIKELY(bin->claim != 0))
+            return memset(core_alloc_claimed(bin), 0, bin->block_bytes);
+    }
     return zalloc_otherwise(heap, size);
 }
 
