@@ -609,7 +609,7 @@ static int commit_span(struct core_owner *owner, uint32_t unit, uint64_t header_
 }
 
 #define HUGE_BYTES (UINT64_C(2) << 20)
-#define SMALL_HEAP_BYTES (UINT64_C(8) << 20) /* below, a huge page for each heap would be most of what it takes */
+#define SMALL_HEAP_BYTES (UINT64_C(16) << 20) /* below, a huge page for each heap would be most of what it takes */
 
 /*
  * A private heap that has outgrown a small one takes its units by the huge page, set aside for it alone: heaps that
