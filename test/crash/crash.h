@@ -197,7 +197,8 @@ uint32_t heap_records_of(cairn_heap *heap, pid_t process);
 /* Whether a process with that id holds the lock of its roots. */
 bool heap_roots_are_held_by(cairn_heap *heap, pid_t process);
 
-/* Bytes that are committed, bookkeeping included. */
+/* Bytes that are committed; of the bookkeeping, which grows with the most that was ever in use and stays, all that it
+ * can ever be. */
 uint64_t heap_committed(cairn_heap *heap);
 
 /* Takes all that there is, and gives it back: the bookkeeping is as large as it will ever be. */

@@ -43,8 +43,7 @@ static void replace(struct storm *storm, bool all)
 }
 
 /*
- * All is freed and given back: what kills had made of memory that nobody can have would stay, and add up. Bookkeeping
- * grows with the most that was ever in use at once and is not given back, so the heap was filled once before.
+ * All is freed and given back: what kills had made of memory that nobody can have would stay, and add up.
  */
 static void require_no_drift(struct tally *tally, uint64_t before, uint64_t at_work, uint64_t after)
 {

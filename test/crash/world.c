@@ -1107,8 +1107,8 @@ uint64_t heap_committed(cairn_heap *heap)
 {
     const struct section_image *image = image_of(heap);
     const uint64_t *bits = TABLE(image, uint64_t, commit_offset); /* as in is_committed of trace.c */
-    uint64_t bytes = 0;
-    for (uint64_t page = 0; page < image->bytes_max >> image->page_shift; page++)
+    uint64_t bytes = image->units_offset;
+    for (uint64_t page = image->units_offset >> image->page_shift; page < image->bytes_max >> image->page_shift; page++)
         bytes += (bits[page / 64] >> page % 64 & 1) << image->page_shift;
     return bytes;
 }
