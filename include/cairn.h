@@ -221,6 +221,30 @@ CAIRN_API int cairn_heap_create(cairn_heap **ret_heap, const cairn_options *opti
 CAIRN_API int cairn_heap_open(cairn_heap **ret_heap, const char *name, const cairn_options *options);
 
 /*
+ * Creates a shared heap in a memory file (memfd_create(2)): it has no name and lies in no directory, so no file
+ * system's size is its limit, and whoever is handed *ret_fd attaches to it by cairn_heap_open_fd. The descriptor is the
+ * caller's, who hands it on (SCM_RIGHTS, or to a child) and closes it; the heap lasts as long as somebody has it, or
+ * the heap open. ret_heap may be NULL: then this process does not attach. Of the options name is what sentences call
+ * it, and in all else it is a shared heap: bytes_max, bytes_start, CAIRN_EXACT_SIZES, on_failure; mode, group and
+ * access tell who may open the file again, which writing needs. The file is as long as bytes_max at once, of which only
+ * what is committed takes memory, and is sealed (F_SEAL_SHRINK, F_SEAL_GROW, F_SEAL_SEAL): nobody who gets it can take
+ * more, or raise SIGBUS in another. Killed before it returns, it leaves nothing. Errors: as cairn_heap_create.
+ */
+CAIRN_API int cairn_heap_create_fd(cairn_heap **ret_heap, int *ret_fd, const cairn_options *options);
+
+/*
+ * Attaches to the shared heap in a memory file, by a descriptor that stays the caller's and may be closed afterwards.
+ * Of the options name is what sentences call it; the flags are those of cairn_heap_open, and so is all else: threads,
+ * fork, death, CAIRN_READ_ONLY. Twice the same file gives two handles on one view. To write, the file is opened again,
+ * by /proc/self/fd, for a lock of this process's own; so the user needs the right to. To read, the descriptor is
+ * enough. Errors: as cairn_heap_open, and -EBADF (no descriptor), -EACCES (to write: it was opened for reading, or this
+ * user may not write the file), -EPERM (also: no memory file that is sealed by F_SEAL_SHRINK, or sealed against
+ * writing), -EUCLEAN (also: shorter than bytes_max, so that a touch might raise SIGBUS), -ESTALE (the heap was
+ * destroyed), -EOPNOTSUPP (a memory file of huge pages; to write, there is no /proc).
+ */
+CAIRN_API int cairn_heap_open_fd(cairn_heap **ret_heap, int fd, const cairn_options *options);
+
+/*
  * Ends this process's use of the heap. A private heap ends with every block in it; its children stay, under the same
  * limit, until they are closed. A shared heap stays, with its blocks, for the others and under its name. NULL is
  * allowed. Requires that no other thread is in a call with this handle; using the handle afterwards is named as misuse,

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "api/checked.h"
 #include "api/names.h"
 
 #define HEAP_BYTES_MAX (UINT64_C(1) << 42) /* the section's limit */
+#define ACCESS_MAX 64
 #define SHARED_BYTES_MIN (UINT64_C(256) << 10)
 #define SHARED_BYTES_LEAST (UINT64_C(1) << 30) /* of what a heap gets whose creator did not say */
 
@@ -27,6 +29,8 @@ int options_get(struct cairn_options *ret_options, const struct cairn_options *o
                      CAIRN_BOUND | CAIRN_ANY_OWNER | CAIRN_RELOCATE | CAIRN_DAMAGED_TOO;
     if ((ret_options->flags & ~known) != 0 || ret_options->reserved != 0)
         return error_set(-EINVAL, "unknown flags in options");
+    if (ret_options->access_count > ACCESS_MAX)
+        return error_set(-EINVAL, "an access list of %u entries", ret_options->access_count);
     if (ret_options->bytes_max != 0 && ret_options->bytes_start > ret_options->bytes_max)
         return error_set(-EINVAL, "bytes_start is above bytes_max");
     if ((ret_options->mode & ~0777u) != 0 || (ret_options->mode & 02) != 0)
@@ -542,23 +546,33 @@ static void close_shared(struct cairn_heap *heap);
 struct creation {
     struct attachment *attachment;
     struct section_params params;
+    const struct heap_neighbours *neighbours; /* NULL: whoever has heaps of this kind is not known */
     int file;
 };
 
 static int create_at(uint64_t address, void *arg)
 {
     struct creation *creation = arg;
+    const struct heap_neighbours *neighbours = creation->neighbours;
     creation->params.address = address;
+    if (neighbours != NULL && neighbours->has(neighbours->arg, address, creation->params.bytes_max))
+        return -EADDRINUSE;
     return section_create_file(&creation->attachment->section, creation->file, &creation->params);
 }
 
 static int make_section(struct creation *creation, const struct cairn_options *options, const char *directory)
 {
     struct section_params *params = &creation->params;
-    int error = heap_file_create(options, directory, &creation->file);
+    bool in_memory = directory[0] == '\0';
+    int error = in_memory ? memory_file_create(options, params->bytes_max, &creation->file)
+                          : heap_file_create(options, directory, &creation->file);
+    if (error < 0 && in_memory)
+        return error_set(error, "%s: no memory file can be made: %s", options->name, cairn_strerror(error));
     if (error < 0)
         return error_set(error, "%s: no file can be made in %s: %s", options->name, directory, cairn_strerror(error));
-    error = address_choose(directory, options->name, params->bytes_max, create_at, creation);
+    char drawn[20]; /* a memory file's name is nobody's own */
+    snprintf(drawn, sizeof drawn, "%016llx", (unsigned long long)params->instance);
+    error = address_choose(directory, in_memory ? drawn : options->name, params->bytes_max, create_at, creation);
     if (error == 0)
         return 0;
     file_close(creation->file);
@@ -594,13 +608,14 @@ static struct section_params params_for(uint64_t bytes_max)
 }
 
 /* Makes a heap that has no name yet; process_lock is held. */
-static int make_nameless(struct cairn_heap **ret_heap, const struct cairn_options *options, const char *directory)
+static int make_nameless(struct cairn_heap **ret_heap, const struct cairn_options *options, const char *directory,
+                         const struct heap_neighbours *neighbours)
 {
     const char *name = options->name;
     struct attachment *attachment = new_attachment(name, directory);
     if (attachment == NULL)
         return error_set(-ENOMEM, "%s: no memory for its bookkeeping", name);
-    struct creation creation = {.attachment = attachment};
+    struct creation creation = {.attachment = attachment, .neighbours = neighbours};
     int error = -ENOMEM;
     uint64_t bytes_max = options->bytes_max != 0 ? options->bytes_max : SHARED_BYTES_DEFAULT;
     for (;;) {
@@ -643,7 +658,7 @@ static int create_named(struct cairn_heap **ret_heap, const struct cairn_options
 {
     struct cairn_heap *heap = NULL;
     mutex_lock(&process_lock);
-    int error = make_nameless(&heap, options, directory);
+    int error = make_nameless(&heap, options, directory, NULL);
     mutex_unlock(&process_lock);
     if (heap == NULL)
         return error;
@@ -659,6 +674,33 @@ static int create_named(struct cairn_heap **ret_heap, const struct cairn_options
     else
         *ret_heap = heap;
     return error;
+}
+
+int heap_make_memory(struct cairn_heap **ret_heap, int *ret_file, const struct cairn_options *options,
+                     const struct heap_neighbours *neighbours)
+{
+    struct cairn_heap *heap = NULL;
+    int file = -1;
+    mutex_lock(&process_lock);
+    int error = make_nameless(&heap, options, "", neighbours);
+    mutex_unlock(&process_lock);
+    if (heap == NULL)
+        return error;
+    if (commit_start(heap, options) < 0)
+        error = error_set(-ENOMEM, "%s: its bytes_start cannot be committed", options->name);
+    if (error == 0) {
+        error = file_reopen(&file, heap->attachment->section.file);
+        if (error < 0)
+            error_set(error, "%s: no second descriptor: %s", options->name, cairn_strerror(error));
+    }
+    if (error < 0 || ret_heap == NULL)
+        close_shared(heap);
+    if (error < 0)
+        return error;
+    if (ret_heap != NULL)
+        *ret_heap = heap;
+    *ret_file = file;
+    return 0;
 }
 
 /* ---------------------------------------------------------------- opening a shared heap */
@@ -680,7 +722,8 @@ static int check_not_destroyed(const struct cairn_heap *heap, uint64_t flags)
         return 0;
     if (record_generation_of(heap->core.word_made) == 0 && record_state_of(heap->core.word_made) == RECORD_FREE)
         return error_set(-EUCLEAN, "%s: damaged: there never was a heap in it", attachment->name);
-    bool has_name = file_status_get(attachment->section.file, &status) == 0 && status.links != 0;
+    bool has_name = attachment->directory[0] == '\0' ||
+                    (file_status_get(attachment->section.file, &status) == 0 && status.links != 0);
     return error_set(has_name ? -ESTALE : -ENOENT, "%s: was destroyed", attachment->name);
 }
 
@@ -721,13 +764,15 @@ static int map_section(struct section *ret_section, int file, const struct secti
     return error;
 }
 
-static int open_named(struct cairn_heap **ret_heap, const char *name, const char *directory,
+/* By its name in a directory; or, where that is empty, by a descriptor. */
+static int open_named(struct cairn_heap **ret_heap, const char *name, const char *directory, int descriptor,
                       const struct cairn_options *options)
 {
     int file;
     struct file_status status;
     struct section_image header;
-    int error = heap_file_open(directory, name, options->flags, &file, &status, &header);
+    int error = directory[0] == '\0' ? memory_file_take(descriptor, name, options->flags, &file, &status, &header)
+                                     : heap_file_open(directory, name, options->flags, &file, &status, &header);
     if (error < 0)
         return error;
     if (header.heaps_max == 0) {
@@ -789,12 +834,12 @@ static void recover_at_attach(struct cairn_heap *heap)
     mutex_unlock(&process_lock);
 }
 
-static int open_checked(struct cairn_heap **ret_heap, const char *name, const char *directory,
+static int open_checked(struct cairn_heap **ret_heap, const char *name, const char *directory, int descriptor,
                         const struct cairn_options *options)
 {
     struct cairn_heap *heap = NULL;
     mutex_lock(&process_lock);
-    int error = open_named(&heap, name, directory, options);
+    int error = open_named(&heap, name, directory, descriptor, options);
     mutex_unlock(&process_lock);
     if (heap == NULL)
         return error;
@@ -816,7 +861,7 @@ struct shared_call {
 static int open_it(void *arg)
 {
     struct shared_call *call = arg;
-    return open_checked(&call->heap, call->options->name, call->directory, call->options);
+    return open_checked(&call->heap, call->options->name, call->directory, -1, call->options);
 }
 
 static int create_it(void *arg)
@@ -825,14 +870,8 @@ static int create_it(void *arg)
     return create_named(&call->heap, call->options, call->directory);
 }
 
-static int create_shared(struct cairn_heap **ret_heap, const struct cairn_options *options)
+static int check_shared_limits(const struct cairn_options *options)
 {
-    char directory[DIRECTORY_BYTES];
-    int error = name_check(options->name);
-    if (error == 0)
-        error = directory_get(options->directory, true, directory, NULL);
-    if (error < 0)
-        return error;
     if (options->bytes_max != 0 && options->bytes_max < SHARED_BYTES_MIN)
         return error_set(-EINVAL, "%s: a shared heap's limit is %llu KiB at least", options->name,
                          (unsigned long long)(SHARED_BYTES_MIN >> 10));
@@ -842,6 +881,19 @@ static int create_shared(struct cairn_heap **ret_heap, const struct cairn_option
     if (options->bytes_max == 0 && options->bytes_start > SHARED_BYTES_DEFAULT)
         return error_set(-EINVAL, "%s: bytes_start is above the %llu GiB that a heap without bytes_max has",
                          options->name, (unsigned long long)(SHARED_BYTES_DEFAULT >> 30));
+    return 0;
+}
+
+static int create_shared(struct cairn_heap **ret_heap, const struct cairn_options *options)
+{
+    char directory[DIRECTORY_BYTES];
+    int error = name_check(options->name);
+    if (error == 0)
+        error = directory_get(options->directory, true, directory, NULL);
+    if (error == 0)
+        error = check_shared_limits(options);
+    if (error < 0)
+        return error;
     struct shared_call call = {.options = options, .directory = directory};
     error = name_create(options->flags, open_it, create_it, &call);
     if (error == 0)
@@ -1024,6 +1076,18 @@ CAIRN_API int cairn_heap_create(struct cairn_heap **ret_heap, const struct cairn
     return error < 0 ? error : create_private(ret_heap, &wanted);
 }
 
+static int check_opening(struct cairn_heap *const *ret_heap, const struct cairn_options *wanted)
+{
+    if (wanted->checked != 0)
+        return error_set(-EINVAL, "only private heaps are checked");
+    uint64_t possible = CAIRN_READ_ONLY | CAIRN_ANY_OWNER | CAIRN_RELOCATE | CAIRN_DAMAGED_TOO;
+    if (ret_heap == NULL || (wanted->flags & ~possible) != 0)
+        return error_set(-EINVAL, "opening never creates, and needs a variable to store to");
+    if ((wanted->flags & CAIRN_DAMAGED_TOO) != 0 && (wanted->flags & CAIRN_READ_ONLY) == 0)
+        return error_set(-EINVAL, "what is damaged can only be looked at: CAIRN_DAMAGED_TOO needs CAIRN_READ_ONLY");
+    return 0;
+}
+
 CAIRN_API int cairn_heap_open(struct cairn_heap **ret_heap, const char *name, const struct cairn_options *options)
 {
     struct cairn_options wanted;
@@ -1033,16 +1097,43 @@ CAIRN_API int cairn_heap_open(struct cairn_heap **ret_heap, const char *name, co
         error = name_check(name);
     if (error == 0)
         error = directory_get(wanted.directory, false, directory, NULL);
+    if (error == 0)
+        error = check_opening(ret_heap, &wanted);
+    return error < 0 ? error : open_checked(ret_heap, name, directory, -1, &wanted);
+}
+
+/* What a memory file is called in sentences, and in /proc. */
+static int label_check(struct cairn_options *wanted)
+{
+    if (wanted->name == NULL)
+        wanted->name = "memory file";
+    return name_check(wanted->name);
+}
+
+CAIRN_API int cairn_heap_create_fd(struct cairn_heap **ret_heap, int *ret_fd, const struct cairn_options *options)
+{
+    struct cairn_options wanted;
+    int error = options_get(&wanted, options);
+    if (error == 0)
+        error = label_check(&wanted);
     if (error < 0)
         return error;
-    if (wanted.checked != 0)
-        return error_set(-EINVAL, "only private heaps are checked");
-    uint64_t possible = CAIRN_READ_ONLY | CAIRN_ANY_OWNER | CAIRN_RELOCATE | CAIRN_DAMAGED_TOO;
-    if (ret_heap == NULL || (wanted.flags & ~possible) != 0)
-        return error_set(-EINVAL, "opening never creates, and needs a variable to store to");
-    if ((wanted.flags & CAIRN_DAMAGED_TOO) != 0 && (wanted.flags & CAIRN_READ_ONLY) == 0)
-        return error_set(-EINVAL, "what is damaged can only be looked at: CAIRN_DAMAGED_TOO needs CAIRN_READ_ONLY");
-    return open_checked(ret_heap, name, directory, &wanted);
+    if (ret_fd == NULL || (wanted.flags & ~CAIRN_EXACT_SIZES) != 0 || wanted.directory != NULL ||
+        wanted.parent != NULL || wanted.memory != NULL || wanted.calls != NULL || wanted.checked != 0)
+        return error_set(-EINVAL, "%s: an option that a heap in a memory file does not have", wanted.name);
+    error = check_shared_limits(&wanted);
+    return error < 0 ? error : heap_make_memory(ret_heap, ret_fd, &wanted, NULL);
+}
+
+CAIRN_API int cairn_heap_open_fd(struct cairn_heap **ret_heap, int fd, const struct cairn_options *options)
+{
+    struct cairn_options wanted;
+    int error = options_get(&wanted, options);
+    if (error == 0)
+        error = label_check(&wanted);
+    if (error == 0)
+        error = check_opening(ret_heap, &wanted);
+    return error < 0 ? error : open_checked(ret_heap, wanted.name, "", fd, &wanted);
 }
 
 static void close_shared(struct cairn_heap *heap)

@@ -127,7 +127,7 @@ void section_mark_clean(struct section *section, uint32_t leaving)
 
 static int set_access(int file, const struct cairn_options *options)
 {
-    struct file_access list[64];
+    struct file_access list[FILE_ACCESS_MAX];
     if (options->access_count > COUNT_OF(list) || (options->access_count != 0 && options->access == NULL))
         return -EINVAL;
     for (uint32_t i = 0; i < options->access_count; i++)
@@ -153,6 +153,26 @@ int heap_file_create(const struct cairn_options *options, const char *directory,
     return error;
 }
 
+/* It is as long as it may ever get: then nobody who has it can make it take more than was asked for. */
+int memory_file_create(const struct cairn_options *options, uint64_t bytes, int *ret_file)
+{
+    int file;
+    int error = file_create_anonymous(&file, options->name);
+    if (error < 0)
+        return error;
+    error = file_extend(file, bytes);
+    if (error == 0)
+        error = file_seal(file, options->mode != 0 ? options->mode : 0600,
+                          FILE_SEAL_SHRINK | FILE_SEAL_GROW | FILE_SEAL_SEAL);
+    if (error == 0 && (options->group != 0 || options->access_count != 0))
+        error = set_access(file, options);
+    if (error < 0)
+        file_close(file);
+    else
+        *ret_file = file;
+    return error;
+}
+
 int name_create(uint64_t flags, name_fn *open, name_fn *create, void *arg)
 {
     if ((flags & CAIRN_OPEN_OR_CREATE) == 0)
@@ -169,14 +189,20 @@ int name_create(uint64_t flags, name_fn *open, name_fn *create, void *arg)
 
 /* ---------------------------------------------------------------- opening */
 
+/* Of a file that was opened by its name. */
+static int check_links(const char *name, const struct file_status *status)
+{
+    if (status->is_regular && status->links == 0)
+        return error_set(-ENOENT, "%s: was removed just now", name);
+    if (status->is_regular && status->links != 1)
+        return error_set(-EPERM, "%s: has %llu links instead of one", name, (unsigned long long)status->links);
+    return 0;
+}
+
 static int check_file(const char *name, const struct file_status *status, bool any_owner)
 {
     if (!status->is_regular)
         return error_set(-EPERM, "%s: not a regular file", name);
-    if (status->links == 0)
-        return error_set(-ENOENT, "%s: was removed just now", name);
-    if (status->links != 1)
-        return error_set(-EPERM, "%s: has %llu links instead of one", name, (unsigned long long)status->links);
     if (status->user != process_user() && status->user != 0 && !any_owner)
         return error_set(-EPERM, "%s: belongs to user %u", name, status->user);
     if ((status->mode & 02) != 0)
@@ -231,6 +257,29 @@ static int check_header(const char *name, int file, const struct file_status *st
     return 0;
 }
 
+/* Checks an open file and its header; the file is closed unless all is well. */
+static int check_opened(const char *name, int file, bool by_name, uint64_t flags, int *ret_file,
+                        struct file_status *ret_status, struct section_image *ret_header)
+{
+    struct file_status status;
+    int error = file_status_get(file, &status);
+    if (error < 0)
+        error_set(error, "%s: cannot be examined: %s", name, cairn_strerror(error));
+    if (error == 0 && by_name)
+        error = check_links(name, &status);
+    if (error == 0)
+        error = check_file(name, &status, (flags & CAIRN_ANY_OWNER) != 0);
+    if (error == 0)
+        error = check_header(name, file, &status, (flags & CAIRN_DAMAGED_TOO) != 0, ret_header);
+    if (error < 0) {
+        file_close(file);
+        return error;
+    }
+    *ret_file = file;
+    *ret_status = status;
+    return 0;
+}
+
 bool is_no_file(int error)
 {
     return error == -EISDIR || error == -ENXIO || error == -ENODEV;
@@ -245,27 +294,33 @@ int heap_file_open(const char *directory, const char *name, uint64_t flags, int 
         return error_set(-EPERM, "%s: not a regular file", name);
     if (error < 0)
         return error_set(error, "%s: cannot be opened in %s: %s", name, directory, cairn_strerror(error));
-    struct file_status status;
-    error = file_status_get(file, &status);
+    return check_opened(name, file, true, flags, ret_file, ret_status, ret_header);
+}
+
+int memory_file_take(int descriptor, const char *name, uint64_t flags, int *ret_file, struct file_status *ret_status,
+                     struct section_image *ret_header)
+{
+    int file;
+    int error = file_take(&file, descriptor, (flags & CAIRN_READ_ONLY) != 0);
+    if (error == -EPERM)
+        return error_set(error, "%s: may get shorter while it is used: no memory file with F_SEAL_SHRINK", name);
+    if (error == -EOPNOTSUPP)
+        return error_set(error, "%s: no memory file of usual pages, or there is no /proc to open it again by", name);
     if (error < 0)
-        error_set(error, "%s: cannot be examined: %s", name, cairn_strerror(error));
-    if (error == 0)
-        error = check_file(name, &status, (flags & CAIRN_ANY_OWNER) != 0);
-    if (error == 0)
-        error = check_header(name, file, &status, (flags & CAIRN_DAMAGED_TOO) != 0, ret_header);
-    if (error < 0) {
-        file_close(file);
+        return error_set(error, "%s: cannot be attached by descriptor %d: %s", name, descriptor, cairn_strerror(error));
+    error = check_opened(name, file, false, flags, ret_file, ret_status, ret_header);
+    if (error < 0 || ret_status->bytes >= ret_header->bytes_max)
         return error;
-    }
-    *ret_file = file;
-    *ret_status = status;
-    return 0;
+    file_close(file); /* whoever can write there could say that more of it is committed than there is */
+    return error_set(-EUCLEAN, "%s: damaged: the file is shorter than its heap may get", name);
 }
 
 int heap_file_unlink(const struct attachment *attachment)
 {
     int file;
     struct file_status status;
+    if (attachment->directory[0] == '\0')
+        return 0; /* a memory file */
     int error = file_open(&file, attachment->directory, attachment->name, true);
     if (error < 0)
         return error == -ENOENT || error == -ENOTDIR ? 0 : error;

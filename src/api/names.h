@@ -34,9 +34,19 @@ int heap_file_unlink(const struct attachment *attachment);
 /* Makes a file without a name, with the mode, the group and the access list of the options; sets no reason. */
 int heap_file_create(const struct cairn_options *options, const char *directory, int *ret_file);
 
+/*
+ * Makes a memory file for a heap, with the mode, the group and the access list of the options: so long, and sealed
+ * against another length and more seals. Sets no reason.
+ */
+int memory_file_create(const struct cairn_options *options, uint64_t bytes, int *ret_file);
+
 /* Opens a heap's file and reads its header, both checked; sets the reason. */
 int heap_file_open(const char *directory, const char *name, uint64_t flags, int *ret_file,
                    struct file_status *ret_status, struct section_image *ret_header);
+
+/* The same for a memory file that was handed over; name is for sentences. */
+int memory_file_take(int descriptor, const char *name, uint64_t flags, int *ret_file, struct file_status *ret_status,
+                     struct section_image *ret_header);
 
 /*
  * Creates what has a name by create, which tells -EEXIST when the name is taken; with CAIRN_OPEN_OR_CREATE opens it by

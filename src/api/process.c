@@ -216,7 +216,7 @@ static int take_liveness(const struct attachment *attachment, uint32_t number, s
     const struct section *section = &attachment->section;
     struct file_status status;
     int own;
-    if (file_open(&own, attachment->directory, attachment->name, false) == 0) {
+    if (attachment->directory[0] != '\0' && file_open(&own, attachment->directory, attachment->name, false) == 0) {
         if (file_status_get(own, &status) == 0 && status.device == section->device && status.inode == section->inode)
             return liveness_take_by(ret_liveness, own, LIVENESS_OFFSET + number);
         file_close(own);

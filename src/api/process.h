@@ -30,7 +30,7 @@ struct attachment {
     bool is_of_client;       /* in a section of a heap server's: nothing of it is a forked child's */
     bool needs_recovery;     /* forked: the owners of the parent's other threads are dead here */
     char name[CAIRN_NAME_MAX + 1];
-    char directory[DIRECTORY_BYTES];
+    char directory[DIRECTORY_BYTES]; /* empty: a memory file, which no name leads to */
 };
 
 /* A thread's owner in one section. */
@@ -202,6 +202,19 @@ uint32_t attachment_recover(struct attachment *attachment, uint32_t by);
  * now and then whether it is dead. The caller holds no lock.
  */
 void attachment_wait(struct attachment *attachment, uint32_t by, uint32_t waited);
+
+/* Heaps in memory files that a process knows of, and whose addresses a new one is not to have. */
+struct heap_neighbours {
+    bool (*has)(void *arg, uint64_t address, uint64_t bytes); /* takes any of that range */
+    void *arg;
+};
+
+/*
+ * Makes a shared heap in a memory file; the options were checked. ret_heap may be NULL: then this process does not
+ * attach to it. *ret_file is the caller's. Sets the reason.
+ */
+int heap_make_memory(struct cairn_heap **ret_heap, int *ret_file, const struct cairn_options *options,
+                     const struct heap_neighbours *neighbours);
 
 /*
  * A heap over a section that the floor above has made, with one owner and a lock; flags are CAIRN_EXACT_SIZES and

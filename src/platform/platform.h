@@ -95,6 +95,7 @@ int file_create_unnamed(int *ret_file, const char *directory, uint32_t mode);
  * Sets the group of a new file, 0 for none, and its access list; mode tells what the list does not. -EOPNOTSUPP: the
  * file system has no access lists.
  */
+enum { FILE_ACCESS_MAX = 65 }; /* what a caller may list, and one that is added for it */
 struct file_access {
     uint32_t id;
     bool is_group;
@@ -120,6 +121,13 @@ int file_reopen(int *ret_file, int file);
 /* The same for reading only, whatever the descriptor allows. */
 int file_reopen_read_only(int *ret_file, int file);
 bool file_is_read_only(int file);
+
+/*
+ * A description of this process's own of a memory file whose descriptor somebody handed over, who keeps it. -EBADF: no
+ * descriptor; -EACCES: it was not handed over, or not opened, for that; -EPERM: not sealed against getting shorter, so
+ * that a touch of it may raise SIGBUS; -EOPNOTSUPP: no memory file of usual pages, or to write without /proc.
+ */
+int file_take(int *ret_file, int descriptor, bool read_only);
 
 /*
  * Sets the permission bits of a memory file and seals it: what a seal forbids is forbidden to everybody, for ever.
@@ -154,6 +162,9 @@ int file_write_at(int file, uint64_t offset, const void *from, size_t bytes);
  * whole steps of up to 16 MiB may stay allocated; the next commit finds them.
  */
 int file_commit(int file, uint64_t offset, uint64_t bytes);
+
+/* Makes a file that long without committing anything; errors as file_commit. */
+int file_extend(int file, uint64_t bytes);
 
 /*
  * Gives a committed range back through a writable view of it: every process then reads zeros. -EOPNOTSUPP: the system

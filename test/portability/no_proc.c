@@ -90,6 +90,26 @@ static void an_existing_heap_can_be_used(void)
     REQUIRE_CALL(cairn_heap_unlink("heap", NULL) == 0);
 }
 
+static void a_memory_file_can_be_read(void)
+{
+    int fd;
+    cairn_options options = {.size = sizeof options, .bytes_max = 8 * MIB};
+    cairn_heap *heap;
+    REQUIRE_CALL(cairn_heap_create_fd(&heap, &fd, &options) == 0);
+    REQUIRE_CALL(cairn_root_set(heap, "text", cairn_zalloc(heap, 100)) == 0);
+    cairn_heap_close(heap);
+    hide_proc();
+    heap = untouched;
+    REFUSED(-EOPNOTSUPP, cairn_heap_open_fd(&heap, fd, NULL));
+    require_reason();
+    options = (cairn_options){.size = sizeof options, .flags = CAIRN_READ_ONLY};
+    REQUIRE_CALL(cairn_heap_open_fd(&heap, fd, &options) == 0);
+    REQUIRE(cairn_root_get(heap, "text") != NULL);
+    REQUIRE_SOUND(heap);
+    cairn_heap_close(heap);
+    close(fd);
+}
+
 /* Attached before it went away. */
 static void who_is_attached_goes_on(void)
 {
@@ -112,9 +132,8 @@ static void who_is_attached_goes_on(void)
 int main(void)
 {
     static const struct claim claims[] = {
-        CLAIM(private_heaps_need_no_proc),
-        CLAIM(a_shared_heap_is_refused_and_leaves_nothing),
-        CLAIM(an_existing_heap_can_be_used),
+        CLAIM(private_heaps_need_no_proc),   CLAIM(a_shared_heap_is_refused_and_leaves_nothing),
+        CLAIM(an_existing_heap_can_be_used), CLAIM(a_memory_file_can_be_read),
         CLAIM(who_is_attached_goes_on),
     };
     return run_claims(claims, COUNT(claims), 20);

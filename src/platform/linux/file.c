@@ -195,6 +195,41 @@ int file_seal(int file, uint32_t mode, uint32_t seals)
     return (file_seals(file) & seals) == seals ? 0 : -EOPNOTSUPP;
 }
 
+static bool is_same(int one, int other)
+{
+    struct stat a, b;
+    return fstat(one, &a) == 0 && fstat(other, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+/* What has no way to be opened again can still be mapped by the description that it came with; to read, that is enough.
+ */
+int file_take(int *ret_file, int descriptor, bool read_only)
+{
+    int flags = fcntl(descriptor, F_GETFL);
+    if (flags < 0 || (flags & O_PATH) != 0)
+        return -EBADF;
+    if ((flags & O_ACCMODE) == O_WRONLY || (!read_only && (flags & O_ACCMODE) != O_RDWR))
+        return -EACCES;
+    int error = check_filesystem(descriptor); /* one of huge pages has other sizes */
+    if (error < 0)
+        return error;
+    if ((file_seals(descriptor) & FILE_SEAL_SHRINK) == 0)
+        return -EPERM;
+    int file = -1;
+    error = reopen(&file, descriptor, read_only ? O_RDONLY : O_RDWR);
+    if (error == 0 && !is_same(file, descriptor)) { /* what is mounted at /proc is none */
+        close(file);
+        error = -EOPNOTSUPP;
+    }
+    if (error < 0 && read_only) {
+        file = fcntl(descriptor, F_DUPFD_CLOEXEC, 0);
+        error = file < 0 ? -errno : 0;
+    }
+    if (error == 0)
+        *ret_file = file;
+    return error;
+}
+
 /* Never repeated on EINTR: the number is free already and may be another thread's file. */
 void file_close(int file)
 {
@@ -320,6 +355,17 @@ int file_commit(int file, uint64_t offset, uint64_t bytes)
             return error;
     }
     return 0;
+}
+
+int file_extend(int file, uint64_t bytes)
+{
+    struct signals signals;
+    if (bytes > INT64_MAX)
+        return -ENOMEM;
+    signals_block(&signals);
+    int error = ftruncate(file, (off_t)bytes) == 0 ? 0 : -errno;
+    signals_restore(&signals, error);
+    return growth_error(error);
 }
 
 /* Through the view and not by fallocate: the descriptor's number may be the application's file by now (closefrom). */
