@@ -171,6 +171,34 @@ CAIRN_API int cairn_client_root_set(cairn_client *client, const char *name, cons
  */
 CAIRN_API int cairn_client_root_get(cairn_client *client, const char *name, cairn_block *ret_block);
 
+/* ---------------------------------------------------------------- shared heaps that a server keeps */
+
+/*
+ * Asks a server for the shared heap of that name and attaches to it. *ret_heap is a shared heap as any other (cairn.h):
+ * all who have it allocate and free there, at the same address, it grows, and when one dies the others repair what it
+ * left. It lies in a memory file, so the size of /dev/shm is no limit. The server makes it (CAIRN_CLIENT_CREATE),
+ * keeps it, and hands it to whom its list names; it neither looks into it nor takes part. Who may write there is
+ * trusted with it by all who use it; who may only read cannot write, which the kernel enforces against other users than
+ * the server's own. Ended by cairn_heap_close, in any thread; no connection is kept, so the death of the server changes
+ * nothing for who has it open. It lasts until it is dropped or the server ends, and after that as long as somebody has
+ * it open.
+ *
+ * Of the options socket, timeout_ms and flags are used, and when the heap is made bytes_max (0: 1 GiB), which counts
+ * against the user's bytes whole, as a section, and access: an entry of a user counts before those of its groups.
+ * Errors: -EINVAL, -ENAMETOOLONG, -ENOENT, -ECONNREFUSED, -EACCES, -EDQUOT, -EMFILE, -EEXIST (the name is that of a
+ * heap of clients), -EOPNOTSUPP (the system has no access lists for memory files, or here is no /proc to write
+ * without), and those of cairn_heap_open_fd: -EADDRINUSE, -EBUSY, -EPROTO, -EUCLEAN, -ENOMEM, -EAGAIN (also: too many
+ * processes are attached), -ESTALE (somebody has destroyed it; drop it).
+ */
+CAIRN_API int cairn_client_shared_open(cairn_heap **ret_heap, const char *heap, const cairn_client_options *options);
+
+/*
+ * Tells the server to keep a shared heap no more; the name is free. Whoever has it open keeps it. Errors: -EACCES
+ * (neither the user who made it nor the server's own nor root), -ENOENT, -EEXIST (a heap of clients: it ends by
+ * itself), -EINVAL, -ENAMETOOLONG, -ECONNREFUSED, -ENOMEM, -EMFILE.
+ */
+CAIRN_API int cairn_client_shared_drop(const char *heap, const cairn_client_options *options);
+
 typedef struct cairn_client_stats {
     size_t size;           /* as in cairn_stats */
     uint64_t heap_clients; /* of this heap */
@@ -233,6 +261,10 @@ typedef struct cairn_server_heap {
     uint64_t blocks;
     uint64_t bytes_live;  /* in these */
     uint64_t blocks_kept; /* of them, those that were handed over to the heap */
+    bool shared;          /* a shared heap that the server only keeps: then the numbers above are 0 */
+    void *shared_address; /* where it lies in those who have it open */
+    uint64_t shared_bytes;
+    uint64_t shared_bytes_taken; /* of the system's memory */
 } cairn_server_heap;
 
 /* Walks the heaps in the order of their names. */

@@ -546,17 +546,14 @@ static void close_shared(struct cairn_heap *heap);
 struct creation {
     struct attachment *attachment;
     struct section_params params;
-    const struct heap_neighbours *neighbours; /* NULL: whoever has heaps of this kind is not known */
+    const struct heap_neighbours *neighbours; /* NULL: none are known */
     int file;
 };
 
 static int create_at(uint64_t address, void *arg)
 {
     struct creation *creation = arg;
-    const struct heap_neighbours *neighbours = creation->neighbours;
     creation->params.address = address;
-    if (neighbours != NULL && neighbours->has(neighbours->arg, address, creation->params.bytes_max))
-        return -EADDRINUSE;
     return section_create_file(&creation->attachment->section, creation->file, &creation->params);
 }
 
@@ -572,7 +569,8 @@ static int make_section(struct creation *creation, const struct cairn_options *o
         return error_set(error, "%s: no file can be made in %s: %s", options->name, directory, cairn_strerror(error));
     char drawn[20]; /* a memory file's name is nobody's own */
     snprintf(drawn, sizeof drawn, "%016llx", (unsigned long long)params->instance);
-    error = address_choose(directory, in_memory ? drawn : options->name, params->bytes_max, create_at, creation);
+    error = address_choose(directory, in_memory ? drawn : options->name, params->bytes_max, creation->neighbours,
+                           create_at, creation);
     if (error == 0)
         return 0;
     file_close(creation->file);
@@ -676,8 +674,8 @@ static int create_named(struct cairn_heap **ret_heap, const struct cairn_options
     return error;
 }
 
-int heap_make_memory(struct cairn_heap **ret_heap, int *ret_file, const struct cairn_options *options,
-                     const struct heap_neighbours *neighbours)
+int heap_make_memory(struct cairn_heap **ret_heap, int *ret_file, uint64_t *ret_address,
+                     const struct cairn_options *options, const struct heap_neighbours *neighbours)
 {
     struct cairn_heap *heap = NULL;
     int file = -1;
@@ -693,10 +691,13 @@ int heap_make_memory(struct cairn_heap **ret_heap, int *ret_file, const struct c
         if (error < 0)
             error_set(error, "%s: no second descriptor: %s", options->name, cairn_strerror(error));
     }
+    uint64_t address = heap->attachment->section.address;
     if (error < 0 || ret_heap == NULL)
         close_shared(heap);
     if (error < 0)
         return error;
+    if (ret_address != NULL)
+        *ret_address = address;
     if (ret_heap != NULL)
         *ret_heap = heap;
     *ret_file = file;
@@ -1122,7 +1123,7 @@ CAIRN_API int cairn_heap_create_fd(struct cairn_heap **ret_heap, int *ret_fd, co
         wanted.parent != NULL || wanted.memory != NULL || wanted.calls != NULL || wanted.checked != 0)
         return error_set(-EINVAL, "%s: an option that a heap in a memory file does not have", wanted.name);
     error = check_shared_limits(&wanted);
-    return error < 0 ? error : heap_make_memory(ret_heap, ret_fd, &wanted, NULL);
+    return error < 0 ? error : heap_make_memory(ret_heap, ret_fd, NULL, &wanted, NULL);
 }
 
 CAIRN_API int cairn_heap_open_fd(struct cairn_heap **ret_heap, int fd, const struct cairn_options *options)

@@ -370,7 +370,8 @@ static uint64_t hash_on(uint64_t hash, const char *text)
     return hash;
 }
 
-int address_choose(const char *directory, const char *name, uint64_t bytes, address_fn *attempt, void *arg)
+int address_choose(const char *directory, const char *name, uint64_t bytes, const struct heap_neighbours *neighbours,
+                   address_fn *attempt, void *arg)
 {
     uint64_t begin = WINDOW_BEGIN;
     uint64_t end = WINDOW_END;
@@ -391,6 +392,8 @@ int address_choose(const char *directory, const char *name, uint64_t bytes, addr
         uint64_t candidate = begin + slot * SLOT_BYTES;
         struct taken_ranges taken = {.directory = directory, .begin = candidate, .end = candidate + needed};
         (void)directory_walk(directory, look_at_neighbour, &taken);
+        if (neighbours != NULL)
+            taken.pass_to = max_u64(taken.pass_to, neighbours->pass_to(neighbours->arg, taken.begin, taken.end));
         uint64_t next = candidate + needed;
         if (taken.pass_to == 0) {
             int error = attempt(candidate, arg);

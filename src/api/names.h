@@ -58,9 +58,11 @@ int name_create(uint64_t flags, name_fn *open, name_fn *create, void *arg);
 
 /*
  * Calls try with addresses for a new section of that size, until it returns other than -EADDRINUSE. The first is drawn
- * from the directory and the name; those that heaps in the directory have are passed over.
+ * from the directory and the name; those that heaps in the directory, or the neighbours (may be NULL), have are passed
+ * over.
  */
 typedef int address_fn(uint64_t address, void *arg);
-int address_choose(const char *directory, const char *name, uint64_t bytes, address_fn *attempt, void *arg);
+int address_choose(const char *directory, const char *name, uint64_t bytes, const struct heap_neighbours *neighbours,
+                   address_fn *attempt, void *arg);
 
 #endif

@@ -205,16 +205,16 @@ void attachment_wait(struct attachment *attachment, uint32_t by, uint32_t waited
 
 /* Heaps in memory files that a process knows of, and whose addresses a new one is not to have. */
 struct heap_neighbours {
-    bool (*has)(void *arg, uint64_t address, uint64_t bytes); /* takes any of that range */
+    uint64_t (*pass_to)(void *arg, uint64_t begin, uint64_t end); /* the end of the last that lies there; 0: none */
     void *arg;
 };
 
 /*
  * Makes a shared heap in a memory file; the options were checked. ret_heap may be NULL: then this process does not
- * attach to it. *ret_file is the caller's. Sets the reason.
+ * attach to it. *ret_file is the caller's. ret_address may be NULL. Sets the reason.
  */
-int heap_make_memory(struct cairn_heap **ret_heap, int *ret_file, const struct cairn_options *options,
-                     const struct heap_neighbours *neighbours);
+int heap_make_memory(struct cairn_heap **ret_heap, int *ret_file, uint64_t *ret_address,
+                     const struct cairn_options *options, const struct heap_neighbours *neighbours);
 
 /*
  * A heap over a section that the floor above has made, with one owner and a lock; flags are CAIRN_EXACT_SIZES and

@@ -95,7 +95,7 @@ static int map_new(struct section_call *call)
         error = heap_file_create(call->options, call->directory, &call->file);
     if (error < 0)
         return error;
-    error = address_choose(call->directory, call->name, planned.bytes_max, map_at, call);
+    error = address_choose(call->directory, call->name, planned.bytes_max, NULL, map_at, call);
     if (error < 0)
         file_close(call->file);
     return error;

@@ -79,6 +79,7 @@ struct file_status {
     uint64_t device;
     uint64_t inode;
     uint64_t bytes;
+    uint64_t bytes_taken; /* of the system's memory, or of the disk */
     uint64_t links;
     uint32_t user;
     uint32_t mode; /* permission bits */

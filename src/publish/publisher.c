@@ -704,7 +704,7 @@ static int make_heap(struct cairn_publisher *publisher)
             },
         .readers_max = o->readers_max,
     };
-    int error = address_choose(publisher->directory, publisher->name, o->bytes_max, make_at, &making);
+    int error = address_choose(publisher->directory, publisher->name, o->bytes_max, NULL, make_at, &making);
     if (error < 0)
         return error_set(error == -ENOSPC ? -EINVAL : error, "%s: cannot be made: %s", publisher->name,
                          error == -ENOSPC       ? "its limit is too small"

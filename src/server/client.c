@@ -13,6 +13,7 @@
 enum { TIMEOUT_DEFAULT = 5000, PATH_BYTES = 108 };
 
 #define SECTION_BYTES_DEFAULT (UINT64_C(64) << 20)
+#define SHARED_BYTES_AT_SERVER (UINT64_C(1) << 30)
 
 /* A section as this process has it; several clients of one heap share it. process_lock guards the list and the counts.
  */
@@ -82,6 +83,10 @@ static const char *sentence(int status)
         return "the server has no memory for it, or the client's section is full";
     case -ENOENT:
         return "the server has no heap or root of that name";
+    case -EEXIST:
+        return "the server has a heap of that name, of the other kind";
+    case -EMFILE:
+        return "the server has no descriptor left";
     default:
         return cairn_strerror(status);
     }
@@ -283,7 +288,6 @@ static int options_take(cairn_client_options *ret_options, const cairn_client_op
         return error_set(-EINVAL, "an access list of %u entries", o.access_count);
     o.socket = o.socket != NULL ? o.socket : SERVER_SOCKET;
     o.timeout_ms = o.timeout_ms != 0 ? o.timeout_ms : TIMEOUT_DEFAULT;
-    o.bytes_max = (o.flags & CAIRN_CLIENT_READ_ONLY) != 0 ? 0 : o.bytes_max != 0 ? o.bytes_max : SECTION_BYTES_DEFAULT;
     *ret_options = o;
     return 0;
 }
@@ -308,17 +312,24 @@ static int connect_to(struct cairn_client *client, const cairn_client_options *o
     return 0;
 }
 
-static int open_heap(struct cairn_client *client, const cairn_client_options *options)
+static void begin_opening(struct cairn_client *client, enum wire_operation operation,
+                          const cairn_client_options *options, uint64_t bytes)
 {
-    bool read_only = (options->flags & CAIRN_CLIENT_READ_ONLY) != 0;
-    struct wire_request *request = begin(client, WIRE_OPEN);
+    struct wire_request *request = begin(client, operation);
     memcpy(request->name, client->name, sizeof request->name);
     request->flags = options->flags;
-    request->value = options->bytes_max;
+    request->value = bytes;
     request->count = options->access_count;
     for (uint32_t i = 0; i < options->access_count; i++)
         request->words[i] = options->access[i].id | (options->access[i].is_group ? WIRE_IS_GROUP : 0) |
                             (options->access[i].may_write ? WIRE_MAY_WRITE : 0);
+}
+
+static int open_heap(struct cairn_client *client, const cairn_client_options *options)
+{
+    bool read_only = (options->flags & CAIRN_CLIENT_READ_ONLY) != 0;
+    uint64_t bytes = options->bytes_max != 0 ? options->bytes_max : SECTION_BYTES_DEFAULT;
+    begin_opening(client, WIRE_OPEN, options, read_only ? 0 : bytes);
     int file = -1;
     int error = ask(client, read_only ? 0 : 1, read_only ? NULL : &file);
     if (error < 0)
@@ -698,6 +709,80 @@ CAIRN_API int cairn_client_stats_get(cairn_client *client, cairn_client_stats *r
     return 0;
 }
 
+/* ---------------------------------------------------------------- without a heap of clients */
+
+/* Connects, for one errand. NULL: the reason is set. */
+static struct cairn_client *connect_for(const char *errand, const cairn_client_options *options)
+{
+    struct cairn_client *client = pool_get(sizeof *client);
+    if (client == NULL) {
+        error_set(-ENOMEM, "%s: no memory for a client", errand);
+        return NULL;
+    }
+    *client = (struct cairn_client){.socket = -1, .forks = process_forks()};
+    snprintf(client->name, sizeof client->name, "%s", errand);
+    if (connect_to(client, options) == 0)
+        return client;
+    cairn_client_close(client);
+    return NULL;
+}
+
+/* ---------------------------------------------------------------- shared heaps */
+
+/* Gets the descriptor of a shared heap. */
+static int ask_for_shared(const char *heap, const cairn_client_options *options, int *ret_file)
+{
+    struct cairn_client *client = connect_for(heap, options);
+    if (client == NULL)
+        return cairn_last_errno();
+    begin_opening(client, WIRE_SHARED, options, options->bytes_max != 0 ? options->bytes_max : SHARED_BYTES_AT_SERVER);
+    int error = ask(client, 0, ret_file);
+    cairn_client_close(client);
+    return error;
+}
+
+CAIRN_API int cairn_client_shared_open(cairn_heap **ret_heap, const char *heap, const cairn_client_options *options)
+{
+    cairn_client_options o = {0};
+    char name[WIRE_NAME_BYTES];
+    int file = -1;
+    int error = name_set(name, heap, "a heap");
+    if (error == 0)
+        error = options_take(&o, options);
+    if (error < 0)
+        return error;
+    if (ret_heap == NULL)
+        return error_set(-EINVAL, "%s: a heap needs a variable to be stored to", heap);
+    error = ask_for_shared(name, &o, &file);
+    if (error < 0)
+        return error;
+    /* The file is the server's user's, who is trusted with what is in it as whoever writes there is. */
+    cairn_options opening = {
+        .size = sizeof opening,
+        .name = name[0] != '.' ? name : NULL,
+        .flags = CAIRN_ANY_OWNER | ((o.flags & CAIRN_CLIENT_READ_ONLY) != 0 ? CAIRN_READ_ONLY : 0),
+    };
+    error = cairn_heap_open_fd(ret_heap, file, &opening);
+    file_close(file);
+    return error;
+}
+
+CAIRN_API int cairn_client_shared_drop(const char *heap, const cairn_client_options *options)
+{
+    cairn_client_options o = {0};
+    char name[WIRE_NAME_BYTES];
+    int error = name_set(name, heap, "a heap");
+    if (error == 0)
+        error = options_take(&o, options);
+    struct cairn_client *client = error == 0 ? connect_for(name, &o) : NULL;
+    if (client == NULL)
+        return cairn_last_errno();
+    memcpy(begin(client, WIRE_DROP)->name, name, sizeof name);
+    error = ask(client, 0, NULL);
+    cairn_client_close(client);
+    return error;
+}
+
 /* ---------------------------------------------------------------- looking at a server */
 
 /* Connects, to look at a heap, whose name is wanted filled up, or NULL. NULL: the reason is set. */
@@ -707,17 +792,7 @@ static struct cairn_client *open_looker(const cairn_client_options *options, con
     cairn_client_options o = {0};
     if ((heap != NULL && name_set(ret_name, heap, "a heap") < 0) || options_take(&o, options) < 0)
         return NULL;
-    struct cairn_client *client = pool_get(sizeof *client);
-    if (client == NULL) {
-        error_set(-ENOMEM, "no memory for a client");
-        return NULL;
-    }
-    *client = (struct cairn_client){.socket = -1, .forks = process_forks()};
-    snprintf(client->name, sizeof client->name, "%s", heap != NULL ? heap : "clients and heaps");
-    if (connect_to(client, &o) == 0)
-        return client;
-    cairn_client_close(client);
-    return NULL;
+    return connect_for(heap != NULL ? heap : "clients and heaps", &o);
 }
 
 /* Gets the next thing of a kind; -ENODATA: there is no more. */
@@ -814,6 +889,10 @@ CAIRN_API int cairn_server_heap_walk(const cairn_client_options *options, cairn_
             .blocks = seen->blocks,
             .bytes_live = seen->bytes_live,
             .blocks_kept = seen->blocks_kept,
+            .shared = seen->shared_address != 0,
+            .shared_address = pointer_of(seen->shared_address),
+            .shared_bytes = seen->shared_bytes,
+            .shared_bytes_taken = seen->shared_bytes_taken,
         };
         result = visit(&told, arg);
     }

@@ -9,7 +9,6 @@
 
 enum {
     SWEEP_AT_ONCE = 4096, /* blocks: well below a millisecond */
-    SECTION_BYTES_MIN = 1 << 20,
 };
 
 enum name_use { NO_NAME, NAME, NAME_OR_NONE };
@@ -36,6 +35,9 @@ static const struct form {
     [WIRE_ROOT_GET] = {.name = NAME},
     [WIRE_SECTION] = {.value = true},
     [WIRE_STATS] = {.name = NO_NAME},
+    [WIRE_SHARED] = {NAME, true, 0, CAIRN_CLIENT_ACCESS_MAX,
+                     CAIRN_CLIENT_CREATE | CAIRN_CLIENT_READ_ONLY | CAIRN_CLIENT_EVERYONE, false},
+    [WIRE_DROP] = {.name = NAME},
     [WIRE_LOOK_CLIENTS] = {.value = true},
     [WIRE_LOOK_HEAPS] = {.name = NAME_OR_NONE},
     [WIRE_LOOK_SECTIONS] = {.name = NAME, .value = true},
@@ -162,7 +164,7 @@ static void payload_settle(struct payload *payload)
         payload_unlink(payload);
 }
 
-static void store_settle(struct server *server, struct store *store)
+void store_settle(struct server *server, struct store *store)
 {
     if (store->clients != 0 || store->table.live != 0)
         return;
@@ -176,6 +178,10 @@ static void store_settle(struct server *server, struct store *store)
 
 static void store_end_all(struct server *server, struct store *store)
 {
+    if (store->file >= 0) {
+        shared_end(server, store);
+        return;
+    }
     while (store->payloads != NULL)
         payload_unlink(store->payloads);
     store->table.live = 0;
@@ -199,13 +205,14 @@ static int rights(const struct client *client, const struct store *store)
     return found;
 }
 
-static struct store *store_make(struct server *server, const struct client *client, const struct wire_request *request)
+struct store *store_make(struct server *server, const struct client *client, const struct wire_request *request)
 {
     struct store *store = calloc(1, sizeof *store);
     if (store == NULL)
         return NULL;
     memcpy(store->name, request->name, sizeof store->name);
     store->table.is_stores = true;
+    store->file = -1;
     store->user = client->peer.user;
     store->everyone = (request->flags & CAIRN_CLIENT_EVERYONE) != 0;
     memcpy(store->access, request->words, sizeof store->access);
@@ -265,15 +272,23 @@ static int seal_section(struct client *client)
     return 0;
 }
 
+bool access_is_good(const struct wire_request *request)
+{
+    uint64_t bits = 0;
+    for (uint32_t i = 0; i < request->count; i++)
+        bits |= request->words[i];
+    return (bits & ~(UINT32_MAX | WIRE_IS_GROUP | WIRE_MAY_WRITE)) == 0;
+}
+
 static int open_store(struct server *server, struct client *client, const struct wire_request *request,
                       struct wire_reply *reply, int *ret_file)
 {
     bool is_read_only = (request->flags & CAIRN_CLIENT_READ_ONLY) != 0;
-    for (uint32_t i = 0; i < request->count; i++) {
-        if ((request->words[i] & ~(UINT32_MAX | WIRE_IS_GROUP | WIRE_MAY_WRITE)) != 0)
-            return -EINVAL;
-    }
     struct store *store = store_find(server, request->name);
+    if (!access_is_good(request))
+        return -EINVAL;
+    if (store != NULL && store->file >= 0)
+        return -EEXIST;
     if (store == NULL && (request->flags & CAIRN_CLIENT_CREATE) == 0)
         return -ENOENT;
     if (store != NULL && rights(client, store) < (is_read_only ? 1 : 2))
@@ -584,6 +599,10 @@ static int fulfil(struct server *server, struct client *client, const struct wir
         return next_section(client, request, reply, ret_file);
     case WIRE_STATS:
         return tell_stats(server, client, reply);
+    case WIRE_SHARED:
+        return shared_open(server, client, request, ret_file);
+    case WIRE_DROP:
+        return shared_drop(server, client, request);
     default:
         return server_look(server, client, request, reply);
     }
@@ -596,10 +615,10 @@ const char *server_dispatch(struct server *server, struct client *client, const 
     const char *reason = reason_against(request);
     if (reason != NULL)
         return reason;
-    bool is_look = request->operation >= WIRE_LOOK_CLIENTS;
-    enum client_state wanted = request->operation == WIRE_OPEN || is_look ? CLIENT_NEW
-                               : request->operation == WIRE_MAPPED        ? CLIENT_MAPPING
-                                                                          : CLIENT_READY;
+    bool needs_no_heap = request->operation >= WIRE_SHARED;
+    enum client_state wanted = request->operation == WIRE_OPEN || needs_no_heap ? CLIENT_NEW
+                               : request->operation == WIRE_MAPPED              ? CLIENT_MAPPING
+                                                                                : CLIENT_READY;
     if (client->state != wanted)
         return "sent a request out of turn";
     memset(ret_reply, 0, sizeof *ret_reply);

@@ -9,7 +9,7 @@
 #include "api/process.h"
 #include "server/server.h"
 
-static bool is_keeper(const struct server *server, const struct client *client)
+bool server_is_keeper(const struct server *server, const struct client *client)
 {
     return client->peer.user == server->user || client->peer.user == 0;
 }
@@ -85,6 +85,13 @@ static int look_at_heap(const struct server *server, const char *after, struct w
     }
     for (uint32_t i = 0; i < SERVER_ROOTS; i++)
         seen->roots += root_entry(&store->roots[i]) != NULL;
+    struct file_status status = {0};
+    if (store->file >= 0) {
+        (void)file_status_get(store->file, &status);
+        seen->shared_address = store->address;
+        seen->shared_bytes = store->bytes;
+        seen->shared_bytes_taken = status.bytes_taken;
+    }
     return 0;
 }
 
@@ -165,7 +172,7 @@ static int look_at_spans(const struct store *store, uint64_t from, struct wire_r
 int server_look(const struct server *server, const struct client *client, const struct wire_request *request,
                 struct wire_reply *reply)
 {
-    if (!is_keeper(server, client))
+    if (!server_is_keeper(server, client))
         return -EACCES;
     if (request->operation == WIRE_LOOK_CLIENTS)
         return look_at_client(server, client, request->value, reply);

@@ -4,7 +4,8 @@
  *
  * Dictionary. A *user* is charged for what its clients have. A *client* is one connection. A *store* is one heap of
  * clients: sections, roots, and the blocks that were handed over to it. A *table* is who owns which blocks: each client
- * has one, and each store. A *payload* is the section of one client.
+ * has one, and each store. A *payload* is the section of one client. A store with a *file* is another kind: a shared
+ * heap of its clients', which the server keeps, hands out, and knows nothing of.
  *
  *     user.blocks == live blocks in payloads of the user       payload.blocks == live blocks in it, whoever owns them
  *     payload.bytes_live == sum of the sizes of these
@@ -24,6 +25,7 @@ enum {
     SERVER_ROOTS = 256,
     SERVER_IDS = 64, /* users, or groups, in the configuration */
     SERVER_PATH_BYTES = 108,
+    SECTION_BYTES_MIN = 1 << 20,
 };
 
 struct server_config {
@@ -115,6 +117,10 @@ struct store {
     struct payload *payloads;
     struct table table;
     struct root roots[SERVER_ROOTS];
+    int file; /* -1: not of a shared heap; of one there are no clients, blocks and roots here */
+    uint64_t address;
+    uint64_t bytes;       /* of the file */
+    struct user *charged; /* for them */
 };
 
 enum client_state {
@@ -187,6 +193,14 @@ void server_end(struct server *server);
 /* NULL: there is none of that name. */
 struct store *store_find(const struct server *server, const char *name);
 
+/* A new store, for which its client's user is not charged yet; NULL: no memory. */
+struct store *store_make(struct server *server, const struct client *client, const struct wire_request *request);
+/* Ends one that nobody can need any more. */
+void store_settle(struct server *server, struct store *store);
+
+/* Whether the words of a request are entries of an access list. */
+bool access_is_good(const struct wire_request *request);
+
 /* Whether who is at the other end of the socket may use the server. */
 bool server_may_connect(const struct server *server, int socket, const struct socket_peer *peer);
 
@@ -204,7 +218,17 @@ const char *server_dispatch(struct server *server, struct client *client, const 
 void server_part(struct server *server, struct client *client);
 bool server_sweep(struct server *server);
 
+/* ---------------------------------------------------------------- shared.c */
+
+int shared_open(struct server *server, const struct client *client, const struct wire_request *request, int *ret_file);
+int shared_drop(struct server *server, const struct client *client, const struct wire_request *request);
+/* The server has it no more; whoever has it open keeps it. */
+void shared_end(struct server *server, struct store *store);
+
 /* ---------------------------------------------------------------- look.c */
+
+/* Whether the client is of who runs the server, or of root. */
+bool server_is_keeper(const struct server *server, const struct client *client);
 
 /* Tells the server's keeper what there is: WIRE_LOOK_... */
 int server_look(const struct server *server, const struct client *client, const struct wire_request *request,

@@ -51,9 +51,13 @@ static bool payload_valid(const struct payload *payload, const struct store *sto
     return payload->is_sealed == (payload->serial != 0) && payload->serial <= store->last_serial;
 }
 
-/* It is there for clients, or for blocks. */
+/* It is there for clients, or for blocks, or it is a shared heap, which has neither. */
 static bool store_valid(const struct store *store, struct count *count)
 {
+    if (store->file >= 0) {
+        count->bytes += store->bytes;
+        return store->clients == 0 && store->table.live == 0 && store->payloads == NULL;
+    }
     if ((store->clients == 0 && store->table.live == 0) || !table_valid(&store->table, false, count))
         return false;
     for (const struct payload *payload = store->payloads; payload != NULL; payload = payload->next) {

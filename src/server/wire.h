@@ -20,6 +20,12 @@
  *                                                              descriptor for reading; -ENODATA: there is none
  *     STATS                                                    words in blocks
  *
+ * Who opens no heap may ask for shared heaps, each of which comes as a descriptor for writing or reading:
+ *
+ *     SHARED      name; flags; value: bytes of the file;
+ *                 words[count]: access list
+ *     DROP        name                                         (the server has it no more)
+ *
  * Who opens no heap may look, if the server is its own user's, or it is root; -ENODATA: there is no more.
  *
  *     LOOK_CLIENTS   value: 0, or the last reply's number       client, of another connection; number
@@ -39,7 +45,7 @@
 #define SERVER_SOCKET "/run/cairnd/cairnd.sock"
 
 enum {
-    SERVER_VERSION = 1,
+    SERVER_VERSION = 2,
     WIRE_NAME_BYTES = CAIRN_CLIENT_NAME_MAX + 1,
     WIRE_SPANS_MAX = 32, /* in a reply */
 };
@@ -57,6 +63,8 @@ enum wire_operation {
     WIRE_ROOT_GET,
     WIRE_SECTION,
     WIRE_STATS,
+    WIRE_SHARED, /* from here on: without a heap of clients */
+    WIRE_DROP,
     WIRE_LOOK_CLIENTS,
     WIRE_LOOK_HEAPS,
     WIRE_LOOK_SECTIONS,
@@ -119,8 +127,11 @@ struct wire_seen_heap {
     uint64_t roots;
     uint64_t bytes; /* of its sections */
     uint64_t blocks;
-    uint64_t bytes_live;  /* in blocks */
-    uint64_t blocks_kept; /* that were handed over to the heap */
+    uint64_t bytes_live;     /* in blocks */
+    uint64_t blocks_kept;    /* that were handed over to the heap */
+    uint64_t shared_address; /* of a shared heap, which has nothing of the above; 0: it is none */
+    uint64_t shared_bytes;
+    uint64_t shared_bytes_taken; /* of the system's memory */
 };
 
 struct wire_seen_section {
@@ -175,8 +186,9 @@ struct wire_reply {
 _Static_assert(sizeof(struct wire_request) == 48 + WIRE_NAME_BYTES + 8 * CAIRN_BATCH_MAX, "no padding is sent");
 _Static_assert(sizeof(struct wire_reply) == 48 + 24 * CAIRN_BATCH_MAX, "no padding is sent");
 _Static_assert(sizeof(struct wire_seen_client) == 16 + WIRE_NAME_BYTES + 11 * 8 &&
-                   sizeof(struct wire_seen_heap) == WIRE_NAME_BYTES + 9 * 8 && sizeof(struct wire_seen_section) == 56 &&
-                   sizeof(struct wire_seen_root) == WIRE_NAME_BYTES + 24 && sizeof(struct wire_seen_span) == 40,
+                   sizeof(struct wire_seen_heap) == WIRE_NAME_BYTES + 12 * 8 &&
+                   sizeof(struct wire_seen_section) == 56 && sizeof(struct wire_seen_root) == WIRE_NAME_BYTES + 24 &&
+                   sizeof(struct wire_seen_span) == 40,
                "no padding is sent");
 
 /* Whether a name ends, has no byte behind its end, and is of printable ASCII without '/'. */

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -223,6 +224,22 @@ static void make_open(struct random *random)
         request.words[i] = (process_user() + random_below(random, 2)) | random_below(random, 4) << 32;
 }
 
+/* Of the names two are of heaps of clients as well. */
+static void make_shared(struct random *random)
+{
+    static const char *const heaps[] = {"b", "c", "d", "e"};
+    strcpy(request.name, heaps[random_below(random, 4)]);
+    if (request.operation == WIRE_DROP)
+        return;
+    request.flags = (random_below(random, 4) != 0 ? CAIRN_CLIENT_CREATE : 0) |
+                    (random_below(random, 3) == 0 ? CAIRN_CLIENT_READ_ONLY : 0) |
+                    (random_below(random, 2) != 0 ? CAIRN_CLIENT_EVERYONE : 0);
+    request.value = UINT64_C(1) << (20 + random_below(random, 2));
+    request.count = (uint32_t)random_below(random, 3);
+    for (uint32_t i = 0; i < request.count; i++)
+        request.words[i] = (process_user() + random_below(random, 2)) | random_below(random, 4) << 32;
+}
+
 /* A handle that its owner may use, when there is one; else one that was told to somebody once. */
 static uint64_t pick_handle(struct random *random, const struct client *client, const struct table *table)
 {
@@ -240,13 +257,15 @@ static void make_request(struct random *random, const struct client *client)
 {
     static const char *const roots[] = {"x", "y", "z"};
     uint32_t operation = client->state == CLIENT_NEW && random_below(random, 2) == 0
-                             ? WIRE_LOOK_CLIENTS + (uint32_t)random_below(random, 5)
+                             ? WIRE_SHARED + (uint32_t)random_below(random, 7)
                          : client->state == CLIENT_NEW     ? WIRE_OPEN
                          : client->state == CLIENT_MAPPING ? WIRE_MAPPED
                                                            : WIRE_ALLOC + (uint32_t)random_below(random, 10);
     ask_for(operation)->sequence = random_next(random);
     if (operation == WIRE_OPEN)
         make_open(random);
+    if (operation == WIRE_SHARED || operation == WIRE_DROP)
+        make_shared(random);
     if (operation == WIRE_ROOT_SET || operation == WIRE_ROOT_GET)
         strcpy(request.name, roots[random_below(random, 3)]);
     if (operation >= WIRE_LOOK_HEAPS)
@@ -266,7 +285,7 @@ static void make_request(struct random *random, const struct client *client)
     if (operation >= WIRE_EXPAND && operation <= WIRE_ROOT_SET && operation != WIRE_TAKE)
         request.count = 1;
     const struct table *table = operation == WIRE_TAKE_BACK ? &client->store->table : &client->table;
-    for (uint32_t i = 0; i < request.count && operation != WIRE_OPEN; i++)
+    for (uint32_t i = 0; i < request.count && operation != WIRE_OPEN && operation != WIRE_SHARED; i++)
         request.words[i] = operation == WIRE_ALLOC ? random_size(random, 1 << 14) : pick_handle(random, client, table);
 }
 
@@ -325,7 +344,7 @@ static void live(struct random *random)
     sweep();
     ck_assert(server_valid(&server));
     for (const struct store *store = server.stores; store != NULL; store = store->next)
-        ck_assert(store->clients == 0 && store->table.live != 0); /* what was handed over to it */
+        ck_assert(store->clients == 0 && (store->table.live != 0 || store->file >= 0)); /* what was handed over to it */
     end();
 }
 
@@ -997,6 +1016,195 @@ START_TEST(nobody_else_may_look)
 }
 END_TEST
 
+/* ---------------------------------------------------------------- shared heaps */
+
+static int open_shared(struct client *client, const char *name, uint64_t flags, uint64_t bytes)
+{
+    ask_for(WIRE_SHARED)->flags = flags;
+    strcpy(request.name, name);
+    request.value = bytes;
+    return dispatch(client);
+}
+
+static int drop(struct client *client, const char *name)
+{
+    strcpy(ask_for(WIRE_DROP)->name, name);
+    return dispatch(client);
+}
+
+START_TEST(a_shared_heap_is_for_those_on_its_list)
+{
+    struct server_config config = small_config();
+    int sockets[2], status;
+    struct socket_peer own;
+    config.clients_max = 8;
+    begin(&config);
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets), 0);
+    ck_assert_int_eq(socket_peer_get(sockets[0], &own), 0);
+    struct client *keeper = admit(0), *maker = admit(1), *both = admit(2), *reader = admit(3), *stranger = admit(4);
+    struct socket_peer group = {.user = process_user() + 5}, listed = {.user = process_user() + 3};
+    struct client *member = server_admit(&server, sockets[0], &group, &status);
+    struct client *reading_member = server_admit(&server, sockets[0], &listed, &status);
+    ck_assert(member != NULL && reading_member != NULL);
+
+    ck_assert_int_eq(open_shared(maker, "a", 0, 1 << 20), -ENOENT);
+    request.words[0] = UINT64_C(1) << 40;
+    request.count = 1;
+    ck_assert_int_eq(dispatch(maker), -EINVAL);
+    ask_for(WIRE_SHARED)->flags = CAIRN_CLIENT_CREATE;
+    strcpy(request.name, "a");
+    request.value = 1 << 20;
+    request.count = 6;
+    request.words[0] = process_user() + 1;
+    request.words[1] = (process_user() + 2) | WIRE_MAY_WRITE;
+    request.words[2] = process_user() + 2;
+    request.words[3] = process_user() + 3;
+    request.words[4] = own.group | WIRE_IS_GROUP | WIRE_MAY_WRITE;
+    request.words[5] = (own.group + 1) | WIRE_IS_GROUP;
+    ck_assert_int_eq(dispatch(maker), 0);
+    ck_assert_uint_eq(server.stores->access_count, 5);        /* each once */
+    ck_assert_int_eq(open_shared(maker, "a", 0, 1 << 20), 0); /* whatever its list says */
+    ck_assert_int_eq(open_shared(both, "a", 0, 1 << 20), 0);
+    ck_assert_int_eq(open_shared(reader, "a", 0, 1 << 20), -EACCES);
+    ck_assert_int_eq(open_shared(reader, "a", CAIRN_CLIENT_READ_ONLY, 1 << 20), 0);
+    ck_assert_int_eq(open_shared(member, "a", 0, 1 << 20), 0);
+    ck_assert_int_eq(open_shared(reading_member, "a", 0, 1 << 20), -EACCES); /* an entry of its own counts first */
+    ck_assert_int_eq(open_shared(stranger, "a", CAIRN_CLIENT_READ_ONLY, 1 << 20), -EACCES);
+    ck_assert_int_eq(open_shared(keeper, "a", CAIRN_CLIENT_READ_ONLY, 1 << 20), 0);
+    ck_assert_int_eq(open_shared(keeper, "a", 0, 1 << 20), -EACCES);
+    ck_assert_int_eq(open_shared(maker, "b", CAIRN_CLIENT_CREATE | CAIRN_CLIENT_EVERYONE, 1 << 20), 0);
+    ck_assert_int_eq(open_shared(stranger, "b", CAIRN_CLIENT_READ_ONLY, 1 << 20), 0);
+    ck_assert_int_eq(open_shared(stranger, "b", 0, 1 << 20), -EACCES);
+    ck_assert_int_eq(drop(both, "a"), -EACCES); /* who may write may not end it */
+    ck_assert_int_eq(drop(maker, "a"), 0);
+    ck_assert_int_eq(drop(maker, "a"), -ENOENT);
+    ck_assert_int_eq(drop(keeper, "b"), 0);
+    ck_assert_int_eq(open_shared(maker, "b", CAIRN_CLIENT_READ_ONLY, 1 << 20), -ENOENT);
+    ck_assert_ptr_null(server.stores);
+    ck_assert(server_valid(&server));
+    end();
+    close(sockets[0]);
+    close(sockets[1]);
+}
+END_TEST
+
+START_TEST(a_name_is_of_one_kind_of_heap)
+{
+    struct server_config config = small_config();
+    begin(&config);
+    struct client *client = writer(1, "a"), *other = admit(1);
+    ck_assert_int_eq(open_shared(other, "a", CAIRN_CLIENT_CREATE, 1 << 20), -EEXIST);
+    ck_assert_int_eq(drop(other, "a"), -EEXIST);
+    ck_assert_int_eq(open_shared(other, "b", CAIRN_CLIENT_CREATE, 1 << 20), 0);
+    ck_assert_int_eq(open_heap(other, "b", CAIRN_CLIENT_CREATE, 1 << 20), -EEXIST);
+    ck_assert_int_eq(open_shared(client, "b", 0, 1 << 20), 1); /* out of turn */
+    ck_assert(server_valid(&server));
+    end();
+}
+END_TEST
+
+static int count_descriptors(void)
+{
+    int count = 0;
+    for (int fd = 0; fd < 1000; fd++)
+        count += fcntl(fd, F_GETFD) >= 0;
+    return count;
+}
+
+START_TEST(a_shared_heap_is_charged_to_its_maker)
+{
+    struct server_config config = small_config();
+    int descriptors = count_descriptors();
+    config.sections_per_user_max = 3;
+    begin(&config);
+    struct client *maker = admit(1);
+    ck_assert_int_eq(open_shared(maker, "a", CAIRN_CLIENT_CREATE, (1 << 20) - 4096), -EINVAL);
+    ck_assert_int_eq(open_shared(maker, "a", CAIRN_CLIENT_CREATE, (1 << 20) + 1), -EINVAL);
+    ck_assert_int_eq(open_shared(maker, "a", CAIRN_CLIENT_CREATE, UINT64_C(1) << 50), -EINVAL);
+    ck_assert_int_eq(open_shared(maker, "a", CAIRN_CLIENT_CREATE, 9 << 20), -EDQUOT);
+    ck_assert_int_eq(open_shared(maker, "a", CAIRN_CLIENT_CREATE, 6 << 20), 0);
+    ck_assert_uint_eq(maker->user->bytes, 6 << 20);
+    ck_assert_int_eq(open_shared(maker, "b", CAIRN_CLIENT_CREATE, 3 << 20), -EDQUOT);
+    ck_assert_int_eq(open_shared(maker, "b", CAIRN_CLIENT_CREATE, 1 << 20), 0);
+    ck_assert_int_eq(open_shared(admit(2), "c", CAIRN_CLIENT_CREATE, 6 << 20), 0); /* of another user */
+    ck_assert_int_eq(open_heap(admit(1), "d", CAIRN_CLIENT_CREATE, 1 << 20), 0);
+    ck_assert_int_eq(open_shared(maker, "e", CAIRN_CLIENT_CREATE, 1 << 20), -EDQUOT); /* sections */
+    ck_assert_int_eq(drop(maker, "a"), 0);
+    ck_assert_int_eq(open_shared(maker, "e", CAIRN_CLIENT_CREATE, 6 << 20), 0);
+    server_part(&server, maker);
+    sweep();
+    ck_assert_int_eq(open_shared(admit(1), "e", 0, 0), 0); /* it does not go with its maker */
+    ck_assert(server_valid(&server));
+    end();
+    ck_assert_int_eq(count_descriptors(), descriptors);
+}
+END_TEST
+
+START_TEST(a_shared_heap_that_cannot_be_had_is_an_error)
+{
+    struct server_config config = small_config();
+    begin(&config);
+    struct client *maker = admit(1);
+    callocs_left = 0;
+    ck_assert_int_eq(open_shared(maker, "a", CAIRN_CLIENT_CREATE, 1 << 20), -ENOMEM);
+    callocs_left = UINT64_MAX;
+    file_error = -ENFILE;
+    ck_assert_int_eq(open_shared(maker, "a", CAIRN_CLIENT_CREATE, 1 << 20), -EMFILE);
+    file_error = 0;
+    uint64_t steps = 0;
+    for (; steps < 100; steps++) {
+        file_commits_left = steps;
+        int error = open_shared(maker, "a", CAIRN_CLIENT_CREATE, 1 << 20);
+        file_commits_left = UINT64_MAX;
+        if (error == 0)
+            break;
+        ck_assert_int_eq(error, -ENOMEM);
+        ck_assert_ptr_null(server.stores); /* nothing is left of all that */
+        ck_assert_uint_eq(maker->user->bytes, 0);
+        ck_assert(server_valid(&server));
+    }
+    ck_assert_uint_gt(steps, 1);
+    limit_descriptors(0);
+    ck_assert_int_eq(open_shared(maker, "a", 0, 1 << 20), -EMFILE);
+    ck_assert_int_eq(open_shared(maker, "a", CAIRN_CLIENT_READ_ONLY, 1 << 20), -EMFILE);
+    for (int more = 0; more < 10; more++) {
+        limit_descriptors(more);
+        int error = open_shared(maker, "b", CAIRN_CLIENT_CREATE, 1 << 20);
+        limit_descriptors(-1);
+        if (error == 0)
+            break;
+        ck_assert_int_eq(error, -EMFILE);
+        ck_assert(server_valid(&server));
+        ck_assert_int_lt(more, 9);
+    }
+    end();
+}
+END_TEST
+
+/* In a window that is nearly full: 320 places of a GiB. */
+START_TEST(shared_heaps_of_a_server_do_not_lie_in_each_others_way)
+{
+    struct server_config config = small_config();
+    config.bytes_per_user_max = UINT64_C(1) << 40;
+    config.section_bytes_max = UINT64_C(1) << 36;
+    if (getenv("CAIRN_ADDRESS") == NULL)
+        setenv("CAIRN_ADDRESS", "0x500000000000", 1);
+    begin(&config);
+    struct client *maker = admit(1);
+    for (int i = 0; i < 60; i++) {
+        char name[10];
+        snprintf(name, sizeof name, "heap-%02d", i);
+        int error = open_shared(maker, name, CAIRN_CLIENT_CREATE, i < 2 ? UINT64_C(1) << 36 : 1 << 20);
+        ck_assert_int_eq(error, 0);
+    }
+    for (const struct store *a = server.stores; a != NULL; a = a->next) {
+        for (const struct store *b = a->next; b != NULL; b = b->next)
+            ck_assert(a->address + a->bytes <= b->address || b->address + b->bytes <= a->address);
+    }
+    end();
+}
+END_TEST
+
 /* ---------------------------------------------------------------- the books */
 
 #define WRONG(member, wrong)                                                                                           \
@@ -1057,6 +1265,12 @@ START_TEST(wrong_books_are_seen)
     ck_assert(server_valid(&server)); /* it has blocks */
     WRONG(store->table.live, 0);
     store->clients = 3;
+    ck_assert_int_eq(open_shared(admit(0), "shared", CAIRN_CLIENT_CREATE, 1 << 20), 0);
+    store = store_find(&server, "shared");
+    WRONG(store->clients, 1);
+    WRONG(store->table.live, 1);
+    WRONG(store->payloads, client->payload);
+    WRONG(store->bytes, 0);
     end();
 }
 END_TEST
@@ -1084,6 +1298,11 @@ int main(void)
     tcase_add_test(each, what_many_blocks_leave_is_swept_bit_by_bit);
     tcase_add_test(each, the_keeper_sees_what_there_is);
     tcase_add_test(each, nobody_else_may_look);
+    tcase_add_test(each, a_shared_heap_is_for_those_on_its_list);
+    tcase_add_test(each, a_name_is_of_one_kind_of_heap);
+    tcase_add_test(each, a_shared_heap_is_charged_to_its_maker);
+    tcase_add_test(each, a_shared_heap_that_cannot_be_had_is_an_error);
+    tcase_add_test(each, shared_heaps_of_a_server_do_not_lie_in_each_others_way);
     tcase_add_test(each, wrong_books_are_seen);
     return suite_run(suite);
 }

@@ -264,6 +264,7 @@ int file_status_get(int file, struct file_status *ret_status)
         .device = status.st_dev,
         .inode = status.st_ino,
         .bytes = (uint64_t)status.st_size,
+        .bytes_taken = (uint64_t)status.st_blocks * 512,
         .links = status.st_nlink,
         .user = status.st_uid,
         .mode = status.st_mode & 07777,
