@@ -20,7 +20,7 @@ enum {
     LISTED_USER = 1002,
     STRANGER = 1003,
     HONEST_USER = 1004,
-    ROWS_MAX = 64,
+    ROWS_MAX = 96,
     MICROSECONDS_MAX = 100000,
     BLOCK_BYTES = 1 << 20, /* what must not change: byte i is 7 i */
     PLACE_OF_X = 200,

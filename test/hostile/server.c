@@ -17,6 +17,7 @@
 
 #include "cairn_client.h"
 #include "hostile/hostile.h"
+#include "section/layout.h"
 #include "server/server.h"
 #include "support/intruder.h"
 #include "support/service.h"
@@ -93,8 +94,17 @@ static void use_honestly(void *arg)
                                     .bytes_max = 32 * MIB,
                                     .access = access,
                                     .access_count = COUNT(access)};
+    cairn_client_options shared = options;
+    shared.access = (cairn_access[]){{.id = LISTED_USER}};
+    shared.access_count = 1;
+    shared.bytes_max = 4 * MIB;
+    cairn_heap *table;
     cairn_client *client;
     cairn_block block, other;
+    REQUIRE_CALL(cairn_client_shared_open(&table, "table", &shared) == 0);
+    unsigned char *row = cairn_alloc(table, BLOCK_BYTES);
+    REQUIRE_CALL(row != NULL && cairn_root_set(table, "row", row) == 0);
+    fill_block(row);
     REQUIRE_CALL(cairn_client_open(&client, "orders", &options) == 0);
     REQUIRE_CALL(cairn_client_alloc(client, BLOCK_BYTES, &block) == 0);
     fill_block(block.address);
@@ -109,7 +119,7 @@ static void use_honestly(void *arg)
         REQUIRE_CALL(cairn_client_free(client, &other) == 0);
         tell_honest_round(began_at);
         if (atomic_load(&board->asked) != atomic_load(&board->answered)) {
-            board->changed = count_changed(block.address, BLOCK_BYTES);
+            board->changed = count_changed(block.address, BLOCK_BYTES) + count_changed(row, BLOCK_BYTES);
             advance(&board->answered);
         }
         rest(400);
@@ -118,6 +128,9 @@ static void use_honestly(void *arg)
     REQUIRE(other.address == block.address && other.handle == block.handle);
     count_what_is_left(client);
     cairn_client_close(client);
+    REQUIRE(cairn_root_get(table, "row") == row);
+    REQUIRE_SOUND(table);
+    cairn_heap_close(table);
 }
 
 static void begin_server(const struct column *of)
@@ -725,6 +738,196 @@ static long cut_own(void)
     return with_own_file(cut);
 }
 
+/* ---------------------------------------------------------------- shared heaps */
+
+/* Asks for one; the status, or DROPPED. Who has just gone may still be counted as connected: it tries again. */
+static long ask_for_shared(const char *name, uint64_t flags, uint64_t bytes, int *ret_file)
+{
+    for (;;) {
+        struct wire_reply reply = {.operation = WIRE_OPEN};
+        struct wire_request request = request_of(WIRE_SHARED);
+        strcpy(request.name, name);
+        request.flags = flags;
+        request.value = bytes;
+        int fd = connect_to("cairnd.sock");
+        long status = ask_for_file(fd, &request, &reply, ret_file);
+        close(fd);
+        if (status != -EDQUOT || reply.operation == WIRE_SHARED)
+            return status;
+    }
+}
+
+static long open_shared_with(uint64_t flags)
+{
+    int file = -1;
+    long status = ask_for_shared("table", flags, MIB, &file);
+    close(file);
+    return status;
+}
+
+static long open_shared_for_reading(void)
+{
+    return open_shared_with(CAIRN_CLIENT_READ_ONLY);
+}
+
+static long open_shared_for_writing(void)
+{
+    return open_shared_with(0);
+}
+
+static long make_shared_that_is_there(void)
+{
+    return open_shared_with(CAIRN_CLIENT_CREATE);
+}
+
+/* Tries something with the file of the honest client's heap, or of one of its own. */
+static long with_shared_file(const char *name, uint64_t flags, long (*attempt)(int file))
+{
+    int file = -1;
+    if (ask_for_shared(name, flags, MIB, &file) != 0)
+        return NO_MEANS;
+    long status = attempt(file);
+    close(file);
+    return status;
+}
+
+static long with_anothers(long (*attempt)(int file))
+{
+    return with_shared_file("table", CAIRN_CLIENT_READ_ONLY, attempt);
+}
+
+static long with_ones_own(long (*attempt)(int file))
+{
+    char name[20];
+    snprintf(name, sizeof name, "own-%u", column->user);
+    return with_shared_file(name, CAIRN_CLIENT_CREATE, attempt);
+}
+
+static long open_again(int file)
+{
+    char path[40];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", file);
+    int again = open(path, O_RDWR | O_CLOEXEC);
+    long status = result_of(again);
+    if (again >= 0)
+        close(again);
+    return status;
+}
+
+static long write_at_start(int file)
+{
+    return result_of(pwrite(file, "xxxxxxxx", 8, 0));
+}
+
+/* The lock that tells whether the first process is alive. */
+static long lock_as_a_writer(int file)
+{
+    struct flock lock = {
+        .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)(LIVENESS_OFFSET + 1), .l_len = 1};
+    return result_of(fcntl(file, F_OFD_SETLK, &lock));
+}
+
+static long lengthen(int file)
+{
+    return result_of(ftruncate(file, 1 << 30));
+}
+
+static long seal_against_writers(int file)
+{
+    return result_of(fcntl(file, F_ADD_SEALS, F_SEAL_FUTURE_WRITE));
+}
+
+/* And the server hands it out as before. */
+static long write_nonsense(int file)
+{
+    static unsigned char nonsense[MIB];
+    memset(nonsense, 0xa5, sizeof nonsense);
+    long status = result_of(pwrite(file, nonsense, sizeof nonsense, 0));
+    return status == 0 ? with_ones_own(open_again) : status;
+}
+
+static long open_shared_again(void)
+{
+    return with_anothers(open_again);
+}
+
+static long map_shared(void)
+{
+    return with_anothers(map_again);
+}
+
+static long write_shared(void)
+{
+    return with_anothers(write_at_start);
+}
+
+static long cut_shared(void)
+{
+    return with_anothers(cut);
+}
+
+static long punch_shared(void)
+{
+    return with_anothers(punch);
+}
+
+static long lock_shared(void)
+{
+    return with_anothers(lock_as_a_writer);
+}
+
+static long cut_own_shared(void)
+{
+    return with_ones_own(cut);
+}
+
+static long lengthen_own_shared(void)
+{
+    return with_ones_own(lengthen);
+}
+
+static long seal_own_shared(void)
+{
+    return with_ones_own(seal_against_writers);
+}
+
+static long write_nonsense_to_own_shared(void)
+{
+    return with_ones_own(write_nonsense);
+}
+
+static long make_shared_of_half_of_all(void)
+{
+    int file = -1;
+    return ask_for_shared("large", CAIRN_CLIENT_CREATE, UINT64_C(1) << 63, &file);
+}
+
+static long make_shared_above_the_quota(void)
+{
+    int file = -1;
+    return ask_for_shared("large", CAIRN_CLIENT_CREATE, 65 * MIB, &file);
+}
+
+static long make_shared_of_clients(void)
+{
+    int file = -1;
+    return ask_for_shared("orders", CAIRN_CLIENT_CREATE, MIB, &file);
+}
+
+static long drop_shared(void)
+{
+    struct wire_reply reply = {.operation = WIRE_OPEN};
+    struct wire_request request = request_of(WIRE_DROP);
+    long status;
+    strcpy(request.name, "table");
+    do {
+        int fd = connect_to("cairnd.sock");
+        status = ask(fd, &request, &reply);
+        close(fd);
+    } while (status == -EDQUOT);
+    return status;
+}
+
 static const struct attack attacks[] = {
     MEMORY_ATTACKS,
     {"open the heap for reading", open_for_reading, false},
@@ -762,6 +965,23 @@ static const struct attack attacks[] = {
     {"punch a hole into its section afterwards", punch_own, false},
     {"shorten its section afterwards", cut_own, false},
     {"map its section again for writing afterwards", map_own_again, false},
+    {"open a shared heap for reading", open_shared_for_reading, false},
+    {"open a shared heap for writing", open_shared_for_writing, false},
+    {"make a shared heap that is there", make_shared_that_is_there, false},
+    {"map its file, shared and writable", map_shared, false},
+    {"pwrite to its file", write_shared, false},
+    {"ftruncate(0) of its file", cut_shared, false},
+    {"punch a hole into its file", punch_shared, false},
+    {"take a writer's lock in its file", lock_shared, false},
+    {"open its file again, for writing", open_shared_again, false},
+    {"ftruncate(0) of its own shared heap", cut_own_shared, false},
+    {"lengthen its own shared heap", lengthen_own_shared, false},
+    {"seal its own shared heap against writers", seal_own_shared, false},
+    {"write all over its own shared heap", write_nonsense_to_own_shared, false},
+    {"ask for a shared heap of 2^63 bytes", make_shared_of_half_of_all, false},
+    {"ask for a shared heap larger than the quota", make_shared_above_the_quota, false},
+    {"ask for one under the name of the heap", make_shared_of_clients, false},
+    {"drop another's shared heap", drop_shared, true},
 };
 
 const struct scene scene_server = {
