@@ -269,9 +269,11 @@ int tool_fail_heap(void)
 cairn_heap *tool_open(const struct tool_args *args, const char *name)
 {
     cairn_options options = {.directory = args->dir, .flags = CAIRN_READ_ONLY};
+    cairn_client_options at_server = {.socket = args->socket, .flags = CAIRN_CLIENT_READ_ONLY};
     cairn_heap *heap;
+    int r = args->server ? cairn_client_shared_open(&heap, name, &at_server) : cairn_heap_open(&heap, name, &options);
 
-    if (cairn_heap_open(&heap, name, &options) < 0) {
+    if (r < 0) {
         tool_fail_heap();
         return NULL;
     }

@@ -98,6 +98,11 @@ int command_map(const struct tool_args *args)
         cairn_section_close(section);
         return said;
     }
+    return heap_map(args, name);
+}
+
+int heap_map(const struct tool_args *args, const char *name)
+{
     cairn_heap *heap = tool_open(args, name);
     struct picture picture;
     int code = TOOL_FINE;

@@ -156,6 +156,9 @@ static void print_heap_json(const cairn_server_heap *heap)
            ",\"bytes_live\":%" PRIu64 ",\"blocks_kept\":%" PRIu64,
            heap->user, heap->access_count, heap->everyone ? "true" : "false", heap->clients, heap->sections,
            heap->section_bytes, heap->roots, heap->blocks, heap->bytes_live, heap->blocks_kept);
+    if (heap->shared)
+        printf(",\"shared\":{\"address\":\"0x%" PRIxPTR "\",\"bytes\":%" PRIu64 ",\"bytes_taken\":%" PRIu64 "}",
+               (uintptr_t)heap->shared_address, heap->shared_bytes, heap->shared_bytes_taken);
 }
 
 static int print_heap(const cairn_server_heap *heap, void *arg)
@@ -172,10 +175,16 @@ static int print_heap(const cairn_server_heap *heap, void *arg)
     if (!*printing->separator)
         printf("%10s  %10s  %10s  %10s  %10s  %s\n", "SECTIONS", "LIVE", "BLOCKS", "CLIENTS", "USER", "NAME");
     printing->separator = ",";
-    printf("%10s  %10s  %10s  %10s  %10" PRIu32 "  ", text_bytes(heap->section_bytes).text,
-           text_bytes(heap->bytes_live).text, text_count(heap->blocks).text, text_count(heap->clients).text,
-           heap->user);
+    if (heap->shared) /* of what is in it the server knows nothing */
+        printf("%10s  %10s  %10s  %10s  %10" PRIu32 "  ", text_bytes(heap->shared_bytes).text, "-", "-", "-",
+               heap->user);
+    else
+        printf("%10s  %10s  %10s  %10s  %10" PRIu32 "  ", text_bytes(heap->section_bytes).text,
+               text_bytes(heap->bytes_live).text, text_count(heap->blocks).text, text_count(heap->clients).text,
+               heap->user);
     text_name(stdout, heap->name);
+    if (heap->shared)
+        printf(" (shared, %s taken)", text_bytes(heap->shared_bytes_taken).text);
     putchar('\n');
     return 0;
 }
@@ -282,6 +291,8 @@ int server_stat(const struct tool_args *args)
         return tool_fail_heap();
     if (r == 0)
         return tool_fail("%s: the server has no such heap", search.name);
+    if (search.heap.shared)
+        return heap_stat(args, search.name);
     if (args->json) {
         fputs("{\"schema\":\"cairn.server.stat/1\",\"heap\":", stdout);
         print_heap_json(&search.heap);
@@ -363,7 +374,11 @@ static int map_section(const cairn_server_section *section, void *arg)
 int server_map(const struct tool_args *args)
 {
     struct mapping mapping = {.args = args, .options = options_of(args), .name = args->operands[0]};
+    struct search search = {.name = mapping.name};
     int columns, lines;
+
+    if (cairn_server_heap_walk(&mapping.options, find_heap, &search) > 0 && search.heap.shared)
+        return heap_map(args, search.name);
 
     if (args->json) {
         fputs("{\"schema\":\"cairn.server.map/1\",\"name\":", stdout);

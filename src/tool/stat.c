@@ -152,6 +152,11 @@ int command_stat(const struct tool_args *args)
         cairn_section_close(section);
         return said;
     }
+    return heap_stat(args, name);
+}
+
+int heap_stat(const struct tool_args *args, const char *name)
+{
     cairn_stats stats = {.size = sizeof stats};
     cairn_heap *heap = tool_open(args, name);
     int code = TOOL_FINE;

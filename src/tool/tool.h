@@ -47,6 +47,10 @@ int server_ls(const struct tool_args *args);
 int server_stat(const struct tool_args *args);
 int server_map(const struct tool_args *args);
 
+/* stat and map of a heap that can be attached to, shared or a server's. */
+int heap_stat(const struct tool_args *args, const char *name);
+int heap_map(const struct tool_args *args, const char *name);
+
 /* map.c: what both kinds of map have. */
 struct picture;
 void map_print_spans_json(const struct picture *picture);
@@ -65,7 +69,8 @@ int tool_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* The same for the library's last failure, which it has already put into a sentence. */
 int tool_fail_heap(void);
 
-/* Attaches to a heap without the right to write; on failure says why and returns NULL. */
+/* Attaches to a heap, in the directory or at the server, without the right to write; on failure says why and returns
+ * NULL. */
 cairn_heap *tool_open(const struct tool_args *args, const char *name);
 
 #endif

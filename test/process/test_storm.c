@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Kills in a storm: of a heap server and its clients, and of a publisher and its readers, at random moments. Whoever is
+ * Kills in a storm: of a heap server and its clients, of one and those who share a heap that it keeps, and of a
+ * publisher and its readers, at random moments. Whoever is
  * killed is started anew at once, and everybody else has to go on: who makes no step in ten seconds hangs. When it is
  * over nothing is left at the server: no block, no section, no connection, no descriptor, no file.
  *
@@ -347,6 +348,127 @@ static void nothing_is_left_of_clients_and_servers(void)
     REQUIRE_EQUAL(workspace_entries(), 1); /* the configuration */
 }
 
+/* ---------------------------------------------------------------- a heap server and who shares a heap of its */
+
+enum { SLOTS = 16, TURNS = 40 };
+
+struct slots {
+    uint32_t *blocks[SLOTS]; /* the first word is how many bytes there are, the last one of whom they are */
+};
+
+/* At a server that may be about to begin anew. */
+static cairn_heap *open_shared_heap(void)
+{
+    cairn_client_options options = {.socket = workspace_path("cairnd.sock"),
+                                    .flags = CAIRN_CLIENT_CREATE,
+                                    .bytes_max = 32 * MIB,
+                                    .timeout_ms = HANG_SECONDS * 1000};
+    for (;;) {
+        cairn_heap *heap;
+        int error = cairn_client_shared_open(&heap, "storm", &options);
+        if (error == 0)
+            return heap;
+        if (error != -ENOENT && error != -ECONNREFUSED && error != -ECONNRESET)
+            broken(__FILE__, __LINE__, "open: %d: %s", error, cairn_last_error());
+    }
+}
+
+/* What the one before had, who was of this number and is dead; it may not have come to write into the last. */
+static struct slots *slots_of(cairn_heap *heap, uint32_t index, bool create)
+{
+    char name[20];
+    snprintf(name, sizeof name, "slots-%u", index);
+    struct slots *slots = cairn_root_get(heap, name);
+    if (slots == NULL && create) {
+        slots = cairn_zalloc(heap, sizeof *slots);
+        REQUIRE_CALL(slots != NULL && cairn_root_set(heap, name, slots) == 0);
+    }
+    for (uint32_t i = 0; slots != NULL && i < SLOTS; i++) {
+        const uint32_t *block = slots->blocks[i];
+        REQUIRE(block == NULL || block[0] == 0 || block[block[0] / sizeof *block - 1] == index + 1);
+    }
+    return slots;
+}
+
+static void use_shared_heap(cairn_heap *heap, uint32_t index, struct random *random)
+{
+    struct slots *slots = slots_of(heap, index, true);
+    for (uint32_t turn = 0; turn < TURNS; turn++) {
+        uint32_t **slot = &slots->blocks[random_below(random, SLOTS)];
+        if (*slot != NULL) { /* which may be a dead one's */
+            REQUIRE_CALL(cairn_free_from(heap, (void **)slot) == 0);
+        } else {
+            uint32_t bytes = (uint32_t)(8 + random_size(random, 100000)) & ~3u;
+            REQUIRE_CALL(cairn_alloc_to(heap, bytes, (void **)slot) == 0); /* zeros */
+            (*slot)[bytes / sizeof **slot - 1] = index + 1;
+            (*slot)[0] = bytes;
+        }
+    }
+}
+
+static void be_sharer(void *arg)
+{
+    uint32_t index = *(const uint32_t *)arg;
+    struct random random = random_begin(seed + (uint64_t)getpid());
+    for (;;) {
+        cairn_heap *heap = open_shared_heap();
+        for (int i = 0; i < 3; i++) {
+            use_shared_heap(heap, index, &random);
+            advance(&board->steps[index]);
+            rest();
+        }
+        cairn_heap_close(heap); /* the server may be another by now, and its heap too */
+    }
+}
+
+static int note_bytes(const cairn_server_client *client, void *arg)
+{
+    *(uint64_t *)arg = client->user_has.bytes;
+    return 0;
+}
+
+static void nothing_is_left_of_sharers_and_servers(void)
+{
+    board = shared_memory(sizeof *board);
+    seed = random_seed("storm of sharers", 1);
+    service_configure("requests_per_second_max = 1000000000\n");
+    struct storm storm = {.run = be_sharer, .start_server = start_cairnd};
+    blow(&storm);
+
+    cairn_heap *heap = open_shared_heap();
+    uint64_t linked = 0, tables = 0;
+    for (uint32_t i = 0; i < CROWD; i++) {
+        const struct slots *slots = slots_of(heap, i, false);
+        tables += slots != NULL;
+        for (uint32_t k = 0; slots != NULL && k < SLOTS; k++)
+            linked += slots->blocks[k] != NULL;
+    }
+    REQUIRE_SOUND(heap);
+    REQUIRE_EQUAL(stats_of(heap).processes, 1);
+    REQUIRE(tables > 0 && blocks_live(heap) >= linked + tables);
+    REQUIRE(blocks_live(heap) <= linked + tables + CROWD); /* of tables that were not linked yet */
+    cairn_heap_close(heap);
+
+    cairn_client_options options = {.socket = workspace_path("cairnd.sock")};
+    REQUIRE_CALL(cairn_client_shared_drop("storm", &options) == 0);
+    uint64_t bytes = 0;
+    cairn_client *client = open_client(0), *other = open_client(0);
+    REQUIRE_CALL(cairn_server_client_walk(&options, note_bytes, &bytes) == 0);
+    REQUIRE_EQUAL(bytes, 4 * MIB); /* of the sections of these two */
+    cairn_client_close(other);
+    cairn_client_close(client);
+    double end = now() + HANG_SECONDS;
+    pid_t fresh;
+    int descriptors;
+    while ((descriptors = count_descriptors(storm.server)) > 12) /* until those two have gone */
+        REQUIRE(now() < end);
+    service_stop(storm.server);
+    fresh = start_cairnd();
+    REQUIRE_EQUAL(descriptors, count_descriptors(fresh));
+    service_stop(fresh);
+    REQUIRE_EQUAL(workspace_entries(), 1); /* the configuration */
+}
+
 /* ---------------------------------------------------------------- a publisher and its readers */
 
 /* Words that belong together: the first says how many there are, and what all others are. */
@@ -459,6 +581,7 @@ int main(void)
 {
     static const struct claim claims[] = {
         CLAIM(nothing_is_left_of_clients_and_servers),
+        CLAIM(nothing_is_left_of_sharers_and_servers),
         CLAIM(nothing_is_left_of_readers_and_publishers),
     };
     return run_claims(claims, COUNT(claims), (unsigned)(60 * random_rounds(1)));

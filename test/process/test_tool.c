@@ -505,6 +505,40 @@ static void what_a_server_holds_is_told(void)
     EXPECT(says("no server at "));
 }
 
+static void a_shared_heap_of_a_server_is_looked_into(void)
+{
+    char server[600];
+    pid_t process = service_start(serve_here, NULL);
+    cairn_client *client = make_client(5);
+    cairn_client_options options = {
+        .socket = workspace_path("cairnd.sock"), .flags = CAIRN_CLIENT_CREATE, .bytes_max = 8 * MIB};
+    cairn_heap *heap;
+
+    REQUIRE_CALL(cairn_client_shared_open(&heap, "table", &options) == 0);
+    for (int i = 0; i < 88; i++)
+        REQUIRE_CALL(cairn_root_set(heap, "last", cairn_alloc(heap, 100)) == 0);
+    snprintf(server, sizeof server, "--server=%s", workspace_path("cairnd.sock"));
+    EXPECT(run("ls", server, NULL, NULL) == FINE);
+    EXPECT(says("  orders\n") && says("     8 MiB ") && says("  table (shared, ") && says(" KiB taken)\n"));
+    EXPECT(run("ls", server, "--json", NULL) == FINE);
+    EXPECT(is_json("cairn.server.ls/1"));
+    EXPECT(says("\"shared\":{\"address\":\"0x") && says("\"bytes\":8388608,\"bytes_taken\":"));
+    EXPECT(run("stat", server, "table", NULL) == FINE);
+    EXPECT(says("in 88 blocks") && says("last -> 0x") && says("1 attached for writing now"));
+    EXPECT(run("stat", server, "table", "-j") == FINE);
+    EXPECT(is_json("cairn.stat/1"));
+    EXPECT(run("map", server, "table", NULL) == FINE);
+    EXPECT(says("in 88 blocks") && says("1 cell = "));
+    EXPECT(run("map", server, "table", "-j") == FINE);
+    EXPECT(is_json("cairn.map/1"));
+    EXPECT(run("stat", server, "orders", NULL) == FINE);
+    EXPECT(says("in 5 blocks, of which 1 is the heap's own"));
+    EXPECT(blocks_live(heap) == 88 && stats_of(heap).attaches == 2); /* its maker's and ours: who looks is none */
+    cairn_heap_close(heap);
+    cairn_client_close(client);
+    service_stop(process);
+}
+
 static void what_a_server_does_not_hold_is_said(void)
 {
     char server[600];
@@ -596,6 +630,7 @@ static const struct claim claims[] = {
     CLAIM(a_damaged_heap_is_told_from_other_files),
     CLAIM(rm_removes_each_name_it_can),
     CLAIM(what_a_server_holds_is_told),
+    CLAIM(a_shared_heap_of_a_server_is_looked_into),
     CLAIM(what_a_server_does_not_hold_is_said),
     CLAIM(wrong_usage_is_2_and_says_what_is_wrong),
     CLAIM(help_and_version_are_fine),
