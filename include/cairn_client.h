@@ -116,8 +116,8 @@ CAIRN_API int cairn_client_alloc_batch(cairn_client *client, const size_t *sizes
  * allocates is read by the others at the same addresses, like any block; to them and to the server it has no handle.
  * *ret_span has one: a root may name it, and cairn_client_give hands over all that is in it. Of the options size,
  * bytes_max, flags, on_failure and checked are used. As a client serves one thread at a time, CAIRN_UNSERIALIZED suits
- * it; with that, and from 32 MiB on, an allocation costs what it costs in a shared heap, and in a smaller span three
- * times as much.
+ * it; with that, and from 32 MiB on, an allocation costs what it costs in a shared heap, and in a smaller span less
+ * than twice as much.
  *
  * Close the heap before the span is freed; the span, with what lies in it, may also outlive the heap. When the client
  * closes first, the memory stays this process's until the heap is closed, and the server has taken the span back. After

@@ -329,10 +329,12 @@ CAIRN_API void *cairn_alloc(struct cairn_heap *heap, size_t size)
 static NOINLINE void free_not_local(struct cairn_heap *heap, struct bins *bins, void *block)
 {
     enum core_crime crime;
-    if (!core_free_other(bins, &heap->core, block, &crime))
-        free_slowly(heap, block);
-    else if (UNLIKELY(crime != CRIME_NONE))
+    if (!core_free_other(bins, &heap->core, block, &crime)) {
+        if (!core_free_mine(bins, &heap->core, block))
+            free_slowly(heap, block);
+    } else if (UNLIKELY(crime != CRIME_NONE)) {
         free_failed(heap, block, crime);
+    }
 }
 
 static NOINLINE void free_otherwise(struct cairn_heap *heap, void *block, uint64_t check)

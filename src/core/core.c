@@ -1164,7 +1164,7 @@ struct core_place core_find(const struct core_heap *heap, const void *block)
     return place;
 }
 
-/* A block of this owner's own slab that core_free_local left: of several units, or of smaller ones. */
+/* A block of this owner's own slab that was looked up by core_find. */
 static void free_own(struct bins *bins, const struct core_place *place)
 {
     atomic_u64 *word = &span_live(place->span)[place->index / 64];
@@ -1172,6 +1172,38 @@ static void free_own(struct bins *bins, const struct core_place *place)
     clear_hand(bins->owner); /* before the slab can be given back and be another's */
     if (slab_count_free(place->span))
         notice_slab(bins, place->unit, place->span);
+}
+
+bool core_free_mine(struct bins *bins, const struct core_heap *heap, const void *block)
+{
+    const struct section *section = heap->section;
+    uint64_t offset = (uint64_t)((const unsigned char *)block - heap->units);
+    uint64_t unit = offset >> section->unit_shift;
+    uint32_t units_end = section_units_end(section);
+    if (unit >= units_end)
+        return false;
+    uint64_t word = load_relaxed(&heap->unit_words[unit]);
+    if (unit_state_of(word) == UNIT_TAIL) {
+        unit = unit_low_of(word);
+        word = unit < units_end ? load_relaxed(&heap->unit_words[unit]) : 0;
+    }
+    if (word != bins->word)
+        return false;
+
+    struct span_image *slab = (struct span_image *)(void *)(heap->spans + unit * heap->span_stride);
+    uint64_t inside = offset - (unit << section->unit_shift);
+    uint64_t index = inside * load_relaxed(&slab->reciprocal) >> 32;
+    if (index * load_relaxed(&slab->block_bytes) != inside || index >= load_relaxed(&slab->ready) ||
+        index >= SLAB_BLOCKS_MAX)
+        return false;
+    atomic_u64 *live = &span_live(slab)[index / 64];
+    uint64_t rest = load_relaxed(live);
+    if (!bit_take(&rest, index) || load_relaxed(live + load_relaxed(&slab->elsewhere_at)) != 0)
+        return false; /* as in core_free_local */
+    store_relaxed(live, rest);
+    if (slab_count_free(slab))
+        notice_slab(bins, (uint32_t)unit, slab);
+    return true;
 }
 
 /*

@@ -392,6 +392,12 @@ enum core_crime core_free(struct bins *bins, struct core_heap *heap, void *block
  */
 bool core_free_other(struct bins *bins, const struct core_heap *heap, const void *block, enum core_crime *ret_crime);
 
+/*
+ * As core_free for what core_free_local left, when it is a block of this owner's own slab, in units of any size and in
+ * any unit of the slab; false when it is not: then nothing has changed.
+ */
+bool core_free_mine(struct bins *bins, const struct core_heap *heap, const void *block);
+
 /* As core_free, with *dest = NULL in between. */
 enum core_crime core_free_from(struct bins *bins, struct core_heap *heap, void **dest, uint64_t dest_ref);
 
