@@ -234,10 +234,22 @@ typedef struct cairn_reader_info {
     uint64_t created_at; /* seconds since 1970 */
     uint32_t version;
     uint32_t number; /* of this reader at its publisher */
+    uint32_t user;   /* of the publisher */
+    uint32_t process;
+    uint32_t everyone;    /* 1: CAIRN_PUBLISH_EVERYONE. This and the next two are what the publisher says */
+    uint32_t users_count; /* whom it lets in beside its own user; who they are, it does not tell */
+    uint32_t groups_count;
+    uint32_t readers_max;
 } cairn_reader_info;
 
 /* Fills *ret_info. Errors: -EINVAL (size). */
 CAIRN_API int cairn_reader_info_get(cairn_reader *reader, cairn_reader_info *ret_info);
+
+/*
+ * As cairn_heap_names, for the names under which heaps may be published: of the sockets NAME.sock in a directory. Who
+ * listens there, if anybody does, cairn_reader_open tells.
+ */
+CAIRN_API int cairn_publish_names(const char *directory, cairn_name_fn *visit, void *arg);
 
 #ifdef __cplusplus
 }

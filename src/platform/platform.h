@@ -201,6 +201,8 @@ int directory_absolute(const char *directory, char *ret_absolute, size_t bytes);
 
 /* Calls visit for each entry that is a regular file until it returns other than 0, which is then returned. */
 int directory_walk(const char *directory, int (*visit)(const char *name, void *arg), void *arg);
+/* The same for sockets. */
+int directory_walk_sockets(const char *directory, int (*visit)(const char *name, void *arg), void *arg);
 
 /* Returns the filesystem's size and free bytes in a directory, for an error's sentence. */
 int directory_space(const char *directory, uint64_t *ret_bytes, uint64_t *ret_bytes_free);

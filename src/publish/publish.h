@@ -114,7 +114,11 @@ struct wire_welcome {
     uint64_t instance;
     uint32_t number;
     uint32_t assignment;
-    uint64_t reserved[4];
+    uint32_t everyone; /* 1: whoever can connect may read; what is told of the list, for people */
+    uint32_t users_count;
+    uint32_t groups_count;
+    uint32_t reserved;
+    uint64_t reserved2[2];
 };
 
 _Static_assert(sizeof(struct wire_welcome) == 64, "one message of fixed length");

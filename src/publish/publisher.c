@@ -282,6 +282,9 @@ static int welcome(struct cairn_publisher *publisher, struct slot *slot, const s
         struct wire_welcome message = welcome_of(publisher, 0);
         message.number = (uint32_t)(slot - publisher->slots);
         message.assignment = slot->assignment;
+        message.everyone = (publisher->options.flags & CAIRN_PUBLISH_EVERYONE) != 0;
+        message.users_count = publisher->options.users_count;
+        message.groups_count = publisher->options.groups_count;
         fill_slot(publisher, slot, peer, socket, pin);
         error = socket_send(socket, &message, sizeof message, files, 2);
         if (error < 0) {

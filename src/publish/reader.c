@@ -40,6 +40,8 @@ struct cairn_reader {
     uint32_t forks;
     uint32_t number;
     int socket;
+    struct socket_peer publisher;
+    struct wire_welcome welcome;
     struct reader_view *view;
     struct cairn_reader *next;
 };
@@ -222,12 +224,13 @@ static int check_files(const char *name, const struct received *received, struct
     return error < 0 ? error_set(error, "%s: %s", name, reason) : 0;
 }
 
-static int check_publisher(const char *name, int socket, const struct cairn_reader_options *options)
+static int check_publisher(const char *name, struct cairn_reader *reader, const struct cairn_reader_options *options)
 {
     struct socket_peer peer;
-    int error = socket_peer_get(socket, &peer);
+    int error = socket_peer_get(reader->socket, &peer);
     if (error < 0)
         return error_set(error, "%s: it cannot be told who publishes it", name);
+    reader->publisher = peer;
     if (peer.user != process_user() && peer.user != 0 && (options->flags & CAIRN_READER_ANY_OWNER) == 0)
         return error_set(-EPERM, "%s: published by user %u", name, peer.user);
     return 0;
@@ -259,6 +262,7 @@ static int attach(const char *name, struct cairn_reader *reader, const struct re
     if (error < 0)
         return error;
     reader->image = reader->view->image;
+    reader->welcome = received->welcome;
     reader->number = received->welcome.number;
     reader->assignment = received->welcome.assignment;
     reader->cut = &reader->image->cut[reader->number];
@@ -353,7 +357,7 @@ CAIRN_API int cairn_reader_open(struct cairn_reader **ret_reader, const char *na
     if (error == 0)
         error = connect_to(name, &o, reader->socket);
     if (error == 0)
-        error = check_publisher(name, reader->socket, &o);
+        error = check_publisher(name, reader, &o);
     if (error == 0) {
         error = receive(name, reader->socket, &received);
         if (error == 0) {
@@ -495,7 +499,51 @@ CAIRN_API int cairn_reader_info_get(struct cairn_reader *reader, struct cairn_re
         .created_at = image->created_at,
         .version = load_acquire(&image->changes),
         .number = reader->number,
+        .user = reader->publisher.user,
+        .process = reader->publisher.process,
+        .everyone = reader->welcome.everyone,
+        .users_count = reader->welcome.users_count,
+        .groups_count = reader->welcome.groups_count,
+        .readers_max = image->readers_max,
     };
     memcpy(ret_info, &info, size);
     return 0;
+}
+
+/* ---------------------------------------------------------------- names */
+
+struct names_walk {
+    cairn_name_fn *visit;
+    void *arg;
+    int result; /* of visit */
+};
+
+static int visit_socket(const char *socket_name, void *arg)
+{
+    struct names_walk *walk = arg;
+    char name[CAIRN_NAME_MAX + 1];
+    size_t length = strlen(socket_name), suffix = sizeof ".sock" - 1;
+    if (length <= suffix || length - suffix > CAIRN_NAME_MAX || socket_name[0] == '.' ||
+        strcmp(socket_name + length - suffix, ".sock") != 0)
+        return 0;
+    memcpy(name, socket_name, length - suffix);
+    name[length - suffix] = '\0';
+    walk->result = walk->visit(name, walk->arg);
+    return walk->result;
+}
+
+CAIRN_API int cairn_publish_names(const char *directory, cairn_name_fn *visit, void *arg)
+{
+    char resolved[DIRECTORY_BYTES];
+    bool is_default;
+    int error = directory_get(directory, false, resolved, &is_default);
+    if (error < 0)
+        return error;
+    struct names_walk walk = {.visit = visit, .arg = arg};
+    int result = directory_walk_sockets(resolved, visit_socket, &walk);
+    if (walk.result != 0)
+        return walk.result; /* the program's own, also where it looks like an error */
+    if (result == -ENOENT && is_default)
+        return 0;
+    return result < 0 ? error_set(result, "%s: cannot be read: %s", resolved, cairn_strerror(result)) : result;
 }

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "published.h"
 #include "section.h"
 #include "text.h"
 #include "tool.h"
@@ -39,9 +40,12 @@ int command_check(const struct tool_args *args)
     cairn_options options = {.directory = args->dir, .flags = CAIRN_READ_ONLY | CAIRN_DAMAGED_TOO};
     struct findings findings = {.json = args->json};
     cairn_stats stats = {.size = sizeof stats};
+    cairn_reader_info info;
     cairn_heap *heap;
     int r;
 
+    if (!tool_has_heap(args, name) && published_is(args, name, &r, &info))
+        return published_refuse(name, r, "checked");
     /* A heap that is too damaged to be opened is a finding; one that is not there or not ours is a failure to check. */
     r = cairn_heap_open(&heap, name, &options);
     if (r < 0 && r != -EUCLEAN)

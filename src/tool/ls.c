@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "published.h"
 #include "text.h"
 #include "tool.h"
 
@@ -8,18 +9,21 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum entry_kind { HEAP, SECTION, PUBLISHED };
+
 struct entry {
     char name[CAIRN_NAME_MAX + 1];
+    enum entry_kind kind;
     const char *state;
-    char reason[256]; /* why it could not be opened; "" when it was */
-    bool is_section;  /* without a heap in it: of stats it has bytes_committed and bytes_max */
-    cairn_stats stats;
+    char reason[256];  /* why it could not be opened; "" when it was */
+    cairn_stats stats; /* of a section bytes_committed and bytes_max alone */
+    cairn_reader_info published;
 };
 
 struct listing {
     struct entry *entries;
     size_t count, room;
-    bool of_sections; /* those that are collected now */
+    enum entry_kind kind; /* of those that are collected now */
     bool no_memory;
 };
 
@@ -37,6 +41,12 @@ static const char *state_of_error(int error)
         return "foreign";
     case -EADDRINUSE:
         return "blocked"; /* something else lies at its address in this process */
+    case -ECONNREFUSED:
+        return "ended";
+    case -EAGAIN:
+        return "full"; /* it has all the readers that it lets in */
+    case -ETIMEDOUT:
+        return "silent";
     default:
         return "unknown";
     }
@@ -59,7 +69,7 @@ static int collect(const char *name, void *arg)
     }
     listing->entries[listing->count] = (struct entry){0};
     snprintf(listing->entries[listing->count].name, sizeof listing->entries->name, "%s", name);
-    listing->entries[listing->count].is_section = listing->of_sections;
+    listing->entries[listing->count].kind = listing->kind;
     listing->count++;
     return 0;
 }
@@ -99,14 +109,34 @@ static int look_into_heap(struct entry *entry, const cairn_options *options)
     return r;
 }
 
+static int look_into(struct entry *entry, const struct tool_args *args)
+{
+    cairn_options options = {.directory = args->dir, .flags = CAIRN_READ_ONLY};
+
+    switch (entry->kind) {
+    case SECTION:
+        return look_into_section(entry, &options);
+    case PUBLISHED:
+        return published_look(args, entry->name, &entry->published);
+    default:
+        return look_into_heap(entry, &options);
+    }
+}
+
+static const char *state_of(const struct entry *entry)
+{
+    if (entry->kind == HEAP)
+        return entry->stats.processes > 0 ? "active" : "idle";
+    return entry->kind == SECTION ? "section" : "published";
+}
+
 /* Looks into one heap or section. Returns false when it went away since its name was read. */
 static bool look(struct entry *entry, const struct tool_args *args)
 {
-    cairn_options options = {.directory = args->dir, .flags = CAIRN_READ_ONLY};
-    int r = entry->is_section ? look_into_section(entry, &options) : look_into_heap(entry, &options);
+    int r = look_into(entry, args);
 
     if (r == 0) {
-        entry->state = entry->is_section ? "section" : entry->stats.processes > 0 ? "active" : "idle";
+        entry->state = state_of(entry);
         return true;
     }
     entry->state = state_of_error(r);
@@ -114,14 +144,14 @@ static bool look(struct entry *entry, const struct tool_args *args)
     return r != -ENOENT;
 }
 
-static void print_json_list(const struct listing *listing, bool of_sections)
+static void print_json_list(const struct listing *listing, enum entry_kind kind)
 {
     const char *separator = "";
 
     for (size_t i = 0; i < listing->count; i++) {
         const struct entry *entry = &listing->entries[i];
 
-        if (entry->is_section != of_sections)
+        if (entry->kind != kind)
             continue;
         printf("%s\n{\"name\":", separator);
         text_json(stdout, entry->name);
@@ -129,7 +159,10 @@ static void print_json_list(const struct listing *listing, bool of_sections)
         if (*entry->reason) {
             fputs(",\"reason\":", stdout);
             text_json(stdout, entry->reason);
-        } else if (of_sections) {
+        } else if (kind == PUBLISHED) {
+            putchar(',');
+            published_json(&entry->published);
+        } else if (kind == SECTION) {
             printf(",\"bytes_committed\":%" PRIu64 ",\"bytes_max\":%" PRIu64, entry->stats.bytes_committed,
                    entry->stats.bytes_max);
         } else {
@@ -146,9 +179,11 @@ static void print_json_list(const struct listing *listing, bool of_sections)
 static void print_json(const struct listing *listing)
 {
     fputs("{\"schema\":\"cairn.ls/1\",\"heaps\":[", stdout);
-    print_json_list(listing, false);
+    print_json_list(listing, HEAP);
     fputs("],\"sections\":[", stdout);
-    print_json_list(listing, true);
+    print_json_list(listing, SECTION);
+    fputs("],\"published\":[", stdout);
+    print_json_list(listing, PUBLISHED);
     puts("]}");
 }
 
@@ -173,7 +208,11 @@ static void print_table(const struct listing *listing)
 
         if (*entry->reason)
             printf("%*s  %10s  %10s  %9s  %s: ", widest - width, "", "-", "-", "-", entry->state);
-        else if (entry->is_section)
+        else if (entry->kind == PUBLISHED)
+            printf("%*s  %10s  %10s  %9s  %s %s by user %" PRIu32 ", generation %016" PRIx64, widest - width, "",
+                   text_bytes(entry->published.bytes).text, "-", "-", entry->state,
+                   published_access(&entry->published).text, entry->published.user, entry->published.generation);
+        else if (entry->kind == SECTION)
             printf("%*s  %10s  %10s  %9s  %s of %s", widest - width, "", text_bytes(entry->stats.bytes_committed).text,
                    "-", "-", entry->state, text_bytes(entry->stats.bytes_max).text);
         else
@@ -196,9 +235,12 @@ int command_ls(const struct tool_args *args)
 
     int r = cairn_heap_names(args->dir, collect, &listing);
 
-    listing.of_sections = true;
+    listing.kind = SECTION;
     if (r == 0)
         r = cairn_section_names(args->dir, collect, &listing);
+    listing.kind = PUBLISHED;
+    if (r == 0)
+        r = cairn_publish_names(args->dir, collect, &listing);
     if (r < 0) {
         free(listing.entries);
         return tool_fail_heap();

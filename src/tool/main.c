@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "tool.h"
 
+#include <errno.h>
 #include <getopt.h>
 #include <limits.h>
 #include <locale.h>
@@ -264,6 +265,20 @@ int tool_fail(const char *format, ...)
 int tool_fail_heap(void)
 {
     return tool_fail("%s", cairn_last_error());
+}
+
+bool tool_has_heap(const struct tool_args *args, const char *name)
+{
+    cairn_options options = {.directory = args->dir, .flags = CAIRN_READ_ONLY};
+    cairn_heap *heap;
+
+    if (args->server)
+        return true;
+    int r = cairn_heap_open(&heap, name, &options);
+
+    if (r == 0)
+        cairn_heap_close(heap);
+    return r != -ENOENT;
 }
 
 cairn_heap *tool_open(const struct tool_args *args, const char *name)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "picture.h"
+#include "published.h"
 #include "section.h"
 #include "text.h"
 #include "tool.h"
@@ -103,10 +104,14 @@ int command_map(const struct tool_args *args)
 
 int heap_map(const struct tool_args *args, const char *name)
 {
-    cairn_heap *heap = tool_open(args, name);
     struct picture picture;
+    cairn_reader_info info;
     int code = TOOL_FINE;
     int r;
+
+    if (!tool_has_heap(args, name) && published_is(args, name, &r, &info))
+        return published_refuse(name, r, "drawn");
+    cairn_heap *heap = tool_open(args, name);
 
     if (!heap)
         return TOOL_FAILED;

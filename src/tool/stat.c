@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "published.h"
 #include "section.h"
 #include "text.h"
 #include "tool.h"
@@ -158,8 +159,13 @@ int command_stat(const struct tool_args *args)
 int heap_stat(const struct tool_args *args, const char *name)
 {
     cairn_stats stats = {.size = sizeof stats};
-    cairn_heap *heap = tool_open(args, name);
+    cairn_reader_info info;
+    int error;
     int code = TOOL_FINE;
+
+    if (!tool_has_heap(args, name) && published_is(args, name, &error, &info))
+        return published_stat(args, name, error, &info);
+    cairn_heap *heap = tool_open(args, name);
 
     if (!heap)
         return TOOL_FAILED;

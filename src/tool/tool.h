@@ -69,6 +69,9 @@ int tool_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* The same for the library's last failure, which it has already put into a sentence. */
 int tool_fail_heap(void);
 
+/* Whether there is something by that name that is a heap, or claims to be one. */
+bool tool_has_heap(const struct tool_args *args, const char *name);
+
 /* Attaches to a heap, in the directory or at the server, without the right to write; on failure says why and returns
  * NULL. */
 cairn_heap *tool_open(const struct tool_args *args, const char *name);

@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -673,6 +675,45 @@ static void a_published_heap_can_be_stopped(void)
     cairn_publisher_close(publisher);
 }
 
+/* ---------------------------------------------------------------- names */
+
+struct names {
+    char text[200];
+    int result; /* of each visit */
+};
+
+static int add_name(const char *name, void *arg)
+{
+    struct names *names = arg;
+    size_t length = strlen(names->text);
+    snprintf(names->text + length, sizeof names->text - length, "%s ", name);
+    return names->result;
+}
+
+static void names_are_those_of_sockets(void)
+{
+    struct names names = {.text = ""};
+    cairn_publisher *publisher = publish(NULL);
+    cairn_heap_close(create_shared("heap", MIB));
+    FILE *file = fopen(workspace_path("file.sock"), "we");
+    REQUIRE(file != NULL && fclose(file) == 0);
+    static const char *const others[] = {".sock", "a-longer-name"};
+    for (size_t i = 0; i < COUNT(others); i++) {
+        struct sockaddr_un address = {.sun_family = AF_UNIX};
+        snprintf(address.sun_path, sizeof address.sun_path, "%s", workspace_path(others[i]));
+        int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+        REQUIRE(fd >= 0 && bind(fd, (const struct sockaddr *)&address, sizeof address) == 0);
+        close(fd);
+    }
+    REQUIRE_CALL(cairn_publish_names(NULL, add_name, &names) == 0);
+    REQUIRE(strcmp(names.text, "prices ") == 0);
+    names.result = -7;
+    REQUIRE_EQUAL(cairn_publish_names(workspace_directory(), add_name, &names), -7); /* the visitor's own */
+    REQUIRE(cairn_last_errno() != -7);
+    REFUSED(-ENOENT, cairn_publish_names("/nonexistent", add_name, &names));
+    cairn_publisher_close(publisher);
+}
+
 int main(void)
 {
     static const struct claim claims[] = {
@@ -690,6 +731,7 @@ int main(void)
         CLAIM(sizes_are_exact_where_that_was_asked_for),
         CLAIM(a_walk_shows_no_block_that_was_freed),
         CLAIM(a_published_heap_can_be_stopped),
+        CLAIM(names_are_those_of_sockets),
     };
     return run_claims(claims, COUNT(claims), 30);
 }

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -17,6 +18,7 @@
 #include <unistd.h>
 
 #include "cairn_client.h"
+#include "cairn_publish.h"
 #include "support/service.h"
 #include "support/workspace.h"
 
@@ -302,7 +304,7 @@ static void ls_tells_what_sections_have(void)
     EXPECT(run("ls", "--json", NULL, NULL) == FINE);
     EXPECT(is_json("cairn.ls/1"));
     EXPECT(says("\"sections\":[\n{\"name\":\"block\",\"state\":\"section\",\"bytes_committed\":2097152,"
-                "\"bytes_max\":67108864}]}"));
+                "\"bytes_max\":67108864}]"));
     EXPECT(!says("{\"name\":\"orders\",\"state\":\"section\""));
     cairn_section_close(section);
 }
@@ -434,6 +436,75 @@ static void rm_removes_each_name_it_can(void)
     EXPECT(says("nothing"));
     EXPECT(run("stat", "orders", NULL, NULL) == FAILED);
     EXPECT(says("orders"));
+}
+
+/* ---------------------------------------------------------------- published heaps */
+
+static cairn_publisher *publish(const char *name, uint64_t flags, uint32_t users_count)
+{
+    static const uint32_t users[] = {54321, 54322};
+    cairn_publish_options options = {
+        .size = sizeof options, .flags = flags, .users = users, .users_count = users_count};
+    cairn_publisher *publisher;
+
+    REQUIRE_CALL(cairn_publish(&publisher, name, &options) == 0);
+    void *table = cairn_alloc(cairn_publisher_heap(publisher), 1000);
+    REQUIRE_CALL(table != NULL && cairn_root_set(cairn_publisher_heap(publisher), "table", table) == 0);
+    return publisher;
+}
+
+static void publish_until_killed(void *arg)
+{
+    int ready = *(const int *)arg;
+    (void)publish("killed", 0, 0);
+    REQUIRE(write(ready, "", 1) == 1);
+    for (;;)
+        pause();
+}
+
+static void published_heaps_are_told(void)
+{
+    char told[200];
+    int ready[2];
+    cairn_publisher *prices = publish("prices", 0, 2), *rates = publish("rates", CAIRN_PUBLISH_EVERYONE, 0),
+                    *silent = publish("silent", 0, 0);
+    cairn_publisher_stats stats = {.size = sizeof stats};
+
+    leave_heap("orders");
+    REQUIRE(pipe(ready) == 0);
+    pid_t killed = start(publish_until_killed, &ready[1]);
+    REQUIRE(read(ready[0], told, 1) == 1);
+    kill(killed, SIGKILL);
+    finish_by(killed, SIGKILL);
+    write_file("letter.sock", "no socket\n", 10);
+    REQUIRE_CALL(cairn_publisher_start_thread(prices) == 0 && cairn_publisher_start_thread(rates) == 0);
+    REQUIRE_CALL(cairn_publisher_stats_get(prices, &stats) == 0);
+
+    EXPECT(run("ls", NULL, NULL, NULL) == FINE);
+    snprintf(told, sizeof told, "published for its user, 2 users and 0 groups by user %u, generation %016llx",
+             geteuid(), (unsigned long long)stats.generation);
+    EXPECT(says("orders ") && says(told) && says("published for everyone by user") && !says("letter"));
+    EXPECT(says("ended: killed: ") && says("silent: silent: "));
+    EXPECT(run("ls", "--json", NULL, NULL) == FINE);
+    EXPECT(is_json("cairn.ls/1"));
+    snprintf(told, sizeof told, "\"generation\":\"%016llx\"", (unsigned long long)stats.generation);
+    EXPECT(says("\"published\":[") && says(told) && says("\"everyone\":true") && says("\"users_count\":2"));
+    EXPECT(run("stat", "prices", NULL, NULL) == FINE);
+    snprintf(told, sizeof told, "by process %d of user %u, for its user, 2 users and 0 groups", getpid(), geteuid());
+    EXPECT(says(told) && says("generation ") && says("version 1 of its roots"));
+    EXPECT(run("stat", "rates", "-j", NULL) == FINE);
+    EXPECT(is_json("cairn.published/1"));
+    EXPECT(run("stat", "killed", NULL, NULL) == FAILED && says("its publisher has ended"));
+    EXPECT(run("map", "prices", NULL, NULL) == FAILED && says("prices: published, ") && says("cannot be drawn"));
+    EXPECT(run("check", "prices", NULL, NULL) == FAILED && says("prices: published, ") && says("cannot be checked"));
+    EXPECT(run("stat", "nothing", NULL, NULL) == FAILED && says("nothing: cannot be opened"));
+    do /* who has looked is no reader any more */
+        REQUIRE_CALL(cairn_publisher_stats_get(prices, &stats) == 0);
+    while (stats.readers != 0);
+    EXPECT(stats.dropped == 0 && stats.refused == 0);
+    cairn_publisher_close(silent);
+    cairn_publisher_close(rates);
+    cairn_publisher_close(prices);
 }
 
 /* ---------------------------------------------------------------- a heap server */
@@ -629,6 +700,7 @@ static const struct claim claims[] = {
     CLAIM(check_finds_nothing_in_a_sound_heap),
     CLAIM(a_damaged_heap_is_told_from_other_files),
     CLAIM(rm_removes_each_name_it_can),
+    CLAIM(published_heaps_are_told),
     CLAIM(what_a_server_holds_is_told),
     CLAIM(a_shared_heap_of_a_server_is_looked_into),
     CLAIM(what_a_server_does_not_hold_is_said),

@@ -45,13 +45,13 @@ int directory_absolute(const char *directory, char *ret_absolute, size_t bytes)
     return 0;
 }
 
-static bool is_regular(int directory, const char *name)
+static bool is_of_kind(int directory, const char *name, mode_t kind)
 {
     struct stat status;
-    return fstatat(directory, name, &status, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(status.st_mode);
+    return fstatat(directory, name, &status, AT_SYMLINK_NOFOLLOW) == 0 && (status.st_mode & S_IFMT) == kind;
 }
 
-int directory_walk(const char *directory, int (*visit)(const char *name, void *arg), void *arg)
+static int walk(const char *directory, mode_t kind, int (*visit)(const char *name, void *arg), void *arg)
 {
     DIR *stream = opendir(directory);
     if (stream == NULL)
@@ -65,11 +65,21 @@ int directory_walk(const char *directory, int (*visit)(const char *name, void *a
             result = -errno;
             break;
         }
-        if (is_regular(dirfd(stream), entry->d_name))
+        if (is_of_kind(dirfd(stream), entry->d_name, kind))
             result = visit(entry->d_name, arg);
     }
     closedir(stream);
     return result;
+}
+
+int directory_walk(const char *directory, int (*visit)(const char *name, void *arg), void *arg)
+{
+    return walk(directory, S_IFREG, visit, arg);
+}
+
+int directory_walk_sockets(const char *directory, int (*visit)(const char *name, void *arg), void *arg)
+{
+    return walk(directory, S_IFSOCK, visit, arg);
 }
 
 int directory_space(const char *directory, uint64_t *ret_bytes, uint64_t *ret_bytes_free)
