@@ -233,6 +233,19 @@ typedef struct cairn_server_quota {
     uint64_t blocks; /* in its sections, whoever owns them */
 } cairn_server_quota;
 
+typedef struct cairn_server_info {
+    size_t size;           /* as in cairn_stats */
+    uint64_t milliseconds; /* that it has been there; the following are counts since then */
+    uint64_t connections;
+    uint64_t connections_refused;
+    uint64_t clients_dropped; /* who sent what no client sends, did not read, or is on no list any more */
+    uint64_t requests;
+    uint64_t requests_refused; /* that were answered by an error */
+} cairn_server_info;
+
+/* Fills *ret_info. Errors also: -EINVAL (size). */
+CAIRN_API int cairn_server_info_get(const cairn_client_options *options, cairn_server_info *ret_info);
+
 typedef struct cairn_server_client {
     uint32_t number;
     uint32_t user;

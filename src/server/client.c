@@ -952,6 +952,32 @@ CAIRN_API int cairn_server_root_walk(const cairn_client_options *options, const 
     return close_looker(client, result);
 }
 
+CAIRN_API int cairn_server_info_get(const cairn_client_options *options, cairn_server_info *ret_info)
+{
+    static const char none[WIRE_NAME_BYTES];
+    size_t size = ret_info->size != 0 ? ret_info->size : sizeof *ret_info;
+    if (size < sizeof ret_info->size || size > sizeof *ret_info || size % sizeof(uint64_t) != 0)
+        return error_set(-EINVAL, "information of %zu bytes: no version of the structure had that size", size);
+    struct cairn_client *client = open_looker(options, NULL, NULL);
+    if (client == NULL)
+        return cairn_last_errno();
+    int error = look(client, WIRE_LOOK_SERVER, none, 0);
+    const struct wire_seen_server *seen = &client->reply.server;
+    cairn_server_info info = {
+        .size = ret_info->size,
+        .milliseconds = seen->milliseconds,
+        .connections = seen->connections,
+        .connections_refused = seen->connections_refused,
+        .clients_dropped = seen->dropped,
+        .requests = seen->requests,
+        .requests_refused = seen->requests_refused,
+    };
+    if (error == 0)
+        memcpy(ret_info, &info, size);
+    cairn_client_close(client);
+    return error;
+}
+
 /* Hands the spans of a reply to the visitor, and moves *from to behind them. */
 static int visit_spans(struct cairn_client *client, uint64_t *from, cairn_span_fn *visit, void *arg)
 {

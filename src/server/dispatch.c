@@ -43,6 +43,7 @@ static const struct form {
     [WIRE_LOOK_SECTIONS] = {.name = NAME, .value = true},
     [WIRE_LOOK_ROOTS] = {.name = NAME, .value = true},
     [WIRE_LOOK_SPANS] = {.name = NAME, .value = true},
+    [WIRE_LOOK_SERVER] = {.name = NO_NAME},
 };
 
 static const char *reason_against(const struct wire_request *request)
@@ -114,7 +115,7 @@ bool server_may_connect(const struct server *server, int socket, const struct so
     return socket_peer_is_in(socket, config->groups, config->groups_count);
 }
 
-struct client *server_admit(struct server *server, int socket, const struct socket_peer *peer, int *ret_status)
+static struct client *admit(struct server *server, int socket, const struct socket_peer *peer, int *ret_status)
 {
     *ret_status = -EACCES;
     if (!server_may_connect(server, socket, peer))
@@ -134,6 +135,14 @@ struct client *server_admit(struct server *server, int socket, const struct sock
         return client;
     }
     return NULL;
+}
+
+struct client *server_admit(struct server *server, int socket, const struct socket_peer *peer, int *ret_status)
+{
+    struct client *client = admit(server, socket, peer, ret_status);
+    server->counts.connections++;
+    server->counts.connections_refused += client == NULL;
+    return client;
 }
 
 /* ---------------------------------------------------------------- stores */
@@ -631,6 +640,8 @@ const char *server_dispatch(struct server *server, struct client *client, const 
         status = fulfil(server, client, request, ret_reply, ret_file);
     if (request->operation == WIRE_MAPPED && status != 0 && status != -EAGAIN)
         return "left its section in a state that cannot be sealed";
+    server->counts.requests++;
+    server->counts.requests_refused += status < 0;
     ret_reply->magic = SERVER_MAGIC;
     ret_reply->version = SERVER_VERSION;
     ret_reply->operation = request->operation;
@@ -695,6 +706,7 @@ int server_init(struct server *server, const struct server_config *config)
 {
     *server = (struct server){.config = *config,
                               .user = process_user(),
+                              .began_at = time_passed(),
                               .events = -1,
                               .spare = -1,
                               .stop = -1,

@@ -178,6 +178,11 @@ int server_look(const struct server *server, const struct client *client, const 
         return look_at_client(server, client, request->value, reply);
     if (request->operation == WIRE_LOOK_HEAPS)
         return look_at_heap(server, request->name, reply);
+    if (request->operation == WIRE_LOOK_SERVER) {
+        reply->server = server->counts;
+        reply->server.milliseconds = time_passed() - server->began_at;
+        return 0;
+    }
     const struct store *store = store_find(server, request->name);
     if (store == NULL)
         return -ENOENT;

@@ -43,6 +43,7 @@ void server_log(struct server *server, int priority, const char *format, ...)
 
 static void drop(struct server *server, struct client *client, const char *reason)
 {
+    server->counts.dropped += reason != NULL;
     if (reason != NULL)
         server_log(server, LOG_WARNING, "client %u (user %u, process %u) dropped: it %s", client->number,
                    client->peer.user, client->peer.process, reason);

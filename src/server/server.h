@@ -159,6 +159,8 @@ struct server {
     int stop;                /* can be read when the server is to end */
     int reload;              /* can be read when its access lists are to be read again; -1: never */
     const char *config_path; /* NULL: there is none */
+    uint64_t began_at;
+    struct wire_seen_server counts; /* but for the milliseconds */
     uint64_t log_second;
     uint64_t log_lines;
 };

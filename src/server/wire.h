@@ -34,6 +34,7 @@
  *     LOOK_ROOTS     name; value: 0, or the last number         root; number
  *     LOOK_SPANS     name; value: a section's address, or the   spans; number: how many
  *                    end of the last span
+ *     LOOK_SERVER                                               server
  */
 #ifndef CAIRN_SERVER_WIRE_H
 #define CAIRN_SERVER_WIRE_H
@@ -70,6 +71,7 @@ enum wire_operation {
     WIRE_LOOK_SECTIONS,
     WIRE_LOOK_ROOTS,
     WIRE_LOOK_SPANS,
+    WIRE_LOOK_SERVER,
     WIRE_OPERATIONS,
 };
 
@@ -163,6 +165,16 @@ struct wire_seen_span {
     uint32_t reserved;
 };
 
+/* Counts since it began. */
+struct wire_seen_server {
+    uint64_t milliseconds;
+    uint64_t connections;
+    uint64_t connections_refused;
+    uint64_t dropped;
+    uint64_t requests;
+    uint64_t requests_refused;
+};
+
 struct wire_reply {
     uint64_t magic;
     uint32_t version;
@@ -180,6 +192,7 @@ struct wire_reply {
         struct wire_seen_section section;
         struct wire_seen_root root;
         struct wire_seen_span spans[WIRE_SPANS_MAX];
+        struct wire_seen_server server;
     };
 };
 

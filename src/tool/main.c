@@ -20,7 +20,8 @@ enum {
     TAKES_KILLS = 1 << 5,
     TAKES_SERVER = 1 << 6,
     TAKES_CONFIG = 1 << 7,
-    TAKES_HELP = 1 << 8 /* every command does */
+    TAKES_METRICS = 1 << 8,
+    TAKES_HELP = 1 << 9 /* every command does */
 };
 
 #define READERS_DEFAULT 4
@@ -43,7 +44,8 @@ static const struct command commands[] = {
      1},
     {"check", "NAME", "check every structure of a heap", command_check, TAKES_DIR | TAKES_JSON, 1, 1},
     {"rm", "NAME...", "remove the names of heaps", command_rm, TAKES_DIR, 1, INT_MAX},
-    {"clients", "", "list the clients of a heap server", command_clients, TAKES_SERVER | TAKES_JSON, 0, 0},
+    {"clients", "", "list the clients of a heap server", command_clients, TAKES_SERVER | TAKES_JSON | TAKES_METRICS, 0,
+     0},
     {"serve", "[SOCKET]", "run a heap server, cairnd, until it is interrupted", command_serve, TAKES_CONFIG, 0, 1},
     {"demo", "[DIRECTORY]", "index a directory for several processes, and measure", command_demo,
      TAKES_DIR | TAKES_READERS | TAKES_KILLS | TAKES_KEEP, 0, 1},
@@ -71,6 +73,7 @@ static const struct {
      {"config", required_argument, NULL, 'c'},
      "  -c, --config=FILE  the server's configuration, see cairnd(8)"},
     {TAKES_JSON, {"json", no_argument, NULL, 'j'}, "  -j, --json        print JSON"},
+    {TAKES_METRICS, {"metrics", no_argument, NULL, 'm'}, "  -m, --metrics     print what there is as OpenMetrics text"},
     {TAKES_SVG, {"svg", optional_argument, NULL, 's'}, "      --svg[=FILE]  write the picture as SVG"},
     {TAKES_READERS,
      {"readers", required_argument, NULL, 'r'},
@@ -179,6 +182,9 @@ static int parse(const struct command *command, int argc, char **argv, struct to
         case 'j':
             args.json = true;
             break;
+        case 'm':
+            args.metrics = true;
+            break;
         case 's':
             args.svg = true;
             args.svg_file = optarg;
@@ -212,6 +218,8 @@ static int parse(const struct command *command, int argc, char **argv, struct to
         return usage(command, "%s: '%s' is one argument too many", command->name, args.operands[command->operands_max]);
     if (args.server && args.dir)
         return usage(command, "%s: --server and --dir exclude each other", command->name);
+    if (args.metrics && args.json)
+        return usage(command, "%s: --metrics and --json exclude each other", command->name);
     if (args.svg && args.json)
         return usage(command, "%s: --svg and --json exclude each other", command->name);
     *ret_args = args;

@@ -126,6 +126,9 @@ static void print_clients(const struct clients *clients)
 
 int command_clients(const struct tool_args *args)
 {
+    if (args->metrics)
+        return server_metrics(args);
+
     cairn_client_options options = options_of(args);
     struct clients clients = {0};
     int r = cairn_server_client_walk(&options, collect_client, &clients);

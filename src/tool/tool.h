@@ -24,6 +24,7 @@ struct tool_args {
     const char *socket; /* of which; NULL: of the usual one */
     const char *config; /* of the server that is to be run; NULL: none */
     bool json;
+    bool metrics;
     bool svg;
     const char *svg_file; /* NULL: standard output */
     bool keep;
@@ -41,6 +42,9 @@ int command_rm(const struct tool_args *args);
 int command_demo(const struct tool_args *args);
 int command_clients(const struct tool_args *args);
 int command_serve(const struct tool_args *args);
+
+/* clients --metrics. */
+int server_metrics(const struct tool_args *args);
 
 /* ls, stat and map with --server. */
 int server_ls(const struct tool_args *args);

@@ -610,6 +610,68 @@ static void a_shared_heap_of_a_server_is_looked_into(void)
     service_stop(process);
 }
 
+/* Families one after the other, each with its type and its help before its samples, and the end. */
+static bool is_open_metrics(void)
+{
+    char family[80] = "", type[20] = "", name[80];
+    const char *line = output;
+
+    for (; *line != '\0' && strncmp(line, "# EOF\n", 6) != 0; line = strchr(line, '\n') + 1) {
+        size_t length = strcspn(line, " {\n");
+
+        if (strchr(line, '\n') == NULL)
+            return false;
+        if (sscanf(line, "# TYPE %79s %19s\n", name, type) == 2) {
+            if (strcmp(name, family) == 0)
+                return false;
+            strcpy(family, name);
+            continue;
+        }
+        snprintf(name, sizeof name, "# HELP %s ", family);
+        if (strncmp(line, name, strlen(name)) == 0)
+            continue;
+        snprintf(name, sizeof name, "%s%s", family, strcmp(type, "counter") == 0 ? "_total" : "");
+        if (length != strlen(name) || strncmp(line, name, length) != 0)
+            return false;
+        const char *value = line + length;
+
+        if (*value == '{')
+            value = strchr(value, '}') + 1;
+        char *end;
+        (void)strtod(value, &end);
+        if (*value != ' ' || end == value || *end != '\n')
+            return false;
+    }
+    return strcmp(line, "# EOF\n") == 0;
+}
+
+static void metrics_are_told(void)
+{
+    char server[600], told[100];
+    pid_t process = service_start(serve_here, NULL);
+    cairn_client *client = make_client(5);
+    cairn_client_options options = {
+        .socket = workspace_path("cairnd.sock"), .flags = CAIRN_CLIENT_CREATE, .bytes_max = 8 * MIB};
+    cairn_heap *heap;
+    cairn_block none;
+
+    REQUIRE_CALL(cairn_client_shared_open(&heap, "a\"b\\c", &options) == 0);
+    REQUIRE(cairn_client_root_get(client, "nothing", &none) == -ENOENT);
+    snprintf(server, sizeof server, "--server=%s", workspace_path("cairnd.sock"));
+    EXPECT(run("clients", server, "--metrics", NULL) == FINE);
+    EXPECT(is_open_metrics());
+    EXPECT(says("cairn_server_requests_refused_total 1\n") && says("cairn_server_connections_total 3\n"));
+    snprintf(told, sizeof told, "cairn_user_bytes{user=\"%u\"} %zu\n", geteuid(), 12 * MIB);
+    EXPECT(says(told));
+    EXPECT(says("cairn_heap_blocks{heap=\"orders\"} 5\n") && says("cairn_heap_kept_blocks{heap=\"orders\"} 1\n"));
+    EXPECT(says("cairn_shared_heap_bytes{heap=\"a\\\"b\\\\c\"} 8388608\n") && !says("cairn_heap_blocks{heap=\"a"));
+    EXPECT(run("clients", server, "--metrics", "--json") == USAGE);
+    cairn_heap_close(heap);
+    cairn_client_close(client);
+    service_stop(process);
+    EXPECT(run("clients", server, "--metrics", NULL) == FAILED && says("no server at "));
+}
+
 static void what_a_server_does_not_hold_is_said(void)
 {
     char server[600];
@@ -703,6 +765,7 @@ static const struct claim claims[] = {
     CLAIM(published_heaps_are_told),
     CLAIM(what_a_server_holds_is_told),
     CLAIM(a_shared_heap_of_a_server_is_looked_into),
+    CLAIM(metrics_are_told),
     CLAIM(what_a_server_does_not_hold_is_said),
     CLAIM(wrong_usage_is_2_and_says_what_is_wrong),
     CLAIM(help_and_version_are_fine),

@@ -257,7 +257,7 @@ static void make_request(struct random *random, const struct client *client)
 {
     static const char *const roots[] = {"x", "y", "z"};
     uint32_t operation = client->state == CLIENT_NEW && random_below(random, 2) == 0
-                             ? WIRE_SHARED + (uint32_t)random_below(random, 7)
+                             ? WIRE_SHARED + (uint32_t)random_below(random, 8)
                          : client->state == CLIENT_NEW     ? WIRE_OPEN
                          : client->state == CLIENT_MAPPING ? WIRE_MAPPED
                                                            : WIRE_ALLOC + (uint32_t)random_below(random, 10);
@@ -268,7 +268,7 @@ static void make_request(struct random *random, const struct client *client)
         make_shared(random);
     if (operation == WIRE_ROOT_SET || operation == WIRE_ROOT_GET)
         strcpy(request.name, roots[random_below(random, 3)]);
-    if (operation >= WIRE_LOOK_HEAPS)
+    if (operation >= WIRE_LOOK_HEAPS && operation != WIRE_LOOK_SERVER)
         strcpy(request.name, random_below(random, 2) != 0 ? "a" : "b");
     if (operation == WIRE_LOOK_SPANS && server.stores != NULL && server.stores->payloads != NULL) {
         memcpy(request.name, server.stores->name, sizeof request.name);
@@ -991,6 +991,31 @@ START_TEST(the_keeper_sees_what_there_is)
     ck_assert_int_eq(look(looker, WIRE_LOOK_ROOTS, "b", reply.number), -ENODATA);
     ck_assert_int_eq(look(looker, WIRE_LOOK_ROOTS, "b", UINT64_MAX), -ENODATA);
     ck_assert_int_eq(look(looker, WIRE_LOOK_CLIENTS, "", UINT64_MAX), -ENODATA);
+
+    ask_for(WIRE_SHARED)->flags = CAIRN_CLIENT_CREATE;
+    strcpy(request.name, "d");
+    request.value = 2 << 20;
+    ck_assert_int_eq(dispatch(looker), 0);
+    ck_assert_int_eq(look(looker, WIRE_LOOK_HEAPS, "c", 0), 0);
+    ck_assert_uint_eq(reply.heap.shared_address, server.stores->address);
+    ck_assert_uint_eq(reply.heap.shared_bytes, 2 << 20);
+    ck_assert(reply.heap.shared_bytes_taken > 4096 && reply.heap.shared_bytes_taken < 2 << 20);
+    ck_assert_int_eq(look(looker, WIRE_LOOK_SECTIONS, "d", 0), -ENODATA);
+
+    uint64_t requests = server.counts.requests, wrong = server.counts.requests_refused;
+    ck_assert_int_eq(look(looker, WIRE_LOOK_SERVER, "", 0), 0);
+    ck_assert_uint_eq(reply.server.connections, 5);
+    ck_assert_uint_eq(reply.server.connections_refused, 0);
+    ck_assert_uint_eq(reply.server.requests, requests);
+    ck_assert_int_eq(look(looker, WIRE_LOOK_HEAPS, "x", 0), -ENODATA);
+    ck_assert_int_eq(look(looker, WIRE_LOOK_SERVER, "", 0), 0);
+    ck_assert_uint_eq(reply.server.requests, requests + 2);
+    ck_assert_uint_eq(reply.server.requests_refused, wrong + 1);
+    for (int i = 0; i < 9; i++)
+        (void)admit(7);
+    ck_assert_int_eq(look(looker, WIRE_LOOK_SERVER, "", 0), 0);
+    ck_assert_uint_eq(reply.server.connections, 14);
+    ck_assert_uint_gt(reply.server.connections_refused, 4);
     end();
 }
 END_TEST
