@@ -1100,7 +1100,7 @@ CAIRN_API int cairn_heap_open(struct cairn_heap **ret_heap, const char *name, co
         error = directory_get(wanted.directory, false, directory, NULL);
     if (error == 0)
         error = check_opening(ret_heap, &wanted);
-    return error < 0 ? error : open_checked(ret_heap, name, directory, -1, &wanted);
+    return error != 0 ? error : open_checked(ret_heap, name, directory, -1, &wanted);
 }
 
 /* What a memory file is called in sentences, and in /proc. */
@@ -1134,7 +1134,7 @@ CAIRN_API int cairn_heap_open_fd(struct cairn_heap **ret_heap, int fd, const str
         error = label_check(&wanted);
     if (error == 0)
         error = check_opening(ret_heap, &wanted);
-    return error < 0 ? error : open_checked(ret_heap, wanted.name, "", fd, &wanted);
+    return error != 0 ? error : open_checked(ret_heap, wanted.name, "", fd, &wanted);
 }
 
 static void close_shared(struct cairn_heap *heap)
