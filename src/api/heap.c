@@ -1117,7 +1117,7 @@ CAIRN_API int cairn_heap_create_fd(struct cairn_heap **ret_heap, int *ret_fd, co
     int error = options_get(&wanted, options);
     if (error == 0)
         error = label_check(&wanted);
-    if (error < 0)
+    if (error != 0)
         return error;
     if (ret_fd == NULL || (wanted.flags & ~CAIRN_EXACT_SIZES) != 0 || wanted.directory != NULL ||
         wanted.parent != NULL || wanted.memory != NULL || wanted.calls != NULL || wanted.checked != 0)

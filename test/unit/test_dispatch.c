@@ -1217,8 +1217,8 @@ START_TEST(shared_heaps_of_a_server_do_not_lie_in_each_others_way)
     begin(&config);
     struct client *maker = admit(1);
     for (int i = 0; i < 60; i++) {
-        char name[10];
-        snprintf(name, sizeof name, "heap-%02d", i);
+        char name[20];
+        snprintf(name, sizeof name, "heap-%d", i);
         int error = open_shared(maker, name, CAIRN_CLIENT_CREATE, i < 2 ? UINT64_C(1) << 36 : 1 << 20);
         ck_assert_int_eq(error, 0);
     }
