@@ -613,7 +613,7 @@ static void a_shared_heap_of_a_server_is_looked_into(void)
 /* Families one after the other, each with its type and its help before its samples, and the end. */
 static bool is_open_metrics(void)
 {
-    char family[80] = "", type[20] = "", name[80];
+    char family[80] = "", type[20] = "", name[80], expected[100];
     const char *line = output;
 
     for (; *line != '\0' && strncmp(line, "# EOF\n", 6) != 0; line = strchr(line, '\n') + 1) {
@@ -627,11 +627,11 @@ static bool is_open_metrics(void)
             strcpy(family, name);
             continue;
         }
-        snprintf(name, sizeof name, "# HELP %s ", family);
-        if (strncmp(line, name, strlen(name)) == 0)
+        snprintf(expected, sizeof expected, "# HELP %s ", family);
+        if (strncmp(line, expected, strlen(expected)) == 0)
             continue;
-        snprintf(name, sizeof name, "%s%s", family, strcmp(type, "counter") == 0 ? "_total" : "");
-        if (length != strlen(name) || strncmp(line, name, length) != 0)
+        snprintf(expected, sizeof expected, "%s%s", family, strcmp(type, "counter") == 0 ? "_total" : "");
+        if (length != strlen(expected) || strncmp(line, expected, length) != 0)
             return false;
         const char *value = line + length;
 
