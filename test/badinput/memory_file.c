@@ -17,6 +17,8 @@
 #define MFD_HUGETLB 4U
 #endif
 
+enum { HEAP_BYTES = 2 << 20 };
+
 static int open_it(int fd, uint64_t flags)
 {
     cairn_options options = {.size = sizeof options, .flags = flags};
@@ -38,7 +40,7 @@ static int make(void)
 {
     int fd;
     cairn_heap *heap;
-    cairn_options options = {.size = sizeof options, .bytes_max = 8 * MIB};
+    cairn_options options = {.size = sizeof options, .bytes_max = HEAP_BYTES};
     REQUIRE_CALL(cairn_heap_create_fd(&heap, &fd, &options) == 0);
     char *block = cairn_alloc(heap, 100);
     REQUIRE_CALL(block != NULL && cairn_alloc(heap, 300000) != NULL && cairn_root_set(heap, "root", block) == 0);
@@ -79,7 +81,7 @@ static void what_is_no_sealed_memory_file_is_refused(void)
     close(ends[0]);
     close(ends[1]);
 
-    cairn_heap_close(create_shared("named", 8 * MIB));
+    cairn_heap_close(create_shared("named", HEAP_BYTES));
     int named = open(workspace_path("named"), O_RDWR | O_CLOEXEC);
     refused(named, -EPERM); /* which others may cut off: by its name they know what they do */
     close(named);
@@ -88,16 +90,16 @@ static void what_is_no_sealed_memory_file_is_refused(void)
         refused(huge, -EOPNOTSUPP);
     close(huge);
 
-    int unsealed = copy_of(fd, 8 * MIB, 0);
+    int unsealed = copy_of(fd, HEAP_BYTES, 0);
     refused(unsealed, -EPERM);
     REQUIRE(fcntl(unsealed, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SEAL) == 0);
     refused(unsealed, -EPERM);
     close(unsealed);
-    int unwritable = copy_of(fd, 8 * MIB, F_SEAL_SHRINK | F_SEAL_WRITE);
+    int unwritable = copy_of(fd, HEAP_BYTES, F_SEAL_SHRINK | F_SEAL_WRITE);
     REFUSED(-EPERM, open_it(unwritable, 0));
     REQUIRE_CALL(open_it(unwritable, CAIRN_READ_ONLY) == 0);
     close(unwritable);
-    int good = copy_of(fd, 8 * MIB, F_SEAL_SHRINK);
+    int good = copy_of(fd, HEAP_BYTES, F_SEAL_SHRINK);
     REQUIRE_CALL(open_it(good, 0) == 0 && open_it(good, CAIRN_READ_ONLY) == 0);
     REQUIRE(fchmod(good, 0666) == 0);
     refused(good, -EPERM);
@@ -108,7 +110,7 @@ static void what_is_no_sealed_memory_file_is_refused(void)
 static void one_that_is_too_short_is_refused(void)
 {
     int fd = make();
-    static const size_t lengths[] = {1, 511, 512, 4096, MIB, 8 * MIB - 4096, 8 * MIB - 1};
+    static const size_t lengths[] = {1, 511, 512, 4096, MIB, HEAP_BYTES - 4096, HEAP_BYTES - 1};
     int empty = copy_of(fd, 0, F_SEAL_SHRINK);
     refused(empty, -EPROTO);
     close(empty);
@@ -129,9 +131,9 @@ static void one_that_was_changed_is_refused_or_can_be_looked_at(void)
     uint64_t rounds = random_rounds(300);
     uint64_t refusals = 0;
     for (uint64_t i = 0; i < rounds; i++) {
-        int copy = copy_of(fd, 8 * MIB, F_SEAL_SHRINK);
+        int copy = copy_of(fd, HEAP_BYTES, F_SEAL_SHRINK);
         uint64_t word = random_below(&random, 2) == 0 ? ~UINT64_C(0) : random_next(&random);
-        size_t most = random_below(&random, 2) == 0 ? sizeof(struct section_image) : 8 * MIB;
+        size_t most = random_below(&random, 2) == 0 ? sizeof(struct section_image) : HEAP_BYTES;
         off_t at = (off_t)(random_below(&random, most / 8) * 8);
         REQUIRE(pwrite(copy, &word, sizeof word, at) == sizeof word);
         cairn_options options = {.size = sizeof options, .flags = CAIRN_READ_ONLY};
@@ -156,7 +158,7 @@ static void options_that_do_not_fit_are_refused(void)
     static const uint64_t flags[] = {CAIRN_OPEN_OR_CREATE, CAIRN_READ_ONLY, CAIRN_UNSERIALIZED, CAIRN_LOCKABLE,
                                      CAIRN_BOUND,          CAIRN_ANY_OWNER, CAIRN_RELOCATE};
     cairn_access many[65] = {0};
-    cairn_options good = {.size = sizeof good, .bytes_max = 8 * MIB}, directory = good, small = good, large = good,
+    cairn_options good = {.size = sizeof good, .bytes_max = HEAP_BYTES}, directory = good, small = good, large = good,
                   name = good, checked = good, memory = good, start = good, list = good;
     int fd = 77;
     cairn_heap *heap = untouched;
@@ -166,7 +168,7 @@ static void options_that_do_not_fit_are_refused(void)
     name.name = "a/b";
     checked.checked = 1;
     memory.memory = many;
-    start.bytes_start = 9 * MIB;
+    start.bytes_start = HEAP_BYTES + 1;
     list.access = many;
     list.access_count = 65;
     const cairn_options *all[] = {&directory, &small, &large, &name, &checked, &memory, &start, &list};
