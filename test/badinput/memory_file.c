@@ -128,7 +128,7 @@ static void one_that_was_changed_is_refused_or_can_be_looked_at(void)
 {
     int fd = make();
     struct random random = random_begin(random_seed("changes", 1));
-    uint64_t rounds = random_rounds(300);
+    uint64_t rounds = random_rounds(100);
     uint64_t refusals = 0;
     for (uint64_t i = 0; i < rounds; i++) {
         int copy = copy_of(fd, HEAP_BYTES, F_SEAL_SHRINK);
