@@ -822,8 +822,7 @@ static long write_at_start(int file)
 /* The lock that tells whether the first process is alive. */
 static long lock_as_a_writer(int file)
 {
-    struct flock lock = {
-        .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)(LIVENESS_OFFSET + 1), .l_len = 1};
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)(LIVENESS_OFFSET + 1), .l_len = 1};
     return result_of(fcntl(file, F_OFD_SETLK, &lock));
 }
 
@@ -914,18 +913,33 @@ static long make_shared_of_clients(void)
     return ask_for_shared("orders", CAIRN_CLIENT_CREATE, MIB, &file);
 }
 
-static long drop_shared(void)
+static long drop(const char *name)
 {
     struct wire_reply reply = {.operation = WIRE_OPEN};
     struct wire_request request = request_of(WIRE_DROP);
     long status;
-    strcpy(request.name, "table");
+    strcpy(request.name, name);
     do {
         int fd = connect_to("cairnd.sock");
         status = ask(fd, &request, &reply);
         close(fd);
     } while (status == -EDQUOT);
     return status;
+}
+
+static long drop_shared(void)
+{
+    return drop("table");
+}
+
+static long make_and_drop_shared(void)
+{
+    char name[20];
+    int file = -1;
+    snprintf(name, sizeof name, "short-%u", column->user);
+    long status = ask_for_shared(name, CAIRN_CLIENT_CREATE, 16 * MIB, &file);
+    close(file);
+    return status == 0 ? drop(name) : status;
 }
 
 static const struct attack attacks[] = {
@@ -981,6 +995,7 @@ static const struct attack attacks[] = {
     {"ask for a shared heap of 2^63 bytes", make_shared_of_half_of_all, false},
     {"ask for a shared heap larger than the quota", make_shared_above_the_quota, false},
     {"ask for one under the name of the heap", make_shared_of_clients, false},
+    {"make a shared heap and drop it, again and again", make_and_drop_shared, false},
     {"drop another's shared heap", drop_shared, true},
 };
 
