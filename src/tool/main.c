@@ -43,7 +43,7 @@ static const struct command commands[] = {
     {"map", "NAME", "draw what lies where in a heap", command_map, TAKES_DIR | TAKES_SERVER | TAKES_JSON | TAKES_SVG, 1,
      1},
     {"check", "NAME", "check every structure of a heap", command_check, TAKES_DIR | TAKES_JSON, 1, 1},
-    {"rm", "NAME...", "remove the names of heaps", command_rm, TAKES_DIR, 1, INT_MAX},
+    {"rm", "NAME...", "remove the names of heaps", command_rm, TAKES_DIR | TAKES_SERVER, 1, INT_MAX},
     {"clients", "", "list the clients of a heap server", command_clients, TAKES_SERVER | TAKES_JSON | TAKES_METRICS, 0,
      0},
     {"serve", "[SOCKET]", "run a heap server, cairnd, until it is interrupted", command_serve, TAKES_CONFIG, 0, 1},

@@ -605,6 +605,11 @@ static void a_shared_heap_of_a_server_is_looked_into(void)
     EXPECT(run("stat", server, "orders", NULL) == FINE);
     EXPECT(says("in 5 blocks, of which 1 is the heap's own"));
     EXPECT(blocks_live(heap) == 88 && stats_of(heap).attaches == 2); /* its maker's and ours: who looks is none */
+    EXPECT(run("rm", server, "orders", "nothing") == FAILED && says("of the other kind") &&
+           says("nothing: the server has no"));
+    EXPECT(run("rm", server, "table", NULL) == FINE);
+    EXPECT(run("ls", server, NULL, NULL) == FINE && says("orders") && !says("table"));
+    EXPECT(blocks_live(heap) == 88); /* who has it open keeps it */
     cairn_heap_close(heap);
     cairn_client_close(client);
     service_stop(process);
