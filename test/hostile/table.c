@@ -202,10 +202,10 @@ static const char *name_of(long result)
         long result;
         const char *name;
     } names[] = {
-        {0, "allowed"},        {DROPPED, "dropped"}, {NO_MEANS, "-"},     {SEALED, "sealed"},  {NO_HOLE, "no hole"},
-        {-EACCES, "EACCES"},   {-EPERM, "EPERM"},    {-EBADF, "EBADF"},   {-EINVAL, "EINVAL"}, {-EEXIST, "EEXIST"}, {-EIO, "EIO"},
-        {-EAGAIN, "EAGAIN"},   {-EDQUOT, "EDQUOT"},  {-ENOMEM, "ENOMEM"}, {-ESTALE, "ESTALE"}, {-EROFS, "EROFS"},
-        {-ENODATA, "ENODATA"}, {-ESRCH, "ESRCH"},    {-ENOENT, "ENOENT"}, {-EFAULT, "EFAULT"},
+        {0, "allowed"},      {DROPPED, "dropped"},  {NO_MEANS, "-"},     {SEALED, "sealed"},  {NO_HOLE, "no hole"},
+        {-EACCES, "EACCES"}, {-EPERM, "EPERM"},     {-EBADF, "EBADF"},   {-EINVAL, "EINVAL"}, {-EEXIST, "EEXIST"},
+        {-EIO, "EIO"},       {-EAGAIN, "EAGAIN"},   {-EDQUOT, "EDQUOT"}, {-ENOMEM, "ENOMEM"}, {-ESTALE, "ESTALE"},
+        {-EROFS, "EROFS"},   {-ENODATA, "ENODATA"}, {-ESRCH, "ESRCH"},   {-ENOENT, "ENOENT"}, {-EFAULT, "EFAULT"},
     };
     static char other[32];
     for (size_t i = 0; i < COUNT(names); i++) {
