@@ -108,6 +108,9 @@ typedef struct cairn_heap cairn_heap; /* this process's handle of a heap */
                       and _free_from refuse with -EINVAL */
 #define CAIRN_DAMAGED_TOO                                                                                              \
     UINT64_C(0x100) /* open, with CAIRN_READ_ONLY: also what is marked as damaged, for cairn_check and cairn_walk */
+#define CAIRN_STAYS_COMMITTED                                                                                          \
+    UINT64_C(0x200) /* private, with bytes_max, memory or calls: what is committed is not given back before            \
+                       cairn_trim or the heap's end */
 
 /* Who else may use the file of a shared heap, besides its owner and what mode says; 64 at most, each once. */
 typedef struct cairn_access {
@@ -117,9 +120,9 @@ typedef struct cairn_access {
 } cairn_access;
 
 /*
- * What a call that has no memory asks before it gives up: 0 is "fail", CAIRN_RETRY "I have made room, try again". size
- * is what was asked for, error the negative errno value. No lock is held: the callback may use the heap, and may leave
- * by longjmp(3).
+ * What a call that has no memory, or no record for its thread (-EAGAIN), asks before it gives up: 0 is "fail",
+ * CAIRN_RETRY "I have made room, try again". size is what was asked for, error the negative errno value. No lock is
+ * held: the callback may use the heap, and may leave by longjmp(3).
  */
 #define CAIRN_RETRY 1
 typedef int cairn_failure_fn(cairn_heap *heap, size_t size, int error, void *arg);
@@ -347,6 +350,12 @@ CAIRN_API void cairn_free(cairn_heap *heap, void *block);
 
 /* Returns how many bytes of a block may be used: at least what was asked for. NULL gives 0. */
 CAIRN_API size_t cairn_size(cairn_heap *heap, const void *block);
+
+/*
+ * Tells whether an address, whatever it is, is that of a live block of this heap; in a checked heap also that what is
+ * watched before and behind the block is as it was. It is no misuse when not, and takes no longer than cairn_size.
+ */
+CAIRN_API bool cairn_is_block(cairn_heap *heap, const void *address);
 
 /*
  * Allocates, zeroes, and stores the block's address in *dest, as one step: a process that is killed anywhere in the
@@ -602,6 +611,12 @@ typedef struct cairn_span {
 typedef int cairn_span_fn(const cairn_span *span, void *arg);
 typedef int cairn_block_fn(void *block, size_t bytes, void *arg);
 CAIRN_API int cairn_walk(cairn_heap *heap, cairn_span_fn *span, cairn_block_fn *block, void *arg);
+
+/*
+ * Returns 1 when the page at an address of the heap's section is committed, 0 when not; *ret_run (may be NULL) gets the
+ * number of bytes from the address on that are in the same state. It may be a moment old. Errors: -EINVAL (outside).
+ */
+CAIRN_API int cairn_committed(cairn_heap *heap, const void *address, uint64_t *ret_run);
 
 /*
  * Checks every structure of the heap's section against every other and calls report (may be NULL) with a sentence for

@@ -58,7 +58,8 @@ static struct bins *begin_allocation(struct cairn_heap *heap, size_t size, const
     struct bins *bins;
     do
         bins = call_begin(heap, call);
-    while (bins == NULL && cairn_last_errno() == -ENOMEM && program_makes_room(heap, size));
+    while (bins == NULL && (cairn_last_errno() == -ENOMEM || cairn_last_errno() == -EAGAIN) &&
+           program_makes_room(heap, size));
     return bins;
 }
 
@@ -526,6 +527,18 @@ CAIRN_API size_t cairn_size(struct cairn_heap *heap, const void *block)
         return 0;
     struct core_place place;
     return find_live(heap, block, "size", &place) ? place.bytes : 0;
+}
+
+CAIRN_API bool cairn_is_block(struct cairn_heap *heap, const void *address)
+{
+    if (heap->state != HEAP_OPEN)
+        crime_closed(heap, "is_block");
+    if (address == NULL || heap_is_the_parents(heap) || is_destroyed(heap))
+        return false;
+    if (heap->checked != NULL)
+        return checked_is_sound(heap, address);
+    return core_find(&heap->core, address).crime == CRIME_NONE &&
+           !(heap->published != NULL && heap_is_retired(heap, address));
 }
 
 /* ---------------------------------------------------------------- one step */

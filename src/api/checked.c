@@ -504,6 +504,17 @@ struct core_place checked_look(struct cairn_heap *heap, const void *block, const
     return place;
 }
 
+bool checked_is_sound(struct cairn_heap *heap, const void *block)
+{
+    struct checked *checked = heap->checked;
+    struct core_place place;
+    mutex_lock(&checked->lock);
+    const struct checked_block *found = find_place(heap, block, &place);
+    bool is_sound = found != NULL && look_at(checked, found).what == NULL;
+    mutex_unlock(&checked->lock);
+    return is_sound;
+}
+
 void checked_note_size(struct cairn_heap *heap, const void *block, size_t size)
 {
     struct checked *checked = heap->checked;

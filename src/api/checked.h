@@ -46,6 +46,9 @@ struct core_place checked_find(struct cairn_heap *heap, const void *block);
 /* As checked_find, and looks at the block's red zones. */
 struct core_place checked_look(struct cairn_heap *heap, const void *block, const char *call);
 
+/* Whether an address is that of a live block with sound red zones. */
+bool checked_is_sound(struct cairn_heap *heap, const void *block);
+
 /* Records a new size, of bytes_granted at most, of a block that stays where it is. */
 void checked_note_size(struct cairn_heap *heap, const void *block, size_t size);
 

@@ -26,7 +26,7 @@ int options_get(struct cairn_options *ret_options, const struct cairn_options *o
     if (ret_options->checked > 1)
         return error_set(-EINVAL, "checked is 0 or 1");
     uint64_t known = CAIRN_OPEN_OR_CREATE | CAIRN_READ_ONLY | CAIRN_UNSERIALIZED | CAIRN_LOCKABLE | CAIRN_EXACT_SIZES |
-                     CAIRN_BOUND | CAIRN_ANY_OWNER | CAIRN_RELOCATE | CAIRN_DAMAGED_TOO;
+                     CAIRN_BOUND | CAIRN_ANY_OWNER | CAIRN_RELOCATE | CAIRN_DAMAGED_TOO | CAIRN_STAYS_COMMITTED;
     if ((ret_options->flags & ~known) != 0 || ret_options->reserved != 0)
         return error_set(-EINVAL, "unknown flags in options");
     if (ret_options->access_count > ACCESS_MAX)
@@ -195,6 +195,8 @@ static int new_own_attachment(const struct cairn_options *options, struct attach
         pool_give(attachment, sizeof *attachment);
         return error;
     }
+    if ((options->flags & CAIRN_STAYS_COMMITTED) != 0)
+        store_relaxed(&attachment->section.image->bytes_retained, RETAINED_ALL);
     mutex_lock(&process_lock);
     link_attachment(attachment);
     mutex_unlock(&process_lock);
@@ -1029,6 +1031,9 @@ static int check_private(const struct cairn_options *wanted)
     if ((wanted->flags & (CAIRN_OPEN_OR_CREATE | CAIRN_BOUND | CAIRN_ANY_OWNER | CAIRN_RELOCATE)) != 0 ||
         names_a_file(wanted))
         return error_set(-EINVAL, "a private heap has no name to be opened by");
+    bool has_own_memory = wanted->bytes_max != 0 || wanted->memory != NULL || wanted->calls != NULL;
+    if ((wanted->flags & CAIRN_STAYS_COMMITTED) != 0 && (wanted->parent != NULL || !has_own_memory))
+        return error_set(-EINVAL, "what stays committed is the memory of a heap that has its own");
     if (wanted->parent != NULL && (wanted->memory != NULL || wanted->calls != NULL))
         return error_set(-EINVAL, "a child takes its parent's memory");
     if (wanted->parent != NULL && (wanted->parent->mode != MODE_THREADS || wanted->parent->lockable))
@@ -1068,8 +1073,8 @@ CAIRN_API int cairn_heap_create(struct cairn_heap **ret_heap, const struct cairn
         return error;
     }
     if (wanted.name != NULL) {
-        if ((wanted.flags & (CAIRN_UNSERIALIZED | CAIRN_LOCKABLE | CAIRN_BOUND)) != 0 || wanted.memory != NULL ||
-            wanted.calls != NULL || wanted.parent != NULL)
+        if ((wanted.flags & (CAIRN_UNSERIALIZED | CAIRN_LOCKABLE | CAIRN_BOUND | CAIRN_STAYS_COMMITTED)) != 0 ||
+            wanted.memory != NULL || wanted.calls != NULL || wanted.parent != NULL)
             return error_set(-EINVAL, "%s: an option of private heaps, for a shared one", wanted.name);
         return create_shared(ret_heap, &wanted);
     }

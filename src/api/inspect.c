@@ -84,6 +84,16 @@ int heap_spans_from(struct cairn_heap *heap, uint64_t offset, cairn_span_fn *spa
     return unit > UINT32_MAX ? 0 : core_walk(section, heap->core.number, (uint32_t)unit, visit_span, NULL, &walk);
 }
 
+CAIRN_API int cairn_committed(struct cairn_heap *heap, const void *address, uint64_t *ret_run)
+{
+    require_open(heap, "committed");
+    const struct section *section = heap->core.section;
+    uint64_t offset = (uintptr_t)address - (uintptr_t)section->base;
+    if (offset >= section->bytes_max)
+        return error_set(-EINVAL, "%p lies outside of the heap's section", address);
+    return section_committed(section, offset, ret_run);
+}
+
 /* ---------------------------------------------------------------- check */
 
 struct check {

@@ -929,8 +929,10 @@ static void settle(struct core_owner *owner, uint32_t first, uint32_t end)
     struct section_image *image = section->image;
     uint64_t in_spans = load_relaxed(&image->bytes_in_spans);
     uint64_t committed = load_relaxed(&image->bytes_committed);
-    uint64_t retained = RETAINED_ALWAYS + min_u64(load_relaxed(&image->bytes_retained), RETAINED_MAX);
-    if (section->commit_bits == NULL || committed < in_spans + retained + BYTES_AT_LEAST)
+    uint64_t wanted_again = load_relaxed(&image->bytes_retained);
+    uint64_t retained = RETAINED_ALWAYS + min_u64(wanted_again, RETAINED_MAX);
+    if (section->commit_bits == NULL || committed < in_spans + retained + BYTES_AT_LEAST ||
+        wanted_again >= RETAINED_ALL)
         return;
     if ((uint64_t)(end - first) << section->unit_shift >= BYTES_AT_LEAST)
         span_decommit(owner, first, end);

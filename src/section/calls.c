@@ -2,6 +2,7 @@
 /* A section whose memory the caller gets: from a file, a device, another heap. */
 #include <errno.h>
 
+#include "platform/platform.h"
 #include "section/backing.h"
 
 /*
@@ -26,6 +27,12 @@ static int decommit(struct section *section, uint64_t offset, uint64_t bytes)
     return error > 0 ? -EOPNOTSUPP : error;
 }
 
+/* Committed by a call may mean no more than allowed. */
+static int populate(struct section *section, uint64_t offset, uint64_t bytes)
+{
+    return memory_populate(section->base + offset, bytes);
+}
+
 static void close_calls(struct section *section)
 {
     if (section->call_release != NULL)
@@ -37,6 +44,7 @@ static const struct backing calls = {
     .commit = commit,
     .decommit = decommit,
     .close = close_calls,
+    .populate = populate,
     .starts_zero = false,
 };
 

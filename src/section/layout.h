@@ -298,6 +298,8 @@ struct root_image {
 #define ROOT_IS_HEAP (UINT64_C(1) << 63) /* in ref: the root names a child heap, see api/heap.c */
 #define ROOT_COUNT_MASK UINT64_C(0xffffff)
 
+#define RETAINED_ALL (UINT64_MAX / 2)
+
 /*
  * The header, first in meta. What stands above the checksum is constant from creation and covered by it; an opener
  * reads it with pread, checks it, and only then maps.
@@ -334,7 +336,8 @@ struct section_image {
     atomic_u64 bytes_peak;      /* hint */
     atomic_u64 bytes_in_spans;  /* in units that are not FREE; counted as bytes_charged is */
     atomic_u64 charges;         /* grows with every change of such a count */
-    atomic_u64 bytes_retained;  /* hint: free memory that is not given back, above 4 MiB: grows with each regret */
+    atomic_u64 bytes_retained;  /* hint: free memory that is not given back, above 4 MiB: grows with each regret; from
+                                   RETAINED_ALL on none is, but when it is asked for */
     atomic_u32 settle_cursor;   /* hint: where giving back goes on */
     uint32_t reserved6;
     atomic_u64 growths;       /* hint: how often memory was committed */

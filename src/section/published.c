@@ -131,7 +131,7 @@ int section_create_published(struct section *ret_section, int file, const struct
     }
     write_public_image(&section, &header, readers_max);
     /* Nothing can be given back, so nobody need look for what could be. */
-    store_relaxed(&section.image->bytes_retained, UINT64_MAX / 2);
+    store_relaxed(&section.image->bytes_retained, RETAINED_ALL);
     *ret_section = section;
     return 0;
 }

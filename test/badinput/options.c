@@ -61,7 +61,8 @@ static void unknown_flags_are_refused(void)
 {
     cairn_heap_close(create_shared("heap", 0));
     const uint64_t known = CAIRN_OPEN_OR_CREATE | CAIRN_READ_ONLY | CAIRN_UNSERIALIZED | CAIRN_LOCKABLE |
-                           CAIRN_EXACT_SIZES | CAIRN_BOUND | CAIRN_ANY_OWNER | CAIRN_RELOCATE | CAIRN_DAMAGED_TOO;
+                           CAIRN_EXACT_SIZES | CAIRN_BOUND | CAIRN_ANY_OWNER | CAIRN_RELOCATE | CAIRN_DAMAGED_TOO |
+                           CAIRN_STAYS_COMMITTED;
     for (unsigned bit = 0; bit < 64; bit++) {
         if ((known >> bit & 1) != 0)
             continue;

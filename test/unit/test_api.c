@@ -719,6 +719,32 @@ START_TEST(walk_tells_exactly_the_live_blocks_and_statistics_agree)
 }
 END_TEST
 
+START_TEST(any_address_is_told_to_be_a_block_or_none)
+{
+    static const size_t sizes[] = {0, 16, 100, 3000, 40000, 300000, 2000000};
+    cairn_heap *heap = make((enum kind)_i), *other = create_private(0);
+    int local;
+    const void *wild[] = {NULL,         &local,
+                          "text",       (void *)1,
+                          (void *)4096, (void *)(UINTPTR_MAX - 15),
+                          heap,         (void *)(uintptr_t)stats_of(heap).address};
+    for (size_t i = 0; i < COUNT(wild); i++)
+        ck_assert(!cairn_is_block(heap, wild[i]));
+    for (size_t i = 0; i < COUNT(sizes); i++) {
+        unsigned char *block = cairn_alloc(heap, sizes[i]);
+        ck_assert_ptr_nonnull(block);
+        ck_assert(cairn_is_block(heap, block));
+        ck_assert(!cairn_is_block(heap, block + 1));
+        ck_assert(!cairn_is_block(heap, block + 16));
+        ck_assert(!cairn_is_block(other, block));
+        cairn_free(heap, block);
+        ck_assert(!cairn_is_block(heap, block));
+    }
+    cairn_heap_close(other);
+    end(heap);
+}
+END_TEST
+
 START_TEST(trim_gives_memory_back)
 {
     cairn_heap *heap = make((enum kind)_i);
@@ -837,6 +863,7 @@ int main(void)
     tcase_add_loop_test(looking, a_root_names_a_block_until_it_is_removed, 0, KINDS);
     tcase_add_test(looking, private_heaps_have_roots_of_their_own);
     tcase_add_loop_test(looking, walk_tells_exactly_the_live_blocks_and_statistics_agree, 0, KINDS);
+    tcase_add_loop_test(looking, any_address_is_told_to_be_a_block_or_none, 0, KINDS);
     tcase_add_test(looking, the_last_error_is_each_threads_own);
     tcase_add_test(looking, every_error_has_a_text);
 

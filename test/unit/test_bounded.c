@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "support/random.h"
@@ -278,6 +279,122 @@ START_TEST(a_bounded_heap_starts_with_its_memory)
             end(heap);
         }
     }
+}
+END_TEST
+
+static void *promise(void *arg, size_t bytes)
+{
+    (void)arg;
+    void *range = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return range != MAP_FAILED ? range : NULL;
+}
+
+static int promise_more(void *arg, void *address, size_t bytes)
+{
+    (void)arg, (void)address, (void)bytes;
+    return 0;
+}
+
+static void release_promised(void *arg, void *address, size_t bytes)
+{
+    (void)arg;
+    (void)munmap(address, bytes);
+}
+
+/* Nothing is filled to find that out: the alarm would end what does. */
+static void start_with_more_than_there_is(void)
+{
+    static const cairn_memory calls = {.reserve = promise, .commit = promise_more, .release = release_promised};
+    uint64_t bytes = (uint64_t)sysconf(_SC_PHYS_PAGES) * 4096 * 4;
+    (void)alarm(2);
+    for (int by_calls = 0; by_calls < 2; by_calls++) {
+        cairn_options options = {.size = sizeof options,
+                                 .bytes_max = bytes + bytes / 2,
+                                 .bytes_start = bytes,
+                                 .calls = by_calls ? &calls : NULL};
+        cairn_heap *heap = NULL;
+        REFUSED(-ENOMEM, cairn_heap_create(&heap, &options));
+    }
+}
+
+START_TEST(a_start_that_the_machine_does_not_have_is_refused)
+{
+    pid_t child = fork();
+    if (child == 0) {
+        start_with_more_than_there_is();
+        _exit(0);
+    }
+    int status;
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert_int_eq(status, 0);
+}
+END_TEST
+
+static void come_and_go(cairn_heap *heap)
+{
+    void *coming[60];
+    for (size_t i = 0; i < COUNT(coming); i++) {
+        coming[i] = cairn_alloc(heap, i % 2 == 0 ? 500 * KIB : 20 * KIB);
+        ck_assert_ptr_nonnull(coming[i]);
+    }
+    for (size_t i = 0; i < COUNT(coming); i++)
+        cairn_free(heap, coming[i]);
+}
+
+/* What the bits say, page by page. */
+static uint64_t committed_pages(cairn_heap *heap)
+{
+    cairn_stats stats = stats_of(heap);
+    uint64_t sum = 0, run = 0;
+    for (uint64_t at = 0; at < stats.bytes_reserved; at += run) {
+        int committed = cairn_committed(heap, (void *)(uintptr_t)(stats.address + at), &run);
+        ck_assert_int_ge(committed, 0);
+        ck_assert_uint_gt(run, 0);
+        sum += committed ? run : 0;
+    }
+    return sum;
+}
+
+START_TEST(what_stays_committed_is_given_back_when_it_is_asked_for)
+{
+    for (int stays = 0; stays < 2; stays++) {
+        cairn_options options = {.size = sizeof options,
+                                 .bytes_max = 40 * MIB,
+                                 .bytes_start = 12 * MIB,
+                                 .flags = stays ? CAIRN_STAYS_COMMITTED : 0};
+        cairn_heap *heap = create(&options);
+        come_and_go(heap);
+        uint64_t committed = stats_of(heap).bytes_committed;
+        ck_assert_uint_eq(committed, committed_pages(heap));
+        if (stays)
+            ck_assert_uint_ge(committed, 15 * MIB);
+        else
+            ck_assert_uint_lt(committed, 12 * MIB);
+        come_and_go(heap);
+        ck_assert(stats_of(heap).bytes_committed >= committed || !stays);
+        ck_assert_int_gt(cairn_trim(heap), 0);
+        ck_assert_uint_lt(stats_of(heap).bytes_committed, 2 * MIB);
+        ck_assert_uint_eq(stats_of(heap).bytes_committed, committed_pages(heap));
+        REFUSED(-EINVAL, cairn_committed(heap, &options, NULL));
+        end(heap);
+    }
+}
+END_TEST
+
+START_TEST(only_memory_of_its_own_stays_committed)
+{
+    cairn_heap *heap = NULL, *parent = create_private(0);
+    cairn_options options = {.size = sizeof options, .flags = CAIRN_STAYS_COMMITTED};
+    REFUSED(-EINVAL, cairn_heap_create(&heap, &options));
+    options.parent = parent;
+    options.bytes_max = MIB;
+    REFUSED(-EINVAL, cairn_heap_create(&heap, &options));
+    options.parent = NULL;
+    options.name = "heap";
+    REFUSED(-EINVAL, cairn_heap_create(&heap, &options));
+    REFUSED(-EINVAL, cairn_heap_open(&heap, "heap", &(cairn_options){.flags = CAIRN_STAYS_COMMITTED}));
+    ck_assert_ptr_null(heap);
+    end(parent);
 }
 END_TEST
 
@@ -1013,11 +1130,15 @@ int main(void)
     tcase_add_test(start_memory, a_shared_heap_starts_with_its_memory);
     tcase_add_test(start_memory, a_shared_heap_may_start_with_all_that_it_may_have);
 
+    tcase_add_test(start_memory, what_stays_committed_is_given_back_when_it_is_asked_for);
+    tcase_add_test(start_memory, only_memory_of_its_own_stays_committed);
+
     TCase *resident = tcase_create("what the kernel says is resident");
     tcase_set_tags(resident, "kernel");
     tcase_add_test(resident, nothing_but_the_limit_is_taken_and_all_of_it_given_back);
     tcase_add_test(resident, of_many_heaps_that_ended_little_is_left);
     tcase_add_test(resident, a_bounded_heap_starts_with_its_memory);
+    tcase_add_test(resident, a_start_that_the_machine_does_not_have_is_refused);
     tcase_add_test(resident, a_growing_heap_starts_with_its_memory);
     tcase_add_loop_test(resident, a_tebibyte_reserved_costs_no_page_tables, 0, 2);
 

@@ -531,6 +531,30 @@ START_TEST(statistics_and_a_walk_show_what_was_asked_for)
 }
 END_TEST
 
+START_TEST(a_spoilt_block_is_told_to_be_none)
+{
+    static const size_t sizes[] = {0, 24, 5000};
+    cairn_heap *heap = make((enum kind)_i);
+    for (size_t i = 0; i < COUNT(sizes); i++) {
+        unsigned char *volatile block = get(heap, sizes[i]); /* writes behind it are meant */
+        ck_assert(cairn_is_block(heap, block));
+        ck_assert(!cairn_is_block(heap, block + 1));
+        unsigned char kept = block[sizes[i]];
+        block[sizes[i]] = (unsigned char)(kept ^ 0x55);
+        ck_assert(!cairn_is_block(heap, block));
+        block[sizes[i]] = kept;
+        kept = block[-1];
+        block[-1] = (unsigned char)(kept ^ 0x55);
+        ck_assert(!cairn_is_block(heap, block));
+        block[-1] = kept;
+        ck_assert(cairn_is_block(heap, block));
+        cairn_free(heap, block);
+        ck_assert(!cairn_is_block(heap, block));
+    }
+    end(heap);
+}
+END_TEST
+
 /* ---------------------------------------------------------------- options */
 
 START_TEST(shared_heaps_refuse_it)
@@ -800,6 +824,7 @@ int main(void)
     TCase *looking = suite_case(suite, "looking", patience);
     tcase_add_loop_test(looking, check_reports_and_goes_on, 0, KINDS);
     tcase_add_loop_test(looking, statistics_and_a_walk_show_what_was_asked_for, 0, KINDS);
+    tcase_add_loop_test(looking, a_spoilt_block_is_told_to_be_none, 0, KINDS);
 
     TCase *options = suite_case(suite, "options", patience);
     tcase_add_unchecked_fixture(options, workspace_enter, workspace_leave);

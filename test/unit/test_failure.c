@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <setjmp.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -236,6 +237,51 @@ START_TEST(what_is_no_lack_of_memory_is_not_asked)
     REFUSED(-EINVAL, cairn_alloc_to(heap, 100, NULL));
     ck_assert_int_eq(me.asked, 0);
     end(heap);
+}
+END_TEST
+
+struct crowd {
+    cairn_heap *heap;
+    pthread_barrier_t all;
+    atomic_uint refused;
+};
+
+static void *crowd_allocates(void *arg)
+{
+    struct crowd *crowd = arg;
+    void *block = cairn_alloc(crowd->heap, 100);
+    if (block == NULL) {
+        REQUIRE_EQUAL(cairn_last_errno(), -EAGAIN);
+        (void)atomic_fetch_add(&crowd->refused, 1);
+    }
+    (void)pthread_barrier_wait(&crowd->all);
+    cairn_free(crowd->heap, block);
+    return NULL;
+}
+
+static int count_asked(cairn_heap *heap, size_t size, int error, void *arg)
+{
+    (void)heap, (void)size;
+    REQUIRE_EQUAL(error, -EAGAIN);
+    (void)atomic_fetch_add((atomic_uint *)arg, 1);
+    return 0;
+}
+
+START_TEST(a_program_is_asked_when_no_record_is_left_for_a_thread)
+{
+    enum { THREADS = 270 }; /* of a heap of this size 256 have a record */
+    pthread_t threads[THREADS];
+    atomic_uint asked = 0;
+    struct crowd crowd = {.heap = make(LARGE_BOUNDED, count_asked, &asked)};
+    ck_assert_int_eq(pthread_barrier_init(&crowd.all, NULL, THREADS), 0);
+    for (int i = 0; i < THREADS; i++)
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, crowd_allocates, &crowd), 0);
+    for (int i = 0; i < THREADS; i++)
+        ck_assert_int_eq(pthread_join(threads[i], NULL), 0);
+    ck_assert_uint_ge(crowd.refused, THREADS - 256);
+    ck_assert_uint_eq(asked, crowd.refused);
+    ck_assert_int_eq(pthread_barrier_destroy(&crowd.all), 0);
+    end(crowd.heap);
 }
 END_TEST
 
@@ -508,6 +554,7 @@ int main(void)
     tcase_add_loop_test(asking, a_program_may_say_retry_for_nothing, 0, KINDS);
     tcase_add_loop_test(asking, room_that_is_made_again_and_again_is_found, 0, KINDS);
     tcase_add_loop_test(asking, what_is_no_lack_of_memory_is_not_asked, 0, KINDS);
+    tcase_add_test(asking, a_program_is_asked_when_no_record_is_left_for_a_thread);
     tcase_add_test(asking, a_handle_has_its_own_callback);
     TCase *jumping = tcase_create("jumping");
     tcase_add_loop_test(jumping, a_jump_out_of_a_failing_call_loses_nothing, 0, KINDS);

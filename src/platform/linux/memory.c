@@ -4,6 +4,9 @@
 #include "platform/platform.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -85,10 +88,35 @@ int memory_commit(void *address, size_t bytes)
     return mprotect(address, bytes, PROT_READ | PROT_WRITE) == 0 ? 0 : -errno;
 }
 
+/* What there is before others must die: available memory, and free swap. UINT64_MAX: the system does not tell. */
+static uint64_t bytes_available(void)
+{
+    static const char *const names[] = {"MemAvailable:", "SwapFree:"};
+    char text[4096];
+    int file = open("/proc/meminfo", O_RDONLY | O_CLOEXEC);
+    ssize_t length = file < 0 ? -1 : read(file, text, sizeof text - 1);
+    if (file >= 0)
+        (void)close(file);
+    if (length <= 0)
+        return UINT64_MAX;
+    text[length] = '\0';
+    uint64_t kilobytes = 0;
+    for (int i = 0; i < 2; i++) {
+        const char *found = strstr(text, names[i]);
+        if (found == NULL)
+            return UINT64_MAX;
+        kilobytes += strtoull(found + strlen(names[i]), NULL, 10);
+    }
+    return kilobytes << 10;
+}
+
 /* MADV_POPULATE_WRITE is of Linux 5.14; before, each page is touched, which may end in the OOM killer like any touch.
  */
 int memory_populate(void *address, size_t bytes)
 {
+    enum { BYTES_AT_LEAST = 64 << 20 }; /* less is not worth a look */
+    if (bytes >= BYTES_AT_LEAST && bytes > bytes_available())
+        return -ENOMEM; /* where the system promises what it does not have, the OOM killer would answer */
     if (madvise(address, bytes, MADV_POPULATE_WRITE) == 0)
         return 0;
     if (errno != EINVAL && errno != ENOSYS)
