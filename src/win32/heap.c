@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Heaps: a handle is a record that names a heap of cairn, with exact sizes and, unless it is created without
- * serialization, a lock that stops it. The fast paths look at the handle, at the limit of a block and at one word that
- * tells whether someone walks.
+ * serialization, a lock that stops it. The fast paths look at the handle, and at one word of the record, which tells
+ * whether there is more to look at.
  */
 #include <string.h>
 
@@ -11,11 +11,17 @@
 #include "win32/win32.h"
 
 #define DESKTOP_BLOCK_MAX ((size_t)0xff000 - 1)
-#define PAGE_BLOCK_MAX ((size_t)0x7fff8 - 1) /* what the HeapAlloc page tells */
-#define HEAP_BYTES_MAX ((size_t)1 << 42)     /* cairn's limit */
-#define DEAD_KEPT 1024                       /* so many records of destroyed heaps are not reused yet */
+#define PAGE_BLOCK_MAX ((size_t)0x7fff8 - 1)   /* what the HeapAlloc page tells */
+#define HEAP_BYTES_MAX ((size_t)1 << 42)       /* cairn's limit */
+#define EXECUTABLE_BYTES_MAX ((size_t)1 << 30) /* of one that grows: what cairn reserves */
+#define DEAD_KEPT 1024                         /* so many records of destroyed heaps are not reused yet */
 
+#define RECORDS_AT_ONCE ((size_t)256) /* become writable */
+
+uintptr_t records = NO_RECORDS;
+static size_t records_made;                      /* face_lock */
 static struct heap *heaps, **heaps_end = &heaps; /* by age, without the process heap; face_lock */
+static uint64_t last_age;
 static struct heap *dead, **dead_end = &dead;
 static size_t dead_count;
 static struct heap *process_heap;
@@ -90,21 +96,44 @@ static const cairn_memory executable_memory = {
 
 /* ---------------------------------------------------------------- records */
 
+static void __attribute__((constructor)) make_records(void)
+{
+    const size_t bytes = RECORDS_MAX * sizeof(struct heap);
+    void *range = system_reserve(NULL, bytes);
+    if (range == NULL)
+        return;
+    if (system_protect(range, bytes, PAGE_READONLY) == 0)
+        records = (uintptr_t)range;
+    else
+        system_release(range, bytes);
+}
+
+/* The next that was never used; NULL when there is none, or no memory for it. Under face_lock. */
+static struct heap *record_next(void)
+{
+    if (records == NO_RECORDS || records_made == RECORDS_MAX)
+        return NULL;
+    struct heap *heap = (struct heap *)records + records_made;
+    if (records_made % RECORDS_AT_ONCE == 0 && system_protect(heap, RECORDS_AT_ONCE * sizeof *heap, PAGE_READWRITE) < 0)
+        return NULL;
+    records_made++;
+    return heap;
+}
+
 /* A late call with a dead handle must find a dead record, so the oldest are reused first, and those late. */
 struct heap *record_new(void)
 {
-    cairn_heap *own = own_heap();
-    if (own == NULL)
+    if (own_heap() == NULL)
         return NULL;
     face_lock();
-    struct heap *heap = NULL;
-    if (dead_count > DEAD_KEPT) {
+    struct heap *heap = dead_count > DEAD_KEPT ? NULL : record_next();
+    if (heap == NULL && dead != NULL) {
         heap = dead;
         dead = heap->next;
         dead_count--;
     }
     face_unlock();
-    if (heap == NULL && (heap = cairn_alloc(own, sizeof *heap)) == NULL)
+    if (heap == NULL)
         return fail_null(ERROR_NOT_ENOUGH_MEMORY);
     memset(heap, 0, sizeof *heap);
     return heap;
@@ -112,6 +141,7 @@ struct heap *record_new(void)
 
 void record_give(struct heap *heap)
 {
+    store_relaxed(&heap->quick_below, 0);
     heap->magic = 0;
     heap->next = NULL;
     face_lock();
@@ -123,10 +153,18 @@ void record_give(struct heap *heap)
     face_unlock();
 }
 
+void heap_make_quick(struct heap *heap)
+{
+    if (heap->magic == HEAP_MAGIC && (heap->flags & HEAP_GENERATE_EXCEPTIONS) == 0)
+        store_relaxed(&heap->quick_below, heap->block_max);
+}
+
 static void enter_list(struct heap *heap)
 {
     heap->magic = heap->publisher != NULL ? SHARED_MAGIC : HEAP_MAGIC;
+    heap_make_quick(heap);
     face_lock();
+    heap->age = ++last_age;
     heap->next = NULL;
     *heaps_end = heap;
     heaps_end = &heap->next;
@@ -156,16 +194,26 @@ static size_t block_max_of(DWORD rules, bool fixed)
     return rules == CAIRN_DESKTOP ? DESKTOP_BLOCK_MAX : PAGE_BLOCK_MAX;
 }
 
+/* Before NULL is returned: so the fast path has nothing to do behind the call. */
+static int note_failure(cairn_heap *heap, size_t bytes, int error, void *arg)
+{
+    (void)heap, (void)bytes, (void)error, (void)arg;
+    SetLastError(ERROR_NOT_ENOUGH_MEMORY);
+    return 0;
+}
+
 static BOOL make_cairn(struct heap *heap, size_t start, size_t max, const cairn_memory *calls)
 {
     bool checked = (heap->flags & (HEAP_TAIL_CHECKING_ENABLED | HEAP_FREE_CHECKING_ENABLED)) != 0;
     cairn_options options = {
         .size = sizeof options,
-        .flags = CAIRN_EXACT_SIZES | (heap->flags & HEAP_NO_SERIALIZE ? CAIRN_UNSERIALIZED : CAIRN_LOCKABLE),
+        .flags = CAIRN_EXACT_SIZES | (heap->flags & HEAP_NO_SERIALIZE ? CAIRN_UNSERIALIZED : CAIRN_LOCKABLE) |
+                 (max != 0 && heap->ce_alloc == NULL && heap->wide_alloc == NULL ? CAIRN_STAYS_COMMITTED : 0),
         .bytes_start = start,
         .bytes_max = max,
         .calls = calls,
         .checked = checked,
+        .on_failure = note_failure,
     };
     int error = cairn_heap_create(&heap->cairn, &options);
     return error == 0 ? TRUE : fail(error_of(error));
@@ -189,7 +237,8 @@ static HANDLE create(DWORD rules, DWORD options, SIZE_T initial, SIZE_T maximum,
             return fail_null(ERROR_INVALID_PARAMETER);
         options &= ~HEAP_NO_SERIALIZE; /* readers come and go, and take turns with whoever allocates */
     }
-    if (initial > HEAP_BYTES_MAX || maximum > HEAP_BYTES_MAX)
+    if (initial > HEAP_BYTES_MAX || maximum > HEAP_BYTES_MAX ||
+        ((options & HEAP_CREATE_ENABLE_EXECUTE) && maximum == 0 && initial > EXECUTABLE_BYTES_MAX))
         return fail_null(ERROR_NOT_ENOUGH_MEMORY);
     size_t start = initial == 0 ? page : round_up(initial, page);
     size_t max = round_up(maximum, page);
@@ -296,6 +345,7 @@ CAIRN_WIN32_API BOOL WINAPI HeapDestroy(HANDLE hHeap)
     if (heap == NULL || heap == process_heap || (!is_shared && heap->magic != HEAP_MAGIC))
         return fail(ERROR_INVALID_HANDLE);
     leave_list(heap);
+    store_relaxed(&heap->quick_below, 0);
     heap->magic = 0;
     if (is_shared)
         share_end(heap);
@@ -313,6 +363,7 @@ static void make_process_heap(void)
     heap->block_max = SIZE_MAX;
     if (make_cairn(heap, 0, 0, NULL)) {
         heap->magic = HEAP_MAGIC;
+        heap_make_quick(heap);
         process_heap = heap;
     } else {
         record_give(heap);
@@ -328,6 +379,23 @@ CAIRN_WIN32_API HANDLE WINAPI GetProcessHeap(void)
     return process_heap;
 }
 
+enum { HANDLES_AT_ONCE = 128 };
+
+/* The heaps that are younger than *age, which becomes that of the last. The caller's own list may have no memory behind
+ * it, so it is written without the lock. */
+static DWORD list_heaps(HANDLE *ret_handles, uint64_t *age)
+{
+    DWORD count = 0;
+    face_lock();
+    for (struct heap *heap = heaps; heap != NULL && count < HANDLES_AT_ONCE; heap = heap->next)
+        if (heap->age > *age)
+            ret_handles[count++] = heap;
+    if (count != 0)
+        *age = ((struct heap *)ret_handles[count - 1])->age;
+    face_unlock();
+    return count;
+}
+
 CAIRN_WIN32_API DWORD WINAPI GetProcessHeaps(DWORD NumberOfHeaps, PHANDLE ProcessHeaps)
 {
     if (NumberOfHeaps != 0 && ProcessHeaps == NULL)
@@ -338,11 +406,13 @@ CAIRN_WIN32_API DWORD WINAPI GetProcessHeaps(DWORD NumberOfHeaps, PHANDLE Proces
     DWORD count = 0;
     if (count++ < NumberOfHeaps)
         ProcessHeaps[0] = first;
-    face_lock();
-    for (struct heap *heap = heaps; heap != NULL; heap = heap->next, count++)
-        if (count < NumberOfHeaps)
-            ProcessHeaps[count] = heap;
-    face_unlock();
+    uint64_t age = 0;
+    HANDLE some[HANDLES_AT_ONCE];
+    for (DWORD told = HANDLES_AT_ONCE; told == HANDLES_AT_ONCE; count += told) {
+        told = list_heaps(some, &age);
+        for (DWORD i = 0; i < told && count + i < NumberOfHeaps; i++)
+            ProcessHeaps[count + i] = some[i];
+    }
     return count;
 }
 
@@ -369,22 +439,49 @@ static void *refuse_handle(HANDLE handle, DWORD flags)
 }
 
 /* What a walker has noted is not true any more. */
-static inline void note_change(struct heap *heap)
+static void note_change(struct heap *heap)
 {
-    if (UNLIKELY(load_relaxed(&heap->walk_is) == WALK_FRESH))
-        store_relaxed(&heap->walk_is, WALK_STALE);
+    if (load_relaxed(&heap->walk_is) != WALK_FRESH)
+        return;
+    store_relaxed(&heap->walk_is, WALK_STALE);
+    heap_make_quick(heap);
+}
+
+/* The record that this thread used last: its handle need not be looked at again, for a record stays one. */
+static const struct heap no_record;
+static _Thread_local const void *last_record = &no_record;
+
+/* Whether nothing has to be looked at but a block's size, which is below that. */
+ALWAYS_INLINE bool is_quick(HANDLE handle, size_t bytes)
+{
+    return LIKELY(handle == last_record) && LIKELY(bytes < load_relaxed(&((const struct heap *)handle)->quick_below));
+}
+
+static NOINLINE void *alloc_slowly(HANDLE handle, DWORD flags, size_t bytes)
+{
+    struct heap *heap = heap_of(handle);
+    if (heap == NULL)
+        return refuse_handle(handle, flags);
+    last_record = heap;
+    note_change(heap);
+    if (bytes > heap->block_max)
+        return refuse(heap, flags);
+    void *block = flags & HEAP_ZERO_MEMORY ? cairn_zalloc(heap->cairn, bytes) : cairn_alloc(heap->cairn, bytes);
+    return LIKELY(block != NULL) ? block : refuse(heap, flags);
+}
+
+static NOINLINE void *alloc_otherwise(HANDLE handle, DWORD flags, size_t bytes)
+{
+    if (!is_quick(handle, bytes) || (flags & ~(HEAP_NO_SERIALIZE | HEAP_ZERO_MEMORY)) != 0)
+        return alloc_slowly(handle, flags, bytes);
+    return cairn_zalloc(((const struct heap *)handle)->cairn, bytes);
 }
 
 CAIRN_WIN32_API LPVOID WINAPI HeapAlloc(HANDLE hHeap, DWORD dwFlags, SIZE_T dwBytes)
 {
-    struct heap *heap = heap_of(hHeap);
-    if (UNLIKELY(heap == NULL))
-        return refuse_handle(hHeap, dwFlags);
-    note_change(heap);
-    if (UNLIKELY(dwBytes > heap->block_max))
-        return refuse(heap, dwFlags);
-    void *block = dwFlags & HEAP_ZERO_MEMORY ? cairn_zalloc(heap->cairn, dwBytes) : cairn_alloc(heap->cairn, dwBytes);
-    return LIKELY(block != NULL) ? block : refuse(heap, dwFlags);
+    if (!is_quick(hHeap, dwBytes) || (dwFlags & ~HEAP_NO_SERIALIZE) != 0)
+        return alloc_otherwise(hHeap, dwFlags, dwBytes);
+    return cairn_alloc(((const struct heap *)hHeap)->cairn, dwBytes); /* see note_failure */
 }
 
 /* Without moving. Of a small block cairn cannot tell that it is much smaller than it was made. */
@@ -415,16 +512,25 @@ CAIRN_WIN32_API LPVOID WINAPI HeapReAlloc(HANDLE hHeap, DWORD dwFlags, LPVOID lp
     return block;
 }
 
+static NOINLINE BOOL free_otherwise(HANDLE handle, void *block)
+{
+    if (block == NULL)
+        return TRUE;
+    struct heap *heap = heap_of(handle);
+    if (heap == NULL)
+        return fail(refusal_of(handle));
+    last_record = heap;
+    note_change(heap);
+    cairn_free(heap->cairn, block);
+    return TRUE;
+}
+
 CAIRN_WIN32_API BOOL WINAPI HeapFree(HANDLE hHeap, DWORD dwFlags, LPVOID lpMem)
 {
     (void)dwFlags;
-    if (UNLIKELY(lpMem == NULL))
-        return TRUE;
-    struct heap *heap = heap_of(hHeap);
-    if (UNLIKELY(heap == NULL))
-        return fail(refusal_of(hHeap));
-    note_change(heap);
-    cairn_free(heap->cairn, lpMem);
+    if (!is_quick(hHeap, 0))
+        return free_otherwise(hHeap, lpMem);
+    cairn_free(((const struct heap *)hHeap)->cairn, lpMem);
     return TRUE;
 }
 
@@ -441,21 +547,16 @@ CAIRN_WIN32_API SIZE_T WINAPI HeapSize(HANDLE hHeap, DWORD dwFlags, LPCVOID lpMe
 
 /* ---------------------------------------------------------------- the heap as a whole */
 
-static int is_this(void *block, size_t bytes, void *arg)
-{
-    (void)bytes;
-    return block == arg;
-}
-
 CAIRN_WIN32_API BOOL WINAPI HeapValidate(HANDLE hHeap, DWORD dwFlags, LPCVOID lpMem)
 {
     (void)dwFlags;
     struct heap *heap = heap_of(hHeap);
     if (heap == NULL)
         return FALSE;
+    if (lpMem != NULL)
+        return cairn_is_block(heap->cairn, lpMem);
     heap_stop(heap);
-    BOOL sound = lpMem == NULL ? cairn_check(heap->cairn, NULL, NULL) == 0
-                               : cairn_walk(heap->cairn, NULL, is_this, (void *)(uintptr_t)lpMem) == 1;
+    BOOL sound = cairn_check(heap->cairn, NULL, NULL) == 0;
     heap_go_on(heap);
     return sound;
 }

@@ -11,7 +11,7 @@
 /* Over the lists of all heaps. Taken with a heap stopped; under it nothing waits. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
-enum { ORDERED, TAIL, LAST };
+enum { ORDERED, LAST };
 
 struct entry {
     unsigned char *address;
@@ -53,11 +53,25 @@ static int note(struct noting *noting, unsigned char *address, uint64_t bytes, u
         .bytes = bytes,
         .overhead = (uint32_t)(room - bytes > 255 ? 255 : room - bytes),
         .flags = flags,
-        .order = flags == PROCESS_HEAP_UNCOMMITTED_RANGE                   ? TAIL
-                 : flags == PROCESS_HEAP_ENTRY_BUSY && bytes >= LAST_BYTES ? LAST
-                                                                           : ORDERED,
+        .order = flags == PROCESS_HEAP_ENTRY_BUSY && bytes >= LAST_BYTES ? LAST : ORDERED,
     };
     return 0;
+}
+
+/* What holds no block: free where it is committed. What is not is told of a heap that has all its addresses. */
+static int note_free(struct noting *noting, unsigned char *from, uint64_t bytes)
+{
+    int error = 0;
+    uint64_t run;
+    for (uint64_t done = 0; error == 0 && done < bytes; done += run) {
+        int committed = cairn_committed(noting->heap->cairn, from + done, &run);
+        if (committed < 0)
+            return committed;
+        run = min_u64(run, bytes - done);
+        if (committed || noting->heap->fixed)
+            error = note(noting, from + done, run, run, committed ? 0 : PROCESS_HEAP_UNCOMMITTED_RANGE);
+    }
+    return error;
 }
 
 /* What is free between two blocks of a slab, or behind the last. */
@@ -65,8 +79,7 @@ static int note_gap(struct noting *noting, unsigned char *until)
 {
     if (noting->next == NULL || until <= noting->next)
         return 0;
-    size_t bytes = (size_t)(until - noting->next);
-    return note(noting, noting->next, bytes, bytes, 0);
+    return note_free(noting, noting->next, (uint64_t)(until - noting->next));
 }
 
 static int visit_span(const cairn_span *span, void *arg)
@@ -77,7 +90,7 @@ static int visit_span(const cairn_span *span, void *arg)
     noting->next = noting->end = NULL;
     noting->upper = (unsigned char *)span->address + span->bytes;
     if (error == 0 && span->kind == CAIRN_SPAN_FREE && noting->heap->fixed)
-        return note(noting, span->address, span->bytes, span->bytes, 0);
+        return note_free(noting, span->address, span->bytes);
     if (span->kind == CAIRN_SPAN_SLAB || span->kind == CAIRN_SPAN_ORPHAN) {
         noting->next = span->address;
         noting->end = noting->next + span->blocks * span->block_bytes;
@@ -119,6 +132,7 @@ static int put_in_order(struct walk *walk)
 static void walk_end(struct heap *heap)
 {
     store_relaxed(&heap->walk_is, WALK_NONE);
+    heap_make_quick(heap);
     if (heap->walk != NULL) {
         cairn_free(own_heap(), heap->walk->entries);
         cairn_free(own_heap(), heap->walk);
@@ -133,10 +147,21 @@ void walk_forget(struct heap *heap)
     (void)pthread_mutex_unlock(&lock);
 }
 
+/* What no span ever was made of. */
+static int note_rest(struct noting *noting, const cairn_stats *stats)
+{
+    unsigned char *from = noting->upper != NULL ? noting->upper : (unsigned char *)(uintptr_t)stats->units_address;
+    uint64_t end = stats->address + stats->bytes_reserved;
+    return (uintptr_t)from < end ? note_free(noting, from, end - (uintptr_t)from) : 0;
+}
+
 /* Under the lock, with the heap stopped. */
 static int walk_begin(struct heap *heap)
 {
     walk_end(heap);
+    const DWORD checks = HEAP_TAIL_CHECKING_ENABLED | HEAP_FREE_CHECKING_ENABLED;
+    if ((heap->flags & checks) != 0 && cairn_check(heap->cairn, NULL, NULL) != 0)
+        return -EINVAL; /* a walk of cairn's would end the program where it meets a stray write */
     heap->walk = cairn_zalloc(own_heap(), sizeof *heap->walk);
     if (heap->walk == NULL)
         return -ENOMEM;
@@ -147,15 +172,15 @@ static int walk_begin(struct heap *heap)
     cairn_stats stats = {.size = sizeof stats};
     if (error == 0)
         error = cairn_stats_get(heap->cairn, &stats);
-    if (error == 0 && heap->fixed && noting.upper != NULL && stats.bytes_reserved > stats.bytes_committed)
-        error = note(&noting, noting.upper, stats.bytes_reserved - stats.bytes_committed,
-                     stats.bytes_reserved - stats.bytes_committed, PROCESS_HEAP_UNCOMMITTED_RANGE);
+    if (error == 0 && heap->fixed)
+        error = note_rest(&noting, &stats);
     if (error == 0)
         error = put_in_order(heap->walk);
     if (error != 0) {
         walk_end(heap);
         return error;
     }
+    store_relaxed(&heap->quick_below, 0); /* so every change comes by, to tell that it was */
     store_relaxed(&heap->walk_is, WALK_FRESH);
     return 0;
 }
@@ -179,7 +204,9 @@ static int tell_region(struct heap *heap, PROCESS_HEAP_ENTRY *entry)
     entry->Region.dwCommittedSize = clip(stats.bytes_committed);
     entry->Region.dwUnCommittedSize = clip(whole - stats.bytes_committed);
     for (size_t i = 0; i < walk->count && walk->entries[i].order == ORDERED; i++) {
-        if (i == 0)
+        if (walk->entries[i].flags == PROCESS_HEAP_UNCOMMITTED_RANGE)
+            continue;
+        if (entry->Region.lpFirstBlock == NULL)
             entry->Region.lpFirstBlock = walk->entries[i].address;
         entry->Region.lpLastBlock = walk->entries[i].address + walk->entries[i].bytes;
     }
@@ -237,12 +264,15 @@ CAIRN_WIN32_API BOOL WINAPI HeapWalk(HANDLE hHeap, LPPROCESS_HEAP_ENTRY lpEntry)
         return fail(refusal_of(hHeap));
     if (lpEntry == NULL || own_heap() == NULL)
         return fail(ERROR_INVALID_PARAMETER);
+    PROCESS_HEAP_ENTRY entry = *lpEntry; /* the caller's may have no memory behind it: not under the locks */
     heap_stop(heap);
     (void)pthread_mutex_lock(&lock);
-    int error = tell_next(heap, lpEntry);
+    int error = tell_next(heap, &entry);
     (void)pthread_mutex_unlock(&lock);
     heap_go_on(heap);
-    if (error == 0)
+    if (error == 0) {
+        *lpEntry = entry;
         return TRUE;
+    }
     return fail(error == -ENOENT ? ERROR_NO_MORE_ITEMS : error_of(error));
 }

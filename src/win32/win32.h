@@ -40,15 +40,21 @@ void face_unlock(void);
 #define READER_MAGIC UINT64_C(0x77696e3332726561) /* opened here; there is no heap of cairn */
 struct walk;
 
+#define RECORD_BYTES 256
+
+/* What a handle of a heap is the address of. */
 struct heap {
-    uint64_t magic; /* one of the three; anything else: destroyed */
-    cairn_heap *cairn;
-    size_t block_max;    /* larger blocks are refused */
-    DWORD flags;         /* as created */
-    atomic_u32 walk_is;  /* WALK_..., set to stale by every change */
-    struct walk *walk;   /* the lock of walk.c */
-    struct heap *next;   /* by age; face_lock */
-    ULONG compatibility; /* 0 or 2 */
+    _Alignas(RECORD_BYTES) cairn_heap *cairn;
+    atomic_u64 quick_below; /* smaller blocks are allocated without a further look, and any are freed; 0: none. So it is
+                               while the heap is dead, published, raises exceptions, or is walked */
+    uint64_t magic;         /* one of the three; anything else: destroyed */
+    size_t block_max;       /* larger blocks are refused */
+    DWORD flags;            /* as created */
+    atomic_u32 walk_is;     /* WALK_..., set to stale by every change */
+    struct walk *walk;      /* the lock of walk.c */
+    struct heap *next;      /* by age; face_lock */
+    uint64_t age;           /* grows along the list */
+    ULONG compatibility;    /* 0 or 2 */
     bool fixed;
     /* CeHeapCreate */
     PFN_AllocHeapMem ce_alloc;
@@ -65,16 +71,31 @@ struct heap {
     struct heap *next_created;
 };
 
+_Static_assert(sizeof(struct heap) == RECORD_BYTES, "records follow each other by a power of two");
+
 enum { WALK_NONE, WALK_FRESH, WALK_STALE };
 
 struct heap *record_new(void); /* zeroed; sets the last error */
 void record_give(struct heap *heap);
 
-/* What may be a record: a handle's memory stays after its heap. INVALID_HANDLE_VALUE is odd. */
+/* All records lie in one range, all of which can be read: so a number tells by itself whether it may be a heap's. */
+#define RECORDS_MAX ((size_t)1 << 17)
+#define NO_RECORDS (1 - RECORDS_MAX * RECORD_BYTES) /* in the kernel's half, and not aligned */
+extern uintptr_t records;
+
+/* Whether there is a record at a handle: of a heap that lives, of a dead one, or one that was not used yet. */
+static inline bool is_record(HANDLE handle)
+{
+    /* The number of the record, in its upper bits what is no multiple of a record's size. */
+    _Static_assert(RECORD_BYTES == 1 << 8, "the shifts");
+    uint64_t offset = (uintptr_t)handle - records;
+    return LIKELY((offset >> 8 | offset << 56) < RECORDS_MAX);
+}
+
+/* NULL for what was never given out. */
 static inline struct heap *record_of(HANDLE handle)
 {
-    bool is_none = (uintptr_t)handle < 65536 || (uintptr_t)handle % 16 != 0;
-    return UNLIKELY(is_none) ? NULL : handle;
+    return is_record(handle) ? handle : NULL;
 }
 
 /* share.c: the record of a heap that is published, if this process may write it. */
@@ -91,6 +112,9 @@ static inline struct heap *heap_of(HANDLE handle)
 
 /* share.c: why there is no heap of a handle: ERROR_ACCESS_DENIED for one that others write. */
 DWORD refusal_of(HANDLE handle);
+
+/* From now on, or again, the fast paths serve the heap. */
+void heap_make_quick(struct heap *heap);
 
 /* Stops a heap that can be stopped. */
 static inline void heap_stop(struct heap *heap)

@@ -257,12 +257,16 @@ START_TEST(checked_heaps_notice_an_overrun)
 {
     HANDLE checked = HeapCreate(HEAP_TAIL_CHECKING_ENABLED, 0, 0);
     char *volatile block = HeapAlloc(checked, 0, 24);
+    void *other = HeapAlloc(checked, 0, 24);
     ck_assert(HeapValidate(checked, 0, NULL));
     char kept = block[24];
     block[24] = (char)(kept + 1);
     ck_assert(!HeapValidate(checked, 0, NULL));
+    ck_error(HeapValidate(checked, 0, block), FALSE, NOTHING);
+    ck_error(HeapValidate(checked, 0, other), TRUE, NOTHING);
     block[24] = kept;
     ck_assert(HeapValidate(checked, 0, NULL));
+    ck_assert(HeapValidate(checked, 0, block));
     ck_assert(HeapDestroy(checked));
 }
 END_TEST

@@ -4,8 +4,11 @@
 #include <windows.h>
 
 #include <cairn.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 
 #include "claims.h"
@@ -162,13 +165,276 @@ static void refuse(HANDLE none)
     ck_error(HeapWalk(none, &entry), FALSE, ERROR_INVALID_HANDLE);
 }
 
+/* No number is one but those that were given out; and none is looked behind. */
 START_TEST(a_handle_that_is_none_is_refused)
 {
     HANDLE gone = HeapCreate(0, 0, 0);
     ck_assert(HeapDestroy(gone));
-    HANDLE wrong[] = {gone, (HANDLE)4, INVALID_HANDLE_VALUE};
-    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+    uintptr_t here = (uintptr_t)heap;
+    void *hole = VirtualAlloc(NULL, 65536, MEM_RESERVE, PAGE_NOACCESS);
+    HANDLE wrong[] = {gone,
+                      (HANDLE)4,
+                      INVALID_HANDLE_VALUE,
+                      hole,
+                      GetCurrentProcess(),
+                      &here,
+                      (HANDLE)0x10000,
+                      (HANDLE)0x7fff12340000,
+                      (HANDLE)0x8000000000000000,
+                      (HANDLE)0xffffffffffffff00,
+                      (HANDLE)(here + 1),
+                      (HANDLE)(here + 8),
+                      (HANDLE)(here + 16),
+                      (HANDLE)(here + 128),
+                      (HANDLE)(here - 256),
+                      (HANDLE)(here + 256),
+                      (HANDLE)(here + (16 << 20)),
+                      (HANDLE)(here + (40 << 20)),
+                      (HANDLE)(here - (40 << 20)),
+                      cairn_win32_heap(heap)};
+    /* Records of heaps that live or lived are none of these. */
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         refuse(wrong[i]);
+        ck_error(CloseHandle(wrong[i]), wrong[i] == GetCurrentProcess(),
+                 wrong[i] == GetCurrentProcess() ? NOTHING : ERROR_INVALID_HANDLE);
+    }
+    ck_assert_ptr_nonnull(HeapAlloc(heap, 0, 1)); /* still the last that is used */
+    refuse(gone);
+    ck_assert(VirtualFree(hole, 0, MEM_RELEASE));
+}
+END_TEST
+
+START_TEST(a_list_of_hundreds_of_heaps_is_in_their_order)
+{
+    enum { HEAPS = 500 };
+    static HANDLE made[HEAPS], list[HEAPS + 8];
+    for (int i = 0; i < HEAPS; i++)
+        made[i] = HeapCreate(0, 0, 0);
+    const DWORD count = GetProcessHeaps(HEAPS + 8, list);
+    ck_assert_uint_eq(count, HEAPS + 2); /* the process heap, and the one of each claim */
+    ck_assert_ptr_eq(list[0], GetProcessHeap());
+    ck_assert_ptr_eq(list[1], heap);
+    ck_assert_int_eq(memcmp(list + 2, made, sizeof made), 0);
+    memset(list, 0, sizeof list);
+    ck_assert_uint_eq(GetProcessHeaps(300, list), count);
+    ck_assert_ptr_eq(list[299], made[297]);
+    ck_assert_ptr_null(list[300]);
+    for (int i = 0; i < HEAPS; i++)
+        ck_assert(HeapDestroy(made[i]));
+    ck_assert_uint_eq(GetProcessHeaps(0, NULL), 2);
+}
+END_TEST
+
+struct crowd {
+    HANDLE heap;
+    pthread_barrier_t all;
+    atomic_int refused, told;
+};
+
+static void *crowd_allocates(void *arg)
+{
+    struct crowd *crowd = arg;
+    SetLastError(NOTHING);
+    void *block = HeapAlloc(crowd->heap, 0, 100);
+    if (block == NULL) {
+        crowd->refused++;
+        crowd->told += GetLastError() == ERROR_NOT_ENOUGH_MEMORY;
+    }
+    (void)pthread_barrier_wait(&crowd->all);
+    return (void *)(uintptr_t)!HeapFree(crowd->heap, 0, block);
+}
+
+/* A large fixed heap has records for 256 threads. */
+START_TEST(a_thread_too_many_is_told_so)
+{
+    enum { THREADS = 270 };
+    static struct crowd crowd;
+    pthread_t threads[THREADS];
+    crowd.heap = HeapCreate(0, 0, 80 << 20);
+    ck_assert_int_eq(pthread_barrier_init(&crowd.all, NULL, THREADS), 0);
+    for (int i = 0; i < THREADS; i++)
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, crowd_allocates, &crowd), 0);
+    for (int i = 0; i < THREADS; i++) {
+        void *said;
+        ck_assert_int_eq(pthread_join(threads[i], &said), 0);
+        ck_assert_ptr_null(said);
+    }
+    ck_assert_int_gt(crowd.refused, 0);
+    ck_assert_int_eq(crowd.told, crowd.refused);
+    ck_assert_int_eq(pthread_barrier_destroy(&crowd.all), 0);
+    ck_assert(HeapDestroy(crowd.heap));
+}
+END_TEST
+
+/* ---------------------------------------------------------------- fixed heaps */
+
+static uint64_t committed_of(HANDLE fixed)
+{
+    HEAP_SUMMARY summary = {.cb = sizeof summary};
+    ck_assert(HeapSummary(fixed, 0, &summary));
+    return summary.cbCommitted;
+}
+
+static void come_and_go(HANDLE fixed)
+{
+    static void *blocks[300];
+    for (size_t i = 0; i < COUNT(blocks); i++)
+        blocks[i] = HeapAlloc(fixed, 0, i % 3 == 0 ? 200000 : 3000);
+    for (size_t i = 0; i < COUNT(blocks); i++)
+        ck_assert(HeapFree(fixed, 0, blocks[i]));
+}
+
+START_TEST(committed_pages_of_a_fixed_heap_stay_until_it_is_compacted)
+{
+    static const DWORD kinds[] = {0, HEAP_NO_SERIALIZE, HEAP_CREATE_ENABLE_EXECUTE, HEAP_TAIL_CHECKING_ENABLED};
+    for (size_t i = 0; i < COUNT(kinds); i++) {
+        HANDLE fixed = HeapCreate(kinds[i], 9 << 20, 64 << 20);
+        ck_assert_uint_ge(committed_of(fixed), 9 << 20);
+        come_and_go(fixed);
+        uint64_t most = committed_of(fixed);
+        ck_assert_uint_ge(most, 15 << 20);
+        come_and_go(fixed);
+        ck_assert_uint_ge(committed_of(fixed), most);
+        (void)HeapCompact(fixed, 0);
+        ck_assert_uint_lt(committed_of(fixed), most / 2);
+        ck_assert(HeapDestroy(fixed));
+    }
+}
+END_TEST
+
+/* Whether a range is all committed, or all not. */
+static bool is_all(HANDLE fixed, const void *from, uint64_t bytes, int committed)
+{
+    uint64_t run = 0;
+    return cairn_committed(cairn_win32_heap(fixed), from, &run) == committed && run >= bytes;
+}
+
+/* What the bits say of a range. */
+static uint64_t uncommitted_in(HANDLE fixed, uint64_t from, uint64_t end)
+{
+    uint64_t sum = 0, run = 0;
+    for (uint64_t at = from; at < end; at += run) {
+        bool is_not = cairn_committed(cairn_win32_heap(fixed), (void *)(uintptr_t)at, &run) == 0;
+        run = run < end - at ? run : end - at;
+        sum += is_not ? run : 0;
+    }
+    return sum;
+}
+
+static void walk_exactly(HANDLE fixed, int busy)
+{
+    cairn_stats stats = {.size = sizeof stats};
+    ck_assert_int_eq(cairn_stats_get(cairn_win32_heap(fixed), &stats), 0);
+    PROCESS_HEAP_ENTRY entry = {.lpData = NULL};
+    ck_assert(HeapWalk(fixed, &entry));
+    ck_assert_uint_eq(entry.Region.dwCommittedSize, stats.bytes_committed);
+    ck_assert_uint_eq(entry.Region.dwCommittedSize + entry.Region.dwUnCommittedSize, stats.bytes_reserved);
+    uint64_t behind = stats.units_address, uncommitted = 0;
+    const uint64_t end = stats.address + stats.bytes_reserved;
+    while (HeapWalk(fixed, &entry)) {
+        uint64_t at = (uintptr_t)entry.lpData;
+        ck_assert_uint_ge(at, behind);
+        ck_assert_uint_le(at + entry.cbData, end);
+        ck_assert_uint_lt(at - behind, 65536); /* the rest of a block's last unit, or of a slab, is nobody else's */
+        uncommitted += uncommitted_in(fixed, behind, at);
+        behind = at + entry.cbData;
+        if (entry.wFlags == PROCESS_HEAP_ENTRY_BUSY) {
+            busy--;
+            ck_assert(is_all(fixed, entry.lpData, entry.cbData, 1));
+        } else {
+            ck_assert(is_all(fixed, entry.lpData, entry.cbData, entry.wFlags == 0));
+            uncommitted += entry.wFlags == 0 ? 0 : entry.cbData;
+        }
+    }
+    ck_assert_int_eq(busy, 0);
+    ck_assert_uint_lt(end - behind, 65536);
+    ck_assert_uint_eq(uncommitted + uncommitted_in(fixed, behind, end),
+                      uncommitted_in(fixed, stats.units_address, end));
+}
+
+START_TEST(a_walk_of_a_fixed_heap_tells_what_is_committed)
+{
+    static const struct {
+        SIZE_T initial, maximum;
+    } sizes[] = {{0, 8192}, {0, 65536}, {0, 0x80000}, {1 << 20, 8 << 20}, {4 << 20, 4 << 20}, {0, 100 << 20}};
+    static void *blocks[100];
+    for (size_t i = 0; i < COUNT(sizes); i++) {
+        HANDLE fixed = HeapCreate(0, sizes[i].initial, sizes[i].maximum);
+        walk_exactly(fixed, 0);
+        int count = 0;
+        while (count < 100 && (blocks[count] = HeapAlloc(fixed, 0, count % 2 == 0 ? 60000 : 700)) != NULL)
+            count++;
+        walk_exactly(fixed, count);
+        int left = count;
+        for (int at = 0; at < count; at++)
+            if (at % 5 != 0 && HeapFree(fixed, 0, blocks[at]))
+                left--;
+        walk_exactly(fixed, left);
+        (void)HeapCompact(fixed, 0);
+        walk_exactly(fixed, left);
+        ck_assert(HeapDestroy(fixed));
+    }
+}
+END_TEST
+
+static bool is_resident(HANDLE made, SIZE_T bytes)
+{
+    cairn_stats stats = {.size = sizeof stats};
+    ck_assert_int_eq(cairn_stats_get(cairn_win32_heap(made), &stats), 0);
+    unsigned char pages[4096];
+    ck_assert_int_eq(mincore((void *)(uintptr_t)stats.address, bytes, pages), 0);
+    for (SIZE_T page = 0; page < bytes / 4096; page++)
+        if ((pages[page] & 1) == 0)
+            return false;
+    return true;
+}
+
+START_TEST(the_initial_size_is_populated)
+{
+    static const DWORD kinds[] = {0, HEAP_NO_SERIALIZE, HEAP_CREATE_ENABLE_EXECUTE, HEAP_TAIL_CHECKING_ENABLED};
+    for (size_t i = 0; i < COUNT(kinds); i++) {
+        HANDLE fixed = HeapCreate(kinds[i], 8 << 20, 16 << 20);
+        ck_assert(is_resident(fixed, 8 << 20));
+        ck_assert(HeapDestroy(fixed));
+    }
+    HANDLE grows = HeapCreate(HEAP_CREATE_ENABLE_EXECUTE, 8 << 20, 0);
+    ck_assert(is_resident(grows, 8 << 20));
+    ck_assert(HeapDestroy(grows));
+}
+END_TEST
+
+/* In another process, which an alarm ends when memory is filled. */
+static int more_than_there_is(void)
+{
+    SIZE_T bytes = (SIZE_T)sysconf(_SC_PHYS_PAGES) * 4096 * 4;
+    static const DWORD kinds[] = {0, HEAP_CREATE_ENABLE_EXECUTE};
+    (void)alarm(2);
+    for (size_t i = 0; i < COUNT(kinds); i++) {
+        SetLastError(NOTHING);
+        if (HeapCreate(kinds[i], bytes, bytes + bytes / 2) != NULL || GetLastError() != ERROR_NOT_ENOUGH_MEMORY)
+            return 1;
+        if (HeapCreate(kinds[i], bytes, 0) != NULL || GetLastError() != ERROR_NOT_ENOUGH_MEMORY)
+            return 2;
+    }
+    return 0;
+}
+
+START_TEST(an_initial_size_that_the_machine_does_not_have_is_refused)
+{
+    elsewhere(more_than_there_is);
+}
+END_TEST
+
+START_TEST(a_spoilt_checked_heap_is_not_walked)
+{
+    HANDLE checked = HeapCreate(HEAP_TAIL_CHECKING_ENABLED, 0, 0);
+    char *volatile block = HeapAlloc(checked, 0, 24);
+    PROCESS_HEAP_ENTRY entry = {.lpData = NULL};
+    block[24]++;
+    ck_error(HeapWalk(checked, &entry), FALSE, ERROR_INVALID_PARAMETER);
+    block[24]--;
+    ck_assert(HeapWalk(checked, &entry));
+    ck_assert(HeapDestroy(checked));
 }
 END_TEST
 
@@ -302,6 +568,13 @@ int main(void)
     tcase_add_test(tests, the_two_interfaces_mix);
     tcase_add_test(tests, compacting_gives_memory_back);
     tcase_add_test(tests, a_handle_that_is_none_is_refused);
+    tcase_add_test(tests, a_list_of_hundreds_of_heaps_is_in_their_order);
+    tcase_add_test(tests, a_thread_too_many_is_told_so);
+    tcase_add_test(tests, committed_pages_of_a_fixed_heap_stay_until_it_is_compacted);
+    tcase_add_test(tests, a_walk_of_a_fixed_heap_tells_what_is_committed);
+    tcase_add_test(tests, the_initial_size_is_populated);
+    tcase_add_test(tests, an_initial_size_that_the_machine_does_not_have_is_refused);
+    tcase_add_test(tests, a_spoilt_checked_heap_is_not_walked);
     tcase_add_test(tests, a_walk_goes_on_when_its_block_is_freed);
     tcase_add_test(tests, a_ce_heap_lives_in_memory_of_the_callers);
     tcase_add_test(tests, the_wide_user_word_holds_a_pointer);

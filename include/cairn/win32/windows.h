@@ -144,6 +144,7 @@ CAIRN_WIN32_API void WINAPI SetLastError(DWORD dwErrCode);
  * Creates a heap. dwInitialSize, rounded up to a page (0: one page), is committed: success means that this memory is
  * there. dwMaximumSize 0: the heap grows. Else it is rounded up to a page (two pages at least) and reserved, the heap's
  * own bookkeeping comes out of it, and no block may be larger than the personality's limit.
+ * What is committed in a heap with a maximum stays so until HeapCompact.
  * HEAP_TAIL_CHECKING_ENABLED or HEAP_FREE_CHECKING_ENABLED: stray writes are looked for (cairn's checked heaps).
  * HEAP_SHARED_READONLY: others can open it and read, see CairnSharedHeapCreate; not with HEAP_CREATE_ENABLE_EXECUTE or
  * the checking flags. Errors: ERROR_INVALID_PARAMETER (the initial size is above the maximum; flags that do not go
@@ -174,8 +175,8 @@ CAIRN_WIN32_API BOOL WINAPI HeapFree(HANDLE hHeap, DWORD dwFlags, LPVOID lpMem);
 /* Returns exactly what was asked for; (SIZE_T)-1 for NULL and for a handle that is none. */
 CAIRN_WIN32_API SIZE_T WINAPI HeapSize(HANDLE hHeap, DWORD dwFlags, LPCVOID lpMem);
 
-/* Tells whether lpMem is a live block of the heap, or, for NULL, whether the heap is sound. Sets no error. It takes as
- * long as a walk over the heap. */
+/* Tells whether lpMem is a live block of the heap, in a checked one also whether nothing was written beside it; for
+ * NULL, whether the heap is sound, which takes as long as a walk. Sets no error. */
 CAIRN_WIN32_API BOOL WINAPI HeapValidate(HANDLE hHeap, DWORD dwFlags, LPCVOID lpMem);
 
 /*
@@ -218,9 +219,10 @@ typedef struct _PROCESS_HEAP_ENTRY {
 } PROCESS_HEAP_ENTRY, *PPROCESS_HEAP_ENTRY, *LPPROCESS_HEAP_ENTRY;
 
 /*
- * Tells what lies in a heap, one entry per call; lpData NULL begins. First the region, then blocks and what is free
- * between them in the order of addresses, then in a heap with a maximum the rest that is not committed, then blocks of
- * 0xff000 bytes and more. Exact while the heap is locked. At the end: ERROR_NO_MORE_ITEMS.
+ * Tells what lies in a heap, one entry per call; lpData NULL begins. First the region, then in the order of addresses
+ * blocks, what is free and committed, and in a heap with a maximum what is not committed; then blocks of 0xff000 bytes
+ * and more. Exact while the heap is locked. At the end: ERROR_NO_MORE_ITEMS. ERROR_INVALID_PARAMETER: no entry, or a
+ * checked heap in which something was written beside a block.
  */
 CAIRN_WIN32_API BOOL WINAPI HeapWalk(HANDLE hHeap, LPPROCESS_HEAP_ENTRY lpEntry);
 
