@@ -262,6 +262,8 @@ static DWORD commit(const struct range *range, DWORD protection)
         if (error < 0)
             return error == -ENOMEM ? ERROR_COMMITMENT_LIMIT : error_of(error);
     }
+    if (object == NULL && range->bytes > system_memory_bytes())
+        return ERROR_COMMITMENT_LIMIT;
     return set_protection(range, protection);
 }
 
@@ -480,14 +482,16 @@ CAIRN_WIN32_API SIZE_T WINAPI VirtualQuery(LPCVOID lpAddress, PMEMORY_BASIC_INFO
     GetSystemInfo(&info);
     if ((uintptr_t)lpAddress > (uintptr_t)info.lpMaximumApplicationAddress)
         return (SIZE_T)fail(ERROR_INVALID_PARAMETER);
+    MEMORY_BASIC_INFORMATION told; /* the caller's buffer may have no memory behind it: not under the lock */
     face_lock();
     const struct region *region = region_at(lpAddress);
     if (region != NULL)
-        query_region(region, ((uintptr_t)lpAddress - (uintptr_t)region->first) / system_page_bytes(), lpBuffer);
+        query_region(region, ((uintptr_t)lpAddress - (uintptr_t)region->first) / system_page_bytes(), &told);
     face_unlock();
-    if (region == NULL && !query_system((uintptr_t)lpAddress, lpBuffer))
+    if (region == NULL && !query_system((uintptr_t)lpAddress, &told))
         return (SIZE_T)fail(ERROR_NOT_ENOUGH_MEMORY);
-    return sizeof *lpBuffer;
+    *lpBuffer = told;
+    return sizeof told;
 }
 
 CAIRN_WIN32_API void WINAPI GetSystemInfo(LPSYSTEM_INFO lpSystemInfo)

@@ -10,9 +10,18 @@
 /* Where names are, as cairn has it by default; made when it is not there. */
 DWORD name_directory(char ret_directory[PATH_BYTES]);
 
-/* The file's name of a Windows name. */
-DWORD name_of(const char *name, char ret_file[CAIRN_NAME_MAX + 1]);
-DWORD name_of_wide(const WCHAR *name, char ret_file[CAIRN_NAME_MAX + 1]);
+/*
+ * The file of a Windows name. Where the name is too long for one its file is called by a hash, and begins with a label
+ * that tells the whole name.
+ */
+#define WHOLE_BYTES 3200 /* each byte of the longest name escaped, and a prefix */
+struct name {
+    char whole[WHOLE_BYTES];
+    char file[CAIRN_NAME_MAX + 1];
+    bool has_label;
+};
+DWORD name_of(const char *name, struct name *ret_name);
+DWORD name_of_wide(const WCHAR *name, struct name *ret_name);
 
 /* Nobody else creates, opens or ends names in the directory until names_unlock of the result; -1: no directory. */
 int names_lock(const char *directory);
@@ -30,7 +39,15 @@ int name_hold_new(const char *path);
 /* Under the lock. Lets it go, and removes the name when nobody else holds it. */
 void name_let_go(int holder, const char *path);
 
-/* In a forked child: a hold of its own in place of the one that it shares with its parent. */
-void name_hold_again(int holder);
+/* Before a fork: a hold for the child, which the parent gives up after it; -1 on failure. */
+int name_hold_for_child(int holder);
+void name_give_up(int heir);
+
+/* In the child: takes it in place of the hold that is shared with the parent. */
+void name_inherit(int holder, int heir);
+
+/* What a section's protection makes of its file, and the reverse; of a protection who may write and execute is kept. */
+uint32_t name_mode_of(DWORD protection);
+DWORD name_protection(int holder);
 
 #endif

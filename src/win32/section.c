@@ -14,7 +14,23 @@
 #include "win32/name.h"
 #include "win32/system.h"
 
-static struct object *named; /* face_lock */
+#define SECTION_BYTES_MAX (UINT64_C(1) << 40) /* cairn's limit */
+
+/*
+ * A named section of a name that is too long for a file begins with a label of one page; the user's bytes follow at the
+ * next place that is aligned enough for all views.
+ */
+struct label {
+    uint64_t magic;
+    char whole[WHOLE_BYTES];
+};
+#define LABEL_MAGIC UINT64_C(0x6c6162656c333277)
+#define LABEL_BYTES GRANULARITY
+_Static_assert(sizeof(struct label) <= 4096, "no more than the smallest page");
+
+/* Held while a name comes or goes, together with what stands below; before face_lock. A fork takes it. */
+static pthread_mutex_t names = PTHREAD_MUTEX_INITIALIZER;
+static struct object *named; /* both locks: changes; either: looks */
 
 /* ---------------------------------------------------------------- objects */
 
@@ -45,17 +61,34 @@ static void let_go(struct object *object)
     object->holder = -1;
 }
 
-void object_drop(struct object *object)
+/* True: the use was not the last. */
+static bool drop_one(struct object *object, bool may_be_last)
 {
     face_lock();
-    bool is_last = --object->uses == 0;
-    if (is_last && object->path != NULL)
+    bool is_last = object->uses == 1;
+    if (!is_last || may_be_last)
+        object->uses--;
+    if (is_last && may_be_last && object->path != NULL)
         remove_from_list(object);
     face_unlock();
-    if (!is_last)
-        return;
-    if (object->holder >= 0)
+    return !is_last;
+}
+
+static bool drop_named(struct object *object)
+{
+    (void)pthread_mutex_lock(&names);
+    bool stays = drop_one(object, true);
+    if (!stays && object->holder >= 0)
         let_go(object);
+    (void)pthread_mutex_unlock(&names);
+    return stays;
+}
+
+void object_drop(struct object *object)
+{
+    bool is_named = object->path != NULL;
+    if (drop_one(object, !is_named) || (is_named && drop_named(object)))
+        return;
     cairn_section_close(object->section);
     if (object->file >= 0)
         system_file_close(object->file);
@@ -66,24 +99,30 @@ void object_drop(struct object *object)
 /* A process that ends has no handles any more. */
 static void __attribute__((destructor)) end_names(void)
 {
-    face_lock();
+    (void)pthread_mutex_lock(&names);
     for (struct object *object = named; object != NULL; object = object->next)
         if (object->holder >= 0)
             let_go(object);
-    named = NULL;
-    face_unlock();
+    (void)pthread_mutex_unlock(&names);
 }
 
-/* The child has what its parent had, and may outlive it. */
-static void hold_again(void)
+/* The child has what its parent had, and may outlive it: what it holds must not be the parent's, which goes with that.
+ */
+void sections_before_fork(void)
+{
+    (void)pthread_mutex_lock(&names);
+    for (struct object *object = named; object != NULL; object = object->next)
+        object->heir = name_hold_for_child(object->holder);
+}
+
+void sections_after_fork(bool is_child)
 {
     for (struct object *object = named; object != NULL; object = object->next)
-        name_hold_again(object->holder);
-}
-
-static void watch_forks(void)
-{
-    (void)pthread_atfork(NULL, NULL, hold_again);
+        if (is_child)
+            name_inherit(object->holder, object->heir);
+        else
+            name_give_up(object->heir);
+    (void)pthread_mutex_unlock(&names);
 }
 
 /* A new object with one use, the caller's. */
@@ -124,14 +163,19 @@ struct wish {
     DWORD protection;
 };
 
-static DWORD make_section(cairn_section **ret_section, const struct wish *wish, const char *directory, const char *name)
+static DWORD make_section(cairn_section **ret_section, const struct wish *wish, const char *directory, const char *name,
+                          bool has_label)
 {
+    const uint64_t begins = has_label ? LABEL_BYTES : 0;
     cairn_options options = {
         .size = sizeof options,
         .name = name,
         .directory = directory,
-        .bytes_max = wish->bytes,
-        .bytes_start = wish->commits ? wish->bytes : 0,
+        .bytes_max = begins + wish->bytes,
+        .bytes_start = wish->commits ? begins + wish->bytes
+                       : has_label   ? sizeof(struct label)
+                                     : 0,
+        .mode = name_mode_of(wish->protection),
     };
     int error = cairn_section_create(ret_section, &options);
     if (error == -ENOMEM || error == -EADDRINUSE) /* there may be no address that is free in all processes */
@@ -150,7 +194,7 @@ static HANDLE create_unnamed(const struct wish *wish)
     do {
         unsigned number = fetch_add_relaxed(&counter, 1);
         snprintf(name, sizeof name, "win32-unnamed.%ld.%u", (long)getpid(), number);
-        error = make_section(&section, wish, directory, name);
+        error = make_section(&section, wish, directory, name, false);
     } while (error == ERROR_ALREADY_EXISTS);
     if (error != NO_ERROR)
         return fail_null(error);
@@ -171,66 +215,99 @@ static HANDLE create_unnamed(const struct wish *wish)
 }
 
 /* A named section while it is made or opened. */
-struct named {
+struct found {
+    const struct name *name;
     char directory[PATH_BYTES];
-    char file[CAIRN_NAME_MAX + 1];
     char path[PATH_BYTES + CAIRN_NAME_MAX + 2];
     int holder;
     cairn_section *section;
+    DWORD protection; /* the section's */
 };
 
-static DWORD open_held(struct named *it, bool read_only_does)
+static void let_found_go(struct found *it)
 {
-    cairn_options options = {.size = sizeof options, .directory = it->directory};
-    int error = cairn_section_open(&it->section, it->file, &options);
-    if ((error == -EACCES || error == -EPERM) && read_only_does) {
-        options.flags = CAIRN_READ_ONLY;
-        error = cairn_section_open(&it->section, it->file, &options);
-    }
-    return error < 0 ? error_of(error) : NO_ERROR;
+    cairn_section_close(it->section);
+    name_let_go(it->holder, it->path);
 }
 
-/* Under the lock of the names. wish NULL: only what exists. Returns ERROR_ALREADY_EXISTS for what was there. */
-static DWORD find_or_make(struct named *it, const struct wish *wish, bool read_only_does)
+/* Where names are hashed, another may have the same. It is another process's word, so it is looked at with care. */
+static bool label_fits(const struct found *it)
 {
-    it->holder = name_hold(it->path);
-    if (it->holder >= 0) {
-        DWORD error = open_held(it, read_only_does);
-        if (error == NO_ERROR)
-            return ERROR_ALREADY_EXISTS;
-        system_file_close(it->holder);
-        return error;
+    if (!it->name->has_label)
+        return true;
+    const struct label *label = cairn_section_address(it->section);
+    return cairn_section_bytes_max(it->section) > LABEL_BYTES && cairn_section_query(it->section, 0, NULL) == 1 &&
+           label->magic == LABEL_MAGIC && strncmp(label->whole, it->name->whole, WHOLE_BYTES) == 0;
+}
+
+static DWORD open_held(struct found *it, bool writes)
+{
+    cairn_options options = {.size = sizeof options, .directory = it->directory};
+    it->protection = name_protection(it->holder);
+    int error = cairn_section_open(&it->section, it->name->file, &options);
+    bool wants_more = writes && (access_of(it->protection) & FILE_MAP_WRITE) != 0;
+    if ((error == -EACCES || error == -EPERM) && !wants_more) {
+        options.flags = CAIRN_READ_ONLY;
+        error = cairn_section_open(&it->section, it->name->file, &options);
     }
-    if (it->holder != -ENOENT || wish == NULL)
-        return error_of(it->holder);
-    DWORD error = make_section(&it->section, wish, it->directory, it->file);
+    if (error < 0)
+        return error_of(error);
+    return label_fits(it) ? NO_ERROR : ERROR_INVALID_HANDLE;
+}
+
+static DWORD make_held(struct found *it, const struct wish *wish)
+{
+    DWORD error = make_section(&it->section, wish, it->directory, it->name->file, it->name->has_label);
     if (error != NO_ERROR)
         return error;
     it->holder = name_hold_new(it->path);
-    if (it->holder >= 0)
-        return NO_ERROR;
-    cairn_section_close(it->section);
-    (void)cairn_section_unlink(it->file, it->directory);
-    return ERROR_NOT_ENOUGH_MEMORY;
+    if (it->holder < 0) {
+        cairn_section_close(it->section);
+        (void)cairn_section_unlink(it->name->file, it->directory);
+        return ERROR_NOT_ENOUGH_MEMORY;
+    }
+    it->protection = wish->protection;
+    if (it->name->has_label) {
+        struct label *label = cairn_section_address(it->section);
+        label->magic = LABEL_MAGIC;
+        strcpy(label->whole, it->name->whole);
+    }
+    return NO_ERROR;
 }
 
-static HANDLE enter_named(const struct named *it, DWORD protection, DWORD access)
+/* Under the locks of names. wish NULL: only what exists. Returns ERROR_ALREADY_EXISTS for what was there. */
+static DWORD find_or_make(struct found *it, const struct wish *wish, bool writes)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    (void)pthread_once(&once, watch_forks);
+    it->holder = name_hold(it->path);
+    if (it->holder == -ENOENT && wish != NULL)
+        return make_held(it, wish);
+    if (it->holder < 0)
+        return error_of(it->holder);
+    DWORD error = open_held(it, writes);
+    if (error == NO_ERROR)
+        return ERROR_ALREADY_EXISTS;
+    let_found_go(it);
+    return error;
+}
+
+/* Makes an object of it, with one use. Under the locks of names. */
+static struct object *enter_named(struct found *it)
+{
+    const uint64_t begins = it->name->has_label ? LABEL_BYTES : 0;
     struct object *object = new_object(&(struct object){
         .kind = OBJECT_MEMORY,
         .section = it->section,
         .file = -1,
-        .bytes = cairn_section_bytes_max(it->section),
-        .protection = protection,
+        .bytes = cairn_section_bytes_max(it->section) - begins,
+        .begins = begins,
+        .protection = it->protection,
         .holder = it->holder,
+        .heir = -1,
     });
     size_t length = strlen(it->path) + 1;
     char *path = object != NULL ? cairn_alloc(own_heap(), length) : NULL;
     if (path == NULL) {
-        name_let_go(it->holder, it->path);
-        cairn_section_close(it->section);
+        let_found_go(it);
         cairn_free(own_heap(), object);
         return fail_null(ERROR_NOT_ENOUGH_MEMORY);
     }
@@ -240,26 +317,40 @@ static HANDLE enter_named(const struct named *it, DWORD protection, DWORD access
     object->next = named;
     named = object;
     face_unlock();
-    return hand_out(object, access);
+    return object;
 }
 
-/* name is the file's. Sets the last error also on success, when the section was there. */
-static HANDLE have_named(const char *file, const struct wish *wish, DWORD protection, DWORD access)
+/* Under the lock of this process's names. */
+static DWORD find_object(struct found *it, const struct wish *wish, bool writes, struct object **ret_object)
 {
-    struct named it;
-    strcpy(it.file, file);
+    int lock = names_lock(it->directory);
+    if (lock < 0)
+        return wish == NULL && errno == ENOENT ? ERROR_FILE_NOT_FOUND : error_of(-errno);
+    DWORD error = find_or_make(it, wish, writes);
+    if (error == NO_ERROR || error == ERROR_ALREADY_EXISTS) {
+        *ret_object = enter_named(it);
+        if (*ret_object == NULL)
+            error = ERROR_NOT_ENOUGH_MEMORY;
+    }
+    names_unlock(lock);
+    return error;
+}
+
+/* Sets the last error also on success, when a section was wished for: whether it was there. */
+static HANDLE have_named(const struct name *name, const struct wish *wish, DWORD access)
+{
+    struct found it = {.name = name, .holder = -1};
     DWORD error = name_directory(it.directory);
     if (error != NO_ERROR)
         return fail_null(error);
-    snprintf(it.path, sizeof it.path, "%s/%s", it.directory, file);
-    int lock = names_lock(it.directory);
-    if (lock < 0)
-        return fail_null(wish == NULL && errno == ENOENT ? ERROR_FILE_NOT_FOUND : error_of(-errno));
-    error = find_or_make(&it, wish, !(access & FILE_MAP_WRITE));
-    HANDLE handle = error == NO_ERROR || error == ERROR_ALREADY_EXISTS ? enter_named(&it, protection, access) : NULL;
-    names_unlock(lock);
-    if (error != NO_ERROR && error != ERROR_ALREADY_EXISTS)
+    snprintf(it.path, sizeof it.path, "%s/%s", it.directory, name->file);
+    struct object *object = NULL;
+    (void)pthread_mutex_lock(&names);
+    error = find_object(&it, wish, (access & FILE_MAP_WRITE) != 0, &object);
+    (void)pthread_mutex_unlock(&names);
+    if (object == NULL)
         return fail_null(error);
+    HANDLE handle = hand_out(object, access & access_of(object->protection));
     if (handle != NULL && wish != NULL)
         SetLastError(error);
     return handle;
@@ -336,73 +427,80 @@ static DWORD check_create(const SECURITY_ATTRIBUTES *attributes, DWORD protect, 
     return NO_ERROR;
 }
 
-/* file: the name's, NULL without one. */
+/* Whether a section was there the last error tells; of one without a name that it was not. */
+static HANDLE made(HANDLE handle)
+{
+    if (handle != NULL)
+        SetLastError(NO_ERROR);
+    return handle;
+}
+
+/* name: NULL without one. */
 static HANDLE create(HANDLE from, const SECURITY_ATTRIBUTES *attributes, DWORD protect, DWORD high, DWORD low,
-                     const char *file)
+                     const struct name *name)
 {
     struct wish wish = {.bytes = (uint64_t)high << 32 | low};
     DWORD error = own_heap() == NULL ? ERROR_NOT_ENOUGH_MEMORY : check_create(attributes, protect, &wish);
     if (error == NO_ERROR && from == INVALID_HANDLE_VALUE && wish.bytes == 0)
         error = ERROR_INVALID_PARAMETER;
-    if (error == NO_ERROR && from != INVALID_HANDLE_VALUE && file != NULL)
+    if (error == NO_ERROR && from != INVALID_HANDLE_VALUE && name != NULL)
         error = ERROR_NOT_SUPPORTED;
-    if (error == NO_ERROR && from == INVALID_HANDLE_VALUE && wish.bytes > (uint64_t)1 << 40)
-        error = ERROR_NOT_ENOUGH_MEMORY; /* more than a section of cairn's may have */
+    if (error == NO_ERROR && from == INVALID_HANDLE_VALUE && wish.bytes > SECTION_BYTES_MAX)
+        error = ERROR_NOT_ENOUGH_MEMORY;
     if (error != NO_ERROR)
         return fail_null(error);
     if (from != INVALID_HANDLE_VALUE)
-        return map_file(from, &wish);
-    return file != NULL ? have_named(file, &wish, wish.protection, access_of(wish.protection)) : create_unnamed(&wish);
+        return made(map_file(from, &wish));
+    return name != NULL ? have_named(name, &wish, access_of(wish.protection)) : made(create_unnamed(&wish));
 }
 
 CAIRN_WIN32_API HANDLE WINAPI CreateFileMappingA(HANDLE hFile, LPSECURITY_ATTRIBUTES lpFileMappingAttributes,
                                                  DWORD flProtect, DWORD dwMaximumSizeHigh, DWORD dwMaximumSizeLow,
                                                  LPCSTR lpName)
 {
-    char file[CAIRN_NAME_MAX + 1];
+    struct name name;
     bool is_named = lpName != NULL && lpName[0] != 0;
-    DWORD error = is_named ? name_of(lpName, file) : NO_ERROR;
+    DWORD error = is_named ? name_of(lpName, &name) : NO_ERROR;
     if (error != NO_ERROR)
         return fail_null(error);
     return create(hFile, lpFileMappingAttributes, flProtect, dwMaximumSizeHigh, dwMaximumSizeLow,
-                  is_named ? file : NULL);
+                  is_named ? &name : NULL);
 }
 
 CAIRN_WIN32_API HANDLE WINAPI CreateFileMappingW(HANDLE hFile, LPSECURITY_ATTRIBUTES lpFileMappingAttributes,
                                                  DWORD flProtect, DWORD dwMaximumSizeHigh, DWORD dwMaximumSizeLow,
                                                  LPCWSTR lpName)
 {
-    char file[CAIRN_NAME_MAX + 1];
+    struct name name;
     bool is_named = lpName != NULL && lpName[0] != 0;
-    DWORD error = is_named ? name_of_wide(lpName, file) : NO_ERROR;
+    DWORD error = is_named ? name_of_wide(lpName, &name) : NO_ERROR;
     if (error != NO_ERROR)
         return fail_null(error);
     return create(hFile, lpFileMappingAttributes, flProtect, dwMaximumSizeHigh, dwMaximumSizeLow,
-                  is_named ? file : NULL);
+                  is_named ? &name : NULL);
 }
 
-static HANDLE open_named(DWORD access, DWORD error, const char *file)
+static HANDLE open_named(DWORD access, DWORD error, const struct name *name)
 {
     if (error != NO_ERROR || own_heap() == NULL)
         return fail_null(error != NO_ERROR ? error : ERROR_NOT_ENOUGH_MEMORY);
-    DWORD protection = access & FILE_MAP_EXECUTE ? PAGE_EXECUTE_READWRITE : PAGE_READWRITE;
     if (access & FILE_MAP_COPY)
         access |= FILE_MAP_READ;
-    return have_named(file, NULL, protection, access);
+    return have_named(name, NULL, access);
 }
 
 CAIRN_WIN32_API HANDLE WINAPI OpenFileMappingA(DWORD dwDesiredAccess, BOOL bInheritHandle, LPCSTR lpName)
 {
-    char file[CAIRN_NAME_MAX + 1];
+    struct name name;
     (void)bInheritHandle;
-    return open_named(dwDesiredAccess, lpName == NULL ? ERROR_INVALID_PARAMETER : name_of(lpName, file), file);
+    return open_named(dwDesiredAccess, lpName == NULL ? ERROR_INVALID_PARAMETER : name_of(lpName, &name), &name);
 }
 
 CAIRN_WIN32_API HANDLE WINAPI OpenFileMappingW(DWORD dwDesiredAccess, BOOL bInheritHandle, LPCWSTR lpName)
 {
-    char file[CAIRN_NAME_MAX + 1];
+    struct name name;
     (void)bInheritHandle;
-    return open_named(dwDesiredAccess, lpName == NULL ? ERROR_INVALID_PARAMETER : name_of_wide(lpName, file), file);
+    return open_named(dwDesiredAccess, lpName == NULL ? ERROR_INVALID_PARAMETER : name_of_wide(lpName, &name), &name);
 }
 
 /* ---------------------------------------------------------------- views */
@@ -480,7 +578,7 @@ static void *map(struct object *object, DWORD protection, uint64_t offset, size_
         .bytes = bytes,
         .protection = protection,
         .object = object,
-        .offset = offset,
+        .offset = object->begins + offset,
         .is_copy = is_copy,
         .watches_holes = object->kind == OBJECT_MEMORY && !is_copy && memory_watches_holes(),
     };

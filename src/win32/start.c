@@ -1,16 +1,34 @@
 /* SPDX-License-Identifier: MIT */
-#include "win32/win32.h"
+#include "win32/section.h"
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static cairn_heap *own;
 
+/* The child finds the tables whole. */
+static void before_fork(void)
+{
+    sections_before_fork();
+    face_lock();
+}
+
+static void after_fork_in_parent(void)
+{
+    face_unlock();
+    sections_after_fork(false);
+}
+
+static void after_fork_in_child(void)
+{
+    face_unlock();
+    sections_after_fork(true);
+}
+
 static void make_own(void)
 {
     if (cairn_heap_create(&own, NULL) < 0)
         own = NULL;
-    /* A fork waits until nobody is in the tables, so that the child finds them whole. */
-    (void)pthread_atfork(face_lock, face_unlock, face_unlock);
+    (void)pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
 }
 
 cairn_heap *own_heap(void)

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/sysinfo.h>
 #include <unistd.h>
 
 #include "win32/win32.h"
@@ -19,6 +20,14 @@ size_t system_page_bytes(void)
         store_relaxed(&known, bytes);
     }
     return bytes;
+}
+
+uint64_t system_memory_bytes(void)
+{
+    struct sysinfo info;
+    if (sysinfo(&info) < 0)
+        return UINT64_MAX;
+    return ((uint64_t)info.totalram + info.totalswap) * info.mem_unit;
 }
 
 static int result(int outcome)

@@ -19,6 +19,9 @@ int system_protect(void *address, size_t bytes, uint32_t protection);
 /* Gives private pages back; they are reserved again. */
 int system_decommit(void *address, size_t bytes);
 
+/* All memory and swap of the machine: more is never promised. */
+uint64_t system_memory_bytes(void);
+
 /* Drops the contents of private pages, which read as zero then. */
 int system_discard(void *address, size_t bytes);
 

@@ -250,6 +250,122 @@ START_TEST(two_processes_grow_one_named_section)
 }
 END_TEST
 
+static const char long_name[] =
+    "Local\\"
+    "a name that is longer than the name of a file may be ......................... "
+    "a name that is longer than the name of a file may be ......................... "
+    "a name that is longer than the name of a file may be ......................... 12345678";
+
+static int other_opens_long(void)
+{
+    HANDLE section = OpenFileMapping(FILE_MAP_READ, FALSE, long_name);
+    const unsigned char *view = section != NULL ? MapViewOfFile(section, FILE_MAP_READ, 0, 0, 0) : NULL;
+    MEMORY_BASIC_INFORMATION info;
+    if (view == NULL || VirtualQuery(view, &info, sizeof info) == 0)
+        return 1;
+    return info.RegionSize == 3 * MIB && view[3] == 77 ? 0 : 2;
+}
+
+START_TEST(a_name_has_up_to_260_units)
+{
+    HANDLE section = make(PAGE_READWRITE, 3 * MIB, long_name);
+    ck_assert_ptr_nonnull(section);
+    unsigned char *view = view_of(section, FILE_MAP_WRITE);
+    ck_pages(view, MEM_COMMIT, PAGE_READWRITE, 3 * MIB);
+    ck_error(MapViewOfFile(section, FILE_MAP_READ, 0, 3 * MIB, 0), NULL, ERROR_INVALID_PARAMETER);
+    view[3] = 77;
+    elsewhere(other_opens_long);
+    ck_assert(UnmapViewOfFile(view) && CloseHandle(section));
+    ck_error(OpenFileMapping(FILE_MAP_READ, FALSE, long_name), NULL, ERROR_FILE_NOT_FOUND);
+
+    char name[261];
+    WCHAR wide[261];
+    static const int lengths[] = {180, 193, 194, 195, 200, 201, 250, 259, 260};
+    for (size_t i = 0; i < COUNT(lengths); i++) {
+        memset(name, 'q', sizeof name);
+        for (int at = 0; at < lengths[i]; at++)
+            wide[at] = 'q';
+        name[lengths[i]] = wide[lengths[i]] = 0;
+        HANDLE one = make(PAGE_READWRITE | SEC_RESERVE, MIB, name);
+        ck_assert_ptr_nonnull(one);
+        ck_assert_uint_eq(GetLastError(), NO_ERROR);
+        HANDLE same = CreateFileMappingW(INVALID_HANDLE_VALUE, NULL, PAGE_READWRITE, 0, 1, wide);
+        ck_assert_uint_eq(GetLastError(), ERROR_ALREADY_EXISTS);
+        wide[lengths[i] - 1] = 0x20ac;
+        HANDLE other = CreateFileMappingW(INVALID_HANDLE_VALUE, NULL, PAGE_READWRITE, 0, 1, wide);
+        ck_assert_uint_eq(GetLastError(), NO_ERROR);
+        ck_assert(CloseHandle(one) && CloseHandle(same) && CloseHandle(other));
+    }
+    for (int at = 0; at < 260; at++)
+        wide[at] = 0x20ac; /* three bytes of UTF-8 */
+    wide[260] = 0;
+    HANDLE section_of_euros = CreateFileMappingW(INVALID_HANDLE_VALUE, NULL, PAGE_READWRITE, 0, 1, wide);
+    ck_assert_ptr_nonnull(section_of_euros);
+    HANDLE same = OpenFileMappingW(FILE_MAP_READ, FALSE, wide);
+    ck_assert_ptr_nonnull(same);
+    ck_assert(CloseHandle(same) && CloseHandle(section_of_euros));
+}
+END_TEST
+
+static int other_cannot_write(void)
+{
+    HANDLE section = OpenFileMapping(FILE_MAP_WRITE, FALSE, "readable");
+    if (section == NULL)
+        return 1;
+    if (MapViewOfFile(section, FILE_MAP_WRITE, 0, 0, 0) != NULL)
+        return 2;
+    section = OpenFileMapping(FILE_MAP_READ, FALSE, "readable");
+    return section != NULL && MapViewOfFile(section, FILE_MAP_READ, 0, 0, 0) != NULL ? 0 : 3;
+}
+
+START_TEST(what_was_made_to_be_read_is_not_written)
+{
+    HANDLE section = make(PAGE_READONLY, MIB, "readable");
+    ck_assert_ptr_nonnull(section);
+    HANDLE opened = OpenFileMapping(FILE_MAP_WRITE | FILE_MAP_READ, FALSE, "readable");
+    ck_assert_ptr_nonnull(opened);
+    ck_error(MapViewOfFile(opened, FILE_MAP_WRITE, 0, 0, 0), NULL, ERROR_ACCESS_DENIED);
+    unsigned char *view = view_of(opened, FILE_MAP_READ);
+    ck_pages(view, MEM_COMMIT, PAGE_READONLY, MIB);
+    HANDLE again = make(PAGE_READWRITE, MIB, "readable");
+    ck_assert_uint_eq(GetLastError(), ERROR_ALREADY_EXISTS);
+    ck_error(MapViewOfFile(again, FILE_MAP_WRITE, 0, 0, 0), NULL, ERROR_ACCESS_DENIED);
+    elsewhere(other_cannot_write);
+    ck_assert(UnmapViewOfFile(view) && CloseHandle(again) && CloseHandle(opened) && CloseHandle(section));
+    section = make(PAGE_READWRITE, MIB, "readable"); /* the name may be another's now */
+    view = view_of(section, FILE_MAP_WRITE);
+    view[0] = 1;
+    ck_error(MapViewOfFile(section, FILE_MAP_READ | FILE_MAP_EXECUTE, 0, 0, 0), NULL, ERROR_ACCESS_DENIED);
+    ck_assert(UnmapViewOfFile(view) && CloseHandle(section));
+}
+END_TEST
+
+START_TEST(a_section_without_a_name_is_told_to_be_new)
+{
+    SetLastError(NOTHING);
+    HANDLE section = make(PAGE_READWRITE, MIB, NULL);
+    ck_assert_uint_eq(GetLastError(), NO_ERROR);
+    ck_assert(CloseHandle(section));
+}
+END_TEST
+
+START_TEST(a_number_that_is_no_handle_is_refused)
+{
+    static const uintptr_t numbers[] = {0x4004, 0x10000, 0x12345678, 0x7fff12340000, 0x7ffffffc};
+    const HANDLE here = GetCurrentProcess();
+    HANDLE target = NULL;
+    for (size_t i = 0; i < COUNT(numbers); i++) {
+        HANDLE wild = (HANDLE)numbers[i];
+        ck_error(CloseHandle(wild), FALSE, ERROR_INVALID_HANDLE);
+        ck_error(MapViewOfFile(wild, FILE_MAP_READ, 0, 0, 0), NULL, ERROR_INVALID_HANDLE);
+        ck_error(CreateFileMapping(wild, NULL, PAGE_READWRITE, 0, 4096, NULL), NULL, ERROR_INVALID_HANDLE);
+        ck_error(DuplicateHandle(here, wild, here, &target, 0, FALSE, 2), FALSE, ERROR_INVALID_HANDLE);
+        ck_error(DuplicateHandle(wild, here, here, &target, 0, FALSE, 2), FALSE, ERROR_INVALID_HANDLE);
+    }
+    ck_assert_ptr_null(target);
+}
+END_TEST
+
 /* ---------------------------------------------------------------- files */
 
 START_TEST(a_file_is_mapped_and_made_longer)
@@ -500,6 +616,10 @@ int main(void)
     tcase_add_test(tests, handles_are_counted_and_carry_their_access);
     tcase_add_test(tests, a_source_that_was_closed_is_no_handle);
     tcase_add_test(tests, two_processes_grow_one_named_section);
+    tcase_add_test(tests, a_name_has_up_to_260_units);
+    tcase_add_test(tests, what_was_made_to_be_read_is_not_written);
+    tcase_add_test(tests, a_section_without_a_name_is_told_to_be_new);
+    tcase_add_test(tests, a_number_that_is_no_handle_is_refused);
     tcase_add_test(tests, a_file_is_mapped_and_made_longer);
     tcase_add_test(tests, memory_is_reserved_committed_and_given_back);
     tcase_add_test(tests, wrong_arguments_get_no_memory);
@@ -513,6 +633,8 @@ int main(void)
     else
         tcase_add_test(tests, a_hole_faults_until_somebody_commits_it);
     tcase_add_part(tests, other_opens);
+    tcase_add_part(tests, other_opens_long);
+    tcase_add_part(tests, other_cannot_write);
     tcase_add_part(tests, commit_elsewhere);
     return names_end(suite_run(suite));
 }

@@ -2,8 +2,12 @@
 /* Sections as cairn has them: names that are files, processes that are killed, and what is not supported. */
 #include <windows.h>
 
+#include <cairn.h>
+#include <dirent.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mman.h>
@@ -54,6 +58,217 @@ START_TEST(a_name_ends_with_the_processes_that_had_it)
     ck_assert_uint_eq(GetLastError(), NO_ERROR);
     ck_assert(CloseHandle(section));
     ck_assert_int_eq(files_left(), 0);
+}
+END_TEST
+
+/* A child has what its parent had from the first moment on, wherever the parent is when it comes to run. */
+START_TEST(a_forked_child_keeps_the_name)
+{
+    for (int turn = 0; turn < 30; turn++) {
+        HANDLE section = make(PAGE_READWRITE, 65536, "block");
+        int closed[2];
+        ck_assert_int_eq(pipe(closed), 0);
+        pid_t child = fork();
+        if (child == 0) {
+            char byte;
+            close(closed[1]);
+            if (read(closed[0], &byte, 1) != 0)
+                _exit(2);
+            _exit(OpenFileMapping(FILE_MAP_READ, FALSE, "block") != NULL && CloseHandle(section) ? 0 : 1);
+        }
+        ck_assert(CloseHandle(section));
+        close(closed[0]);
+        close(closed[1]);
+        int status;
+        ck_assert_int_eq(waitpid(child, &status, 0), child);
+        ck_assert_int_eq(status, 0);
+    }
+    int left = files_left();
+    ck_assert_int_le(left, 1); /* by a child that ended without its destructors: it counts as not there */
+    HANDLE section = make(PAGE_READWRITE, 65536, "block");
+    ck_assert_uint_eq(GetLastError(), NO_ERROR);
+    ck_assert(CloseHandle(section));
+    ck_assert_int_eq(files_left(), 0);
+}
+END_TEST
+
+static atomic_bool is_over;
+
+static void *names_come_and_go(void *arg)
+{
+    while (!is_over) {
+        HANDLE section = make(PAGE_READWRITE | SEC_RESERVE, 65536, arg);
+        if (section == NULL || !CloseHandle(section)) /* a child may have it, too */
+            return arg;
+    }
+    return NULL;
+}
+
+/* Children that live on keep no lock that their parent's other thread had in that moment. */
+START_TEST(forks_beside_names_stop_nobody)
+{
+    enum { CHILDREN = 40, THREADS = 3 };
+    pthread_t threads[THREADS];
+    char names[THREADS][8] = {"block", "clock", "flock"};
+    pid_t children[CHILDREN];
+    int end[2];
+    char byte;
+    ck_assert_int_eq(pipe(end), 0);
+    for (int i = 0; i < THREADS; i++)
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, names_come_and_go, names[i]), 0);
+    for (int i = 0; i < CHILDREN; i++) {
+        children[i] = fork();
+        if (children[i] == 0) {
+            close(end[1]);
+            _exit(read(end[0], &byte, 1) == 0 ? 0 : 1);
+        }
+        HANDLE other = make(PAGE_READWRITE, 65536, "another");
+        ck_assert_uint_eq(GetLastError(), NO_ERROR);
+        ck_assert(CloseHandle(other));
+    }
+    is_over = true;
+    for (int i = 0; i < THREADS; i++) {
+        void *said;
+        ck_assert_int_eq(pthread_join(threads[i], &said), 0);
+        ck_assert_ptr_null(said);
+    }
+    close(end[0]);
+    close(end[1]);
+    for (int i = 0; i < CHILDREN; i++) {
+        int status;
+        ck_assert_int_eq(waitpid(children[i], &status, 0), children[i]);
+        ck_assert_int_eq(status, 0);
+    }
+    for (int i = 0; i < THREADS; i++) { /* the children ended without their destructors */
+        HANDLE section = make(PAGE_READWRITE, 65536, names[i]);
+        ck_assert_uint_eq(GetLastError(), NO_ERROR);
+        ck_assert(CloseHandle(section));
+    }
+    ck_assert_int_eq(files_left(), 0);
+}
+END_TEST
+
+static int write_by_the_mode(void)
+{
+    HANDLE section = make(PAGE_READONLY, MIB, "block");
+    char path[300];
+    struct stat status;
+    snprintf(path, sizeof path, "%s/win32.block", names_directory);
+    if (section == NULL || stat(path, &status) < 0 || (status.st_mode & 0777) != 0400)
+        return 1;
+    return CloseHandle(section) ? 0 : 2;
+}
+
+START_TEST(what_may_only_be_read_the_system_keeps_from_being_written)
+{
+    elsewhere(write_by_the_mode);
+}
+END_TEST
+
+/* Two names of one hash: a label of another name is not taken for this one. */
+START_TEST(a_long_name_is_known_by_all_of_it)
+{
+    char name[240], path[400] = "";
+    memset(name, 'n', sizeof name - 1);
+    name[sizeof name - 1] = '\0';
+    HANDLE section = make(PAGE_READWRITE, MIB, name);
+    ck_assert_ptr_nonnull(section);
+    DIR *directory = opendir(names_directory);
+    for (struct dirent *entry; (entry = readdir(directory)) != NULL;)
+        if (strncmp(entry->d_name, "win32.%L", 8) == 0)
+            snprintf(path, sizeof path, "%s/%s", names_directory, entry->d_name);
+    closedir(directory);
+    cairn_section *same;
+    ck_assert_int_eq(cairn_section_open(&same, strrchr(path, '/') + 1, NULL), 0);
+    char *label = memmem(cairn_section_address(same), 4096, name, sizeof name);
+    ck_assert_ptr_nonnull(label);
+    label[200] = 'm';
+    ck_error(OpenFileMapping(FILE_MAP_READ, FALSE, name), NULL, ERROR_INVALID_HANDLE);
+    ck_error(make(PAGE_READWRITE, MIB, name), NULL, ERROR_INVALID_HANDLE);
+    label[200] = 'n';
+    HANDLE again = OpenFileMapping(FILE_MAP_READ, FALSE, name);
+    ck_assert_ptr_nonnull(again);
+    cairn_section_close(same);
+    ck_assert(CloseHandle(again) && CloseHandle(section));
+}
+END_TEST
+
+/* ---------------------------------------------------------------- buffers */
+
+/* What a caller gives may have no memory behind it. Guarded, that is no reason for anybody to wait for ever. */
+static int fills(int which, void *buffer, HANDLE heap)
+{
+    volatile int seen = -1;
+    __try {
+        if (which == 0)
+            seen = VirtualQuery(buffer, buffer, sizeof(MEMORY_BASIC_INFORMATION)) != 0;
+        if (which == 1)
+            seen = GetProcessHeaps(8, buffer) != 0;
+        if (which == 2)
+            seen = HeapWalk(heap, buffer);
+        if (which == 3)
+            seen = VirtualProtect(buffer, 1, PAGE_READONLY, buffer);
+        if (which == 4)
+            seen = HeapQueryInformation(heap, HeapCompatibilityInformation, buffer, 4, NULL);
+    } __except (GetExceptionCode() == EXCEPTION_ACCESS_VIOLATION) {
+        seen = -2;
+    }
+    return seen;
+}
+
+static void *use_everything(void *arg)
+{
+    HANDLE heap = arg;
+    void *range = VirtualAlloc(NULL, 65536, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
+    void *block = HeapAlloc(heap, 0, 100);
+    PROCESS_HEAP_ENTRY entry = {.lpData = NULL};
+    bool works = range != NULL && VirtualFree(range, 0, MEM_RELEASE) && block != NULL && HeapWalk(heap, &entry) &&
+                 HeapFree(heap, 0, block);
+    return works ? NULL : arg;
+}
+
+START_TEST(a_buffer_that_faults_leaves_no_lock_behind)
+{
+    HANDLE heap = HeapCreate(0, 0, 0);
+    unsigned char *readable = VirtualAlloc(NULL, 65536, MEM_RESERVE | MEM_COMMIT, PAGE_READONLY);
+    for (int which = 0; which < 5; which++) {
+        ck_assert_int_eq(fills(which, readable, heap), -2);
+        pthread_t thread;
+        void *said;
+        ck_assert_int_eq(pthread_create(&thread, NULL, use_everything, heap), 0);
+        ck_assert_int_eq(pthread_join(thread, &said), 0);
+        ck_assert_ptr_null(said);
+        ck_assert_ptr_null(use_everything(heap));
+    }
+    ck_assert(VirtualFree(readable, 0, MEM_RELEASE) && HeapDestroy(heap));
+}
+END_TEST
+
+START_TEST(a_buffer_may_lie_in_a_view_that_watches_holes)
+{
+    HANDLE heap = HeapCreate(0, 0, 0);
+    ck_assert(!CairnFaultOnHoles(TRUE));
+    HANDLE section = make(PAGE_READWRITE | SEC_RESERVE, 4 * 65536, NULL);
+    unsigned char *watched = MapViewOfFile(section, FILE_MAP_WRITE, 0, 0, 0);
+    unsigned char *other = MapViewOfFile(section, FILE_MAP_WRITE, 0, 0, 0);
+    ck_assert_ptr_nonnull(VirtualAlloc(other, 3 * 65536, MEM_COMMIT, PAGE_READWRITE));
+    for (int which = 0; which < 3; which++)
+        ck_assert_int_eq(fills(which, watched + (size_t)which * 65536, heap), 1);
+    ck_assert_int_eq(fills(0, watched + (size_t)3 * 65536, heap), -2);
+    ck_assert_ptr_null(use_everything(heap));
+    ck_assert(CairnFaultOnHoles(FALSE));
+    ck_assert(UnmapViewOfFile(watched) && UnmapViewOfFile(other) && CloseHandle(section) && HeapDestroy(heap));
+}
+END_TEST
+
+START_TEST(more_than_the_machine_has_is_not_committed)
+{
+    SIZE_T bytes = (SIZE_T)sysconf(_SC_PHYS_PAGES) * 4096 * 4;
+    ck_error(VirtualAlloc(NULL, bytes, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE), NULL, ERROR_COMMITMENT_LIMIT);
+    unsigned char *range = VirtualAlloc(NULL, bytes, MEM_RESERVE, PAGE_READWRITE);
+    ck_assert_ptr_nonnull(range);
+    ck_error(VirtualAlloc(range, bytes, MEM_COMMIT, PAGE_READWRITE), NULL, ERROR_COMMITMENT_LIMIT);
+    ck_assert(VirtualFree(range, 0, MEM_RELEASE));
 }
 END_TEST
 
@@ -119,9 +334,20 @@ int main(void)
     Suite *suite = suite_create("win32 sections of cairn");
     TCase *tests = suite_case(suite, "sections", 60);
     tcase_add_test(tests, a_name_ends_with_the_processes_that_had_it);
+    tcase_add_test(tests, a_forked_child_keeps_the_name);
+    tcase_add_test(tests, forks_beside_names_stop_nobody);
+    tcase_add_test(tests, what_may_only_be_read_the_system_keeps_from_being_written);
+    tcase_add_test(tests, a_long_name_is_known_by_all_of_it);
+    tcase_add_test(tests, more_than_the_machine_has_is_not_committed);
     tcase_add_test(tests, a_name_of_something_else_is_no_section);
     tcase_add_test(tests, a_handle_of_a_file_is_of_an_open_one);
     tcase_add_test(tests, what_is_not_supported_is_told);
     tcase_add_test(tests, a_page_is_the_systems);
+    if (UNDER_TSAN) {
+        puts("ThreadSanitizer does not know handlers that are left by a jump: no buffers that fault under it");
+    } else {
+        tcase_add_test(tests, a_buffer_that_faults_leaves_no_lock_behind);
+        tcase_add_test(tests, a_buffer_may_lie_in_a_view_that_watches_holes);
+    }
     return names_end(suite_run(suite));
 }

@@ -405,9 +405,9 @@ CAIRN_WIN32_API struct cairn_heap *cairn_win32_heap(HANDLE hHeap);
  * before or as zero. MEM_RESET_UNDO: always refused, since nothing is kept. MEM_TOP_DOWN is allowed and has no effect.
  * Errors: ERROR_INVALID_PARAMETER (size 0 or above all addresses, a protection, flags; write access to a view that may
  * not write), ERROR_INVALID_ADDRESS (not reserved, taken, or not all in one reservation), ERROR_NOT_ENOUGH_MEMORY,
- * ERROR_COMMITMENT_LIMIT (a section's memory is not to be had), ERROR_ACCESS_DENIED (this user may not write to the
- * section), ERROR_NOT_SUPPORTED (MEM_WRITE_WATCH, MEM_PHYSICAL, MEM_LARGE_PAGES, PAGE_GUARD, PAGE_NOCACHE,
- * PAGE_WRITECOMBINE, MEM_RESET_UNDO).
+ * ERROR_COMMITMENT_LIMIT (a section's memory is not to be had; more than the machine has), ERROR_ACCESS_DENIED (this
+ * user may not write to the section), ERROR_NOT_SUPPORTED (MEM_WRITE_WATCH, MEM_PHYSICAL, MEM_LARGE_PAGES, PAGE_GUARD,
+ * PAGE_NOCACHE, PAGE_WRITECOMBINE, MEM_RESET_UNDO).
  */
 CAIRN_WIN32_API LPVOID WINAPI VirtualAlloc(LPVOID lpAddress, SIZE_T dwSize, DWORD flAllocationType, DWORD flProtect);
 
@@ -488,10 +488,12 @@ CAIRN_WIN32_API void WINAPI GetSystemInfo(LPSYSTEM_INFO lpSystemInfo);
 
 /*
  * Creates a section, or, where one of that name exists, gives a handle to that, with its size, and
- * ERROR_ALREADY_EXISTS. hFile INVALID_HANDLE_VALUE: memory, of the size that is given; SEC_COMMIT (the default): all
- * of it is there when the call succeeds; SEC_RESERVE: VirtualAlloc commits it. Else a file of CairnFileHandle; size 0
- * is the file's. The name (with Local\ or Global\ in front or not) is seen by the processes of this user; it ends with
- * the last handle and view, or with the last process that had it. An empty name is none.
+ * ERROR_ALREADY_EXISTS; else the last error is NO_ERROR. hFile INVALID_HANDLE_VALUE: memory, of the size that is given;
+ * SEC_COMMIT (the default): all of it is there when the call succeeds; SEC_RESERVE: VirtualAlloc commits it. Else a
+ * file of CairnFileHandle; size 0 is the file's. The name (with Local\ or Global\ in front or not) is seen by the
+ * processes of this user, and has MAX_PATH UTF-16 units at most; it ends with the last handle and view, or with the
+ * last process that had it. An empty name is none. What is made PAGE_READONLY nobody maps for writing, by whatever
+ * handle.
  * Errors: ERROR_INVALID_PARAMETER (size 0 of memory, the protection, SEC_RESERVE with SEC_COMMIT), ERROR_INVALID_HANDLE
  * (the name is that of a heap), ERROR_INVALID_NAME (nothing behind Local\ or Global\), ERROR_PATH_NOT_FOUND (another
  * backslash in it), ERROR_FILENAME_EXCED_RANGE, ERROR_COMMITMENT_LIMIT, ERROR_FILE_INVALID (an empty file),
@@ -513,8 +515,8 @@ CAIRN_WIN32_API HANDLE WINAPI OpenFileMappingW(DWORD dwDesiredAccess, BOOL bInhe
  * Maps a part of a section; the offset is a multiple of 64 KiB, 0 bytes go to the end. The address is a multiple of 64
  * KiB; lpBaseAddress, when it is not NULL, is the address or the call fails. FILE_MAP_COPY of memory: what is committed
  * is copied when the view is made. Errors: ERROR_MAPPED_ALIGNMENT (the offset, or lpBaseAddress), ERROR_INVALID_ADDRESS
- * (taken), ERROR_ACCESS_DENIED (more than the handle may), ERROR_INVALID_PARAMETER (beyond the end),
- * ERROR_NOT_ENOUGH_MEMORY.
+ * (taken), ERROR_ACCESS_DENIED (more than the handle or the section may; more bytes than there are behind the offset),
+ * ERROR_INVALID_PARAMETER (an offset beyond the end), ERROR_NOT_ENOUGH_MEMORY.
  */
 CAIRN_WIN32_API LPVOID WINAPI MapViewOfFile(HANDLE hFileMappingObject, DWORD dwDesiredAccess, DWORD dwFileOffsetHigh,
                                             DWORD dwFileOffsetLow, SIZE_T dwNumberOfBytesToMap);
