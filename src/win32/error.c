@@ -31,6 +31,7 @@ DWORD error_of(int error)
         return ERROR_ALREADY_EXISTS;
     case EPROTO:
     case EUCLEAN:
+    case ENXIO:                      /* a socket */
         return ERROR_INVALID_HANDLE; /* a name of something else */
     case ENAMETOOLONG:
         return ERROR_FILENAME_EXCED_RANGE;

@@ -374,11 +374,11 @@ CAIRN_WIN32_API HANDLE WINAPI CairnFileHandle(int Descriptor)
 static DWORD check_file(int file, const struct wish *wish, uint64_t *ret_bytes)
 {
     uint64_t bytes;
-    bool may_write;
-    if (system_file_size(file, &bytes, &may_write) < 0)
+    bool may_read, may_write;
+    if (system_file_size(file, &bytes, &may_read, &may_write) < 0)
         return ERROR_INVALID_HANDLE;
     bool writes = wish->protection == PAGE_READWRITE || wish->protection == PAGE_EXECUTE_READWRITE;
-    if (writes && !may_write)
+    if (!may_read || (writes && !may_write))
         return ERROR_ACCESS_DENIED;
     if (wish->bytes == 0 && bytes == 0)
         return ERROR_FILE_INVALID;
@@ -642,6 +642,8 @@ CAIRN_WIN32_API BOOL WINAPI UnmapViewOfFile(LPCVOID lpBaseAddress)
 
 CAIRN_WIN32_API BOOL WINAPI FlushViewOfFile(LPCVOID lpBaseAddress, SIZE_T dwNumberOfBytesToFlush)
 {
+    unsigned char *first = NULL;
+    size_t bytes = 0;
     face_lock();
     const struct region *region = region_at(lpBaseAddress);
     DWORD error = region == NULL || region->object == NULL ? ERROR_INVALID_ADDRESS : NO_ERROR;
@@ -649,11 +651,15 @@ CAIRN_WIN32_API BOOL WINAPI FlushViewOfFile(LPCVOID lpBaseAddress, SIZE_T dwNumb
         size_t from = (uintptr_t)lpBaseAddress - (uintptr_t)region->first;
         if (dwNumberOfBytesToFlush > region->bytes - from)
             error = ERROR_INVALID_ADDRESS;
-        size_t first = from / system_page_bytes() * system_page_bytes();
+        size_t begin = from / system_page_bytes() * system_page_bytes();
         size_t end = dwNumberOfBytesToFlush != 0 ? from + dwNumberOfBytesToFlush : region->bytes;
-        if (error == NO_ERROR && region->object->kind == OBJECT_MAPPED_FILE)
-            error = error_of(system_flush(region->first + first, round_up(end - first, system_page_bytes())));
+        if (error == NO_ERROR && region->object->kind == OBJECT_MAPPED_FILE) {
+            first = region->first + begin;
+            bytes = round_up(end - begin, system_page_bytes());
+        }
     }
     face_unlock();
+    if (bytes != 0) /* the disk may take its time; a view that ends meanwhile is the caller's error */
+        error = error_of(system_flush(first, bytes));
     return error == NO_ERROR ? TRUE : fail(error);
 }

@@ -10,16 +10,19 @@ static void before_fork(void)
 {
     sections_before_fork();
     face_lock();
+    walk_before_fork();
 }
 
 static void after_fork_in_parent(void)
 {
+    walk_after_fork();
     face_unlock();
     sections_after_fork(false);
 }
 
 static void after_fork_in_child(void)
 {
+    walk_after_fork();
     face_unlock();
     sections_after_fork(true);
 }

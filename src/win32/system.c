@@ -128,13 +128,16 @@ void system_file_close(int file)
     (void)close(file);
 }
 
-int system_file_size(int file, uint64_t *ret_bytes, bool *ret_may_write)
+int system_file_size(int file, uint64_t *ret_bytes, bool *ret_may_read, bool *ret_may_write)
 {
     struct stat status;
     int mode = fcntl(file, F_GETFL);
     if (mode < 0 || fstat(file, &status) < 0)
         return -errno;
+    if (!S_ISREG(status.st_mode) && !S_ISBLK(status.st_mode) && !S_ISCHR(status.st_mode))
+        return -EBADF;
     *ret_bytes = (uint64_t)status.st_size;
+    *ret_may_read = (mode & O_ACCMODE) != O_WRONLY;
     *ret_may_write = (mode & O_ACCMODE) == O_RDWR;
     return 0;
 }

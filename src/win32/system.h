@@ -29,10 +29,11 @@ int system_discard(void *address, size_t bytes);
 int system_map_file(void *at, size_t bytes, int file, uint64_t offset, uint32_t protection, bool private_copy);
 int system_flush(void *address, size_t bytes);
 
-/* Files: a descriptor of our own; its size, and whether it may be written; making it longer. */
+/* Files: a descriptor of our own; its size, and whether it may be read and written; making it longer. -EBADF: it is of
+ * something that is no file. */
 int system_file_keep(int file);
 void system_file_close(int file);
-int system_file_size(int file, uint64_t *ret_bytes, bool *ret_may_write);
+int system_file_size(int file, uint64_t *ret_bytes, bool *ret_may_read, bool *ret_may_write);
 int system_file_extend(int file, uint64_t bytes);
 
 /* What lies at an address, from the system's own table: of the whole run of equal pages. */

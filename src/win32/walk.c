@@ -155,6 +155,16 @@ static int note_rest(struct noting *noting, const cairn_stats *stats)
     return (uintptr_t)from < end ? note_free(noting, from, end - (uintptr_t)from) : 0;
 }
 
+void walk_before_fork(void)
+{
+    (void)pthread_mutex_lock(&lock);
+}
+
+void walk_after_fork(void)
+{
+    (void)pthread_mutex_unlock(&lock);
+}
+
 /* Under the lock, with the heap stopped. */
 static int walk_begin(struct heap *heap)
 {

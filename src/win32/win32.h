@@ -132,4 +132,8 @@ static inline void heap_go_on(struct heap *heap)
 /* walk.c: forgets what was noted for HeapWalk. */
 void walk_forget(struct heap *heap);
 
+/* A fork waits until nobody notes or tells. Behind face_lock. */
+void walk_before_fork(void);
+void walk_after_fork(void);
+
 #endif

@@ -381,6 +381,20 @@ START_TEST(what_stays_committed_is_given_back_when_it_is_asked_for)
 }
 END_TEST
 
+/* Committed is not yet touched: it takes no memory here. */
+START_TEST(gibibytes_stay_committed_too)
+{
+    cairn_options options = {.size = sizeof options, .bytes_max = 4 * GIB, .flags = CAIRN_STAYS_COMMITTED};
+    cairn_heap *heap = create(&options);
+    void *block = cairn_alloc(heap, 2 * GIB);
+    ck_assert_ptr_nonnull(block);
+    cairn_free(heap, block);
+    ck_assert_uint_ge(stats_of(heap).bytes_committed, 2 * GIB);
+    ck_assert_int_ge(cairn_trim(heap), (int64_t)(2 * GIB));
+    end(heap);
+}
+END_TEST
+
 START_TEST(only_memory_of_its_own_stays_committed)
 {
     cairn_heap *heap = NULL, *parent = create_private(0);
@@ -1131,6 +1145,7 @@ int main(void)
     tcase_add_test(start_memory, a_shared_heap_may_start_with_all_that_it_may_have);
 
     tcase_add_test(start_memory, what_stays_committed_is_given_back_when_it_is_asked_for);
+    tcase_add_test(start_memory, gibibytes_stay_committed_too);
     tcase_add_test(start_memory, only_memory_of_its_own_stays_committed);
 
     TCase *resident = tcase_create("what the kernel says is resident");

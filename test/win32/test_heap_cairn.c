@@ -455,6 +455,47 @@ START_TEST(a_walk_goes_on_when_its_block_is_freed)
 }
 END_TEST
 
+static atomic_bool walks_are_over;
+
+static void *walk_on(void *arg)
+{
+    while (!walks_are_over) {
+        PROCESS_HEAP_ENTRY entry = {.lpData = NULL};
+        while (HeapWalk(arg, &entry))
+            ;
+    }
+    return NULL;
+}
+
+/* Whatever the parent's other thread was at. */
+START_TEST(a_child_walks_while_its_parent_does)
+{
+    pthread_t thread;
+    HANDLE other = HeapCreate(0, 0, 1 << 20);
+    for (int i = 0; i < 50; i++)
+        ck_assert_ptr_nonnull(HeapAlloc(heap, 0, 100));
+    ck_assert_int_eq(pthread_create(&thread, NULL, walk_on, heap), 0);
+    for (int turn = 0; turn < 100; turn++) {
+        pid_t child = fork();
+        if (child == 0) {
+            (void)alarm(20);
+            int busy = 0;
+            PROCESS_HEAP_ENTRY entry = {.lpData = NULL};
+            while (HeapWalk(heap, &entry))
+                busy += entry.wFlags == PROCESS_HEAP_ENTRY_BUSY;
+            entry.lpData = NULL;
+            _exit(busy == 50 && HeapWalk(other, &entry) ? 0 : 1);
+        }
+        int status;
+        ck_assert_int_eq(waitpid(child, &status, 0), child);
+        ck_assert_int_eq(status, 0);
+    }
+    walks_are_over = true;
+    ck_assert_int_eq(pthread_join(thread, NULL), 0);
+    ck_assert(HeapDestroy(other));
+}
+END_TEST
+
 /* ---------------------------------------------------------------- CeHeapCreate */
 
 static struct {
@@ -576,6 +617,7 @@ int main(void)
     tcase_add_test(tests, an_initial_size_that_the_machine_does_not_have_is_refused);
     tcase_add_test(tests, a_spoilt_checked_heap_is_not_walked);
     tcase_add_test(tests, a_walk_goes_on_when_its_block_is_freed);
+    tcase_add_test(tests, a_child_walks_while_its_parent_does);
     tcase_add_test(tests, a_ce_heap_lives_in_memory_of_the_callers);
     tcase_add_test(tests, the_wide_user_word_holds_a_pointer);
     return suite_run(suite);

@@ -299,6 +299,30 @@ START_TEST(a_handle_of_a_file_is_of_an_open_one)
 }
 END_TEST
 
+START_TEST(what_cannot_be_read_is_not_mapped)
+{
+    char path[300];
+    int ends[2];
+    snprintf(path, sizeof path, "%s/file", names_directory);
+    int file = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    ck_assert_int_eq(ftruncate(file, 65536), 0);
+    int directory = open(names_directory, O_RDONLY | O_CLOEXEC);
+    ck_assert_int_eq(pipe(ends), 0);
+    HANDLE handles[] = {CairnFileHandle(file), CairnFileHandle(directory), CairnFileHandle(ends[0])};
+    ck_error(CreateFileMapping(handles[0], NULL, PAGE_READONLY, 0, 0, NULL), NULL, ERROR_ACCESS_DENIED);
+    ck_error(CreateFileMapping(handles[0], NULL, PAGE_READWRITE, 0, 0, NULL), NULL, ERROR_ACCESS_DENIED);
+    ck_error(CreateFileMapping(handles[1], NULL, PAGE_READONLY, 0, 0, NULL), NULL, ERROR_INVALID_HANDLE);
+    ck_error(CreateFileMapping(handles[2], NULL, PAGE_READONLY, 0, 4096, NULL), NULL, ERROR_INVALID_HANDLE);
+    for (size_t i = 0; i < COUNT(handles); i++)
+        ck_assert(CloseHandle(handles[i]));
+    close(ends[0]);
+    close(ends[1]);
+    close(directory);
+    close(file);
+    ck_assert_int_eq(unlink(path), 0);
+}
+END_TEST
+
 START_TEST(what_is_not_supported_is_told)
 {
     int descriptor = 0;
@@ -341,6 +365,7 @@ int main(void)
     tcase_add_test(tests, more_than_the_machine_has_is_not_committed);
     tcase_add_test(tests, a_name_of_something_else_is_no_section);
     tcase_add_test(tests, a_handle_of_a_file_is_of_an_open_one);
+    tcase_add_test(tests, what_cannot_be_read_is_not_mapped);
     tcase_add_test(tests, what_is_not_supported_is_told);
     tcase_add_test(tests, a_page_is_the_systems);
     if (UNDER_TSAN) {

@@ -249,7 +249,7 @@ typedef struct _HEAP_OPTIMIZE_RESOURCES_INFORMATION {
  * HeapCompatibilityInformation: 2 is taken note of, once and for ever (then ERROR_GEN_FAILURE for any other value),
  * and changes nothing: every heap here is one of low fragmentation; ERROR_INVALID_PARAMETER for a heap without
  * serialization. HeapEnableTerminationOnCorruption: TRUE, it always is so. HeapOptimizeResources: gives free memory of
- * one heap, or for NULL of all, back.
+ * one heap, or for NULL of the process heap, back.
  */
 CAIRN_WIN32_API BOOL WINAPI HeapSetInformation(HANDLE HeapHandle, HEAP_INFORMATION_CLASS HeapInformationClass,
                                                PVOID HeapInformation, SIZE_T HeapInformationLength);
