@@ -107,7 +107,7 @@ static size_t put_utf8(char *text, uint32_t code)
 DWORD name_of_wide(const WCHAR *name, struct name *ret_name)
 {
     enum { UNITS_MAX = MAX_PATH + sizeof "Global\\" };
-    char text[3 * UNITS_MAX + 2]; /* UTF-8 */
+    char text[3 * UNITS_MAX + 2] = ""; /* UTF-8 */
     size_t length = 0;
     for (size_t i = 0; name[i] != 0; i++) {
         uint32_t code = name[i];

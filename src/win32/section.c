@@ -445,7 +445,8 @@ static HANDLE create(HANDLE from, const SECURITY_ATTRIBUTES *attributes, DWORD p
         error = ERROR_INVALID_PARAMETER;
     if (error == NO_ERROR && from != INVALID_HANDLE_VALUE && name != NULL)
         error = ERROR_NOT_SUPPORTED;
-    if (error == NO_ERROR && from == INVALID_HANDLE_VALUE && wish.bytes > SECTION_BYTES_MAX)
+    const uint64_t most = SECTION_BYTES_MAX - (name != NULL && name->has_label ? LABEL_BYTES : 0);
+    if (error == NO_ERROR && from == INVALID_HANDLE_VALUE && wish.bytes > most)
         error = ERROR_NOT_ENOUGH_MEMORY;
     if (error != NO_ERROR)
         return fail_null(error);

@@ -234,9 +234,9 @@ struct crowd {
 static void *crowd_allocates(void *arg)
 {
     struct crowd *crowd = arg;
-    SetLastError(NOTHING);
     void *block = HeapAlloc(crowd->heap, 0, 100);
-    if (block == NULL) {
+    SetLastError(NOTHING);
+    if (block == NULL && (block = HeapAlloc(crowd->heap, 0, 100)) == NULL) { /* by now it is the heap used last */
         crowd->refused++;
         crowd->told += GetLastError() == ERROR_NOT_ENOUGH_MEMORY;
     }
