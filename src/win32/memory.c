@@ -457,6 +457,8 @@ static BOOL query_system(uintptr_t address, MEMORY_BASIC_INFORMATION *ret)
     if (system_region_at(address, &found) < 0)
         return FALSE;
     uintptr_t page = address / system_page_bytes() * system_page_bytes();
+    if (found.end > ADDRESSES_USED_END)
+        found.end = ADDRESSES_USED_END;
     *ret = (MEMORY_BASIC_INFORMATION){
         .BaseAddress = (PVOID)page,
         .AllocationBase = found.is_free ? NULL : (PVOID)found.first,
@@ -500,7 +502,7 @@ CAIRN_WIN32_API void WINAPI GetSystemInfo(LPSYSTEM_INFO lpSystemInfo)
     *lpSystemInfo = (SYSTEM_INFO){
         .dwPageSize = (DWORD)system_page_bytes(),
         .lpMinimumApplicationAddress = (LPVOID)GRANULARITY,
-        .lpMaximumApplicationAddress = (LPVOID)(ADDRESSES_END - GRANULARITY - 1),
+        .lpMaximumApplicationAddress = (LPVOID)(ADDRESSES_USED_END - 1),
         .dwActiveProcessorMask = processors >= 64 ? ~(DWORD_PTR)0 : ((DWORD_PTR)1 << processors) - 1,
         .dwNumberOfProcessors = processors > 0 ? (DWORD)processors : 1,
         .dwAllocationGranularity = (DWORD)GRANULARITY,

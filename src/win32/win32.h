@@ -16,7 +16,8 @@
 #include "cairn/win32/windows.h"
 
 #define GRANULARITY ((size_t)65536)
-#define ADDRESSES_END ((uintptr_t)1 << 47) /* of a process of 64-bit Windows */
+#define ADDRESSES_END ((uintptr_t)1 << 47)               /* of a process of 64-bit Windows */
+#define ADDRESSES_USED_END (ADDRESSES_END - GRANULARITY) /* behind the last that a program may have */
 
 static inline size_t round_up(size_t bytes, size_t to)
 {

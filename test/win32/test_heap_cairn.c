@@ -169,7 +169,9 @@ static void refuse(HANDLE none)
 START_TEST(a_handle_that_is_none_is_refused)
 {
     HANDLE gone = HeapCreate(0, 0, 0);
+    ck_assert_ptr_nonnull(HeapAlloc(gone, 0, 1)); /* it is the last that is used */
     ck_assert(HeapDestroy(gone));
+    refuse(gone);
     uintptr_t here = (uintptr_t)heap;
     void *hole = VirtualAlloc(NULL, 65536, MEM_RESERVE, PAGE_NOACCESS);
     HANDLE wrong[] = {gone,
@@ -192,14 +194,11 @@ START_TEST(a_handle_that_is_none_is_refused)
                       (HANDLE)(here + (40 << 20)),
                       (HANDLE)(here - (40 << 20)),
                       cairn_win32_heap(heap)};
-    /* Records of heaps that live or lived are none of these. */
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         refuse(wrong[i]);
         ck_error(CloseHandle(wrong[i]), wrong[i] == GetCurrentProcess(),
                  wrong[i] == GetCurrentProcess() ? NOTHING : ERROR_INVALID_HANDLE);
     }
-    ck_assert_ptr_nonnull(HeapAlloc(heap, 0, 1)); /* still the last that is used */
-    refuse(gone);
     ck_assert(VirtualFree(hole, 0, MEM_RELEASE));
 }
 END_TEST

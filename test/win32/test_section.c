@@ -465,6 +465,13 @@ START_TEST(any_address_can_be_asked_about)
     ck_error(VirtualQuery(&local, &info, 8), 0, ERROR_BAD_LENGTH);
     SYSTEM_INFO system;
     GetSystemInfo(&system);
+    const unsigned char *at = NULL; /* one region after the other, to the end of all */
+    for (int regions = 0; VirtualQuery(at, &info, sizeof info) != 0 && regions < 100000; regions++) {
+        if (info.BaseAddress != at || info.RegionSize == 0)
+            break;
+        at += info.RegionSize;
+    }
+    ck_assert_ptr_eq(at, (unsigned char *)system.lpMaximumApplicationAddress + 1);
     ck_assert_uint_eq(system.dwAllocationGranularity, 65536);
     ck_assert_uint_eq(system.dwPageSize, 4096);
     ck_assert_uint_gt(system.dwNumberOfProcessors, 0);
