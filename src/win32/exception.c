@@ -2,22 +2,29 @@
 /*
  * Structured exceptions for memory.
  *
- * Each guard is a frame on the stack of the function that guards; a thread's frames are a list, the innermost first. An
- * exception is dispatched on a stack of its own: the alternate signal stack. To ask a filter, the dispatcher jumps into
- * the guarding function, at the stack pointer of its guard. The filter's calls then overwrite what lies below: the
- * frames between the guard and the fault, which EXCEPTION_CONTINUE_EXECUTION wants back. So that piece of the stack is
- * saved before and put back after.
+ * Each guard is a frame in the function that guards; a thread's frames are a chain, the innermost first. An exception
+ * is dispatched below the place where it happened, on the same stack, and so are its filters: to ask one, the
+ * dispatcher goes to the mark of the guard with its own stack pointer. The frame pointer is the guarding function's, so
+ * the filter has its variables, and nothing of the frames between is touched.
  *
- *      high   | function that guards |
- *     guard > |----------------------|  <- saved from here ...
- *             | what it called       |
- *     fault > |----------------------|  <- ... to here (and the red zone below)
- *             | free: the filter may |
- *      low    | go as deep as it likes
+ *      high   | function that guards    | <- frame pointer of the filter
+ *             | what it called          |
+ *     fault > |-------------------------|
+ *             | what the signal brought |
+ *             | dispatch                |
+ *      low    | what the filter calls   | <- its stack pointer
  *
- * RaiseException comes the same way: it sends its thread the signal that faults raise, with a record in hand.
- * When a filter takes the exception, the frames within it are unwound by jumps from one to the next outer; nothing of
- * the stack below is needed any more then.
+ * So exceptions in filters, in termination blocks and in handlers are nothing special: all that a dispatch knows is in
+ * its own frame, on the stack and on the chain (ASKING). What an exception in a filter is not shown to are the guard
+ * that is being asked and those within it; but it unwinds them.
+ *
+ * RaiseException dispatches in its caller's stack. A fault arrives by a signal on the alternate stack, because its own
+ * may be at its end. The handler goes back to the stack of the fault before it asks anybody, with a copy of all that is
+ * on the alternate one; so that is free for the next fault, and for a handler that never returns. To go on at the fault
+ * the copy is put back, and the handler returns. Where a stack has no room left, the thread has a reserve.
+ *
+ * When a filter takes the exception, the frames within it are unwound by jumps from one to the next outer one; each
+ * carries the target on. Nothing of the stack below is needed any more then.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -29,31 +36,41 @@
 
 #include "base/handler.h"
 #include "win32/exception.h"
+#include "win32/jump.h"
 #include "win32/win32.h"
 
-#define STACK_BYTES ((size_t)128 << 10)
-#define DEPTH_MAX 8 /* exceptions in filters in filters */
+#define PAGE_BYTES ((size_t)65536) /* no system has larger ones */
+#define SIGNAL_BYTES ((size_t)128 << 10)
+#define RESERVE_BYTES ((size_t)128 << 10)
+#define ROOM ((size_t)24 << 10)     /* that a dispatch wants of a stack */
+#define GAP_BYTES ((size_t)1 << 20) /* that the system keeps free below the first thread's stack */
 #define RED_ZONE 128
-#ifndef SS_AUTODISARM
-#define SS_AUTODISARM (1U << 31)
-#endif
+#define NOTES ((size_t)1 << 14)
+#define ARRIVAL 0 /* the site of what is told first: why control is at the mark */
 
-/* One dispatch, in the frame of the signal handler. */
-struct dispatch {
-    struct dispatch *outer;
-    jmp_buf place; /* where a filter's answer goes */
-    int answer;
+/* What a handler or a termination block is told; site says which one of the function whose frame is base. */
+struct note {
+    void *base;
+    unsigned site;
+    DWORD code;
+    struct cairn_seh_final final;
+};
+
+struct memory {
+    unsigned char guard[PAGE_BYTES];
+    unsigned char signals[SIGNAL_BYTES];
+    unsigned char other_guard[PAGE_BYTES];
+    unsigned char reserve[RESERVE_BYTES];
+    struct note notes[NOTES];
 };
 
 struct thread {
     struct cairn_seh_frame *top;
-    struct cairn_seh_frame *target; /* while unwinding: who handles */
-    struct dispatch *dispatch;      /* that waits for a filter */
-    EXCEPTION_RECORD raised;        /* by RaiseException */
-    bool is_raised;                 /* raised is on its way to the handler */
-    bool is_ready;                  /* this thread has its stacks */
-    unsigned depth;                 /* dispatches under way */
-    unsigned char *stacks;          /* DEPTH_MAX of them */
+    struct memory *memory; /* NULL: this thread has had no guard */
+    stack_t before;        /* alternate stack */
+    uintptr_t low, high;   /* its stack; both 0 when the system does not tell */
+    size_t gap;            /* below the stack, where nothing is */
+    size_t notes_end;      /* notes[0 ... notes_end) modulo NOTES */
 };
 
 static _Thread_local struct thread self;
@@ -62,21 +79,13 @@ static pthread_key_t key;
 static struct sigaction before_segv, before_bus;
 static bool (*_Atomic hole_handler)(uintptr_t address, bool writes);
 
-/* ---------------------------------------------------------------- stacks */
+/* ---------------------------------------------------------------- threads */
 
-static void arm(unsigned depth)
+static void end_thread(void *memory)
 {
-    const stack_t stack = {
-        .ss_sp = self.stacks + depth * STACK_BYTES, .ss_size = STACK_BYTES, .ss_flags = (int)SS_AUTODISARM};
-    (void)sigaltstack(&stack, NULL);
-}
-
-static void end_thread(void *stacks)
-{
-    const stack_t none = {.ss_flags = SS_DISABLE};
-    (void)sigaltstack(&none, NULL);
-    (void)munmap(stacks, DEPTH_MAX * STACK_BYTES);
-    self.is_ready = false;
+    (void)sigaltstack(&self.before, NULL);
+    (void)munmap(memory, sizeof(struct memory));
+    self.memory = NULL;
 }
 
 static void handle(int number, siginfo_t *info, void *arg);
@@ -91,18 +100,36 @@ static void install(void)
     (void)pthread_key_create(&key, end_thread);
 }
 
+static void learn_stack(void)
+{
+    pthread_attr_t attributes;
+    void *low;
+    size_t bytes, guard = 0;
+    if (pthread_getattr_np(pthread_self(), &attributes) != 0)
+        return;
+    if (pthread_attr_getstack(&attributes, &low, &bytes) == 0) {
+        (void)pthread_attr_getguardsize(&attributes, &guard);
+        self.low = (uintptr_t)low;
+        self.high = self.low + bytes;
+        self.gap = getpid() == gettid() ? GAP_BYTES : guard;
+    }
+    (void)pthread_attr_destroy(&attributes);
+}
+
 static bool make_ready(void)
 {
     (void)pthread_once(&once, install);
-    if (self.is_ready)
-        return true;
-    void *stacks = mmap(NULL, DEPTH_MAX * STACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (stacks == MAP_FAILED)
+    struct memory *memory = mmap(NULL, sizeof *memory, PROT_READ | PROT_WRITE,
+                                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
+    if (memory == MAP_FAILED)
         return false;
-    self.stacks = stacks;
-    self.is_ready = true;
-    (void)pthread_setspecific(key, stacks);
-    arm(0);
+    (void)mprotect(memory->guard, sizeof memory->guard, PROT_NONE);
+    (void)mprotect(memory->other_guard, sizeof memory->other_guard, PROT_NONE);
+    learn_stack();
+    self.memory = memory;
+    (void)pthread_setspecific(key, memory);
+    const stack_t stack = {.ss_sp = memory->signals, .ss_size = sizeof memory->signals};
+    (void)sigaltstack(&stack, &self.before);
     return true;
 }
 
@@ -112,67 +139,234 @@ void exception_watch_holes(bool (*handler)(uintptr_t address, bool writes))
     store_release(&hole_handler, handler);
 }
 
-/* ---------------------------------------------------------------- frames */
-
-CAIRN_WIN32_API void cairn_seh_enter(struct cairn_seh_frame *frame)
+static bool is_in(uintptr_t address, const void *from, size_t bytes)
 {
-    if (!make_ready()) {
+    return address - (uintptr_t)from < bytes;
+}
+
+static bool is_in_reserve(uintptr_t address)
+{
+    return is_in(address, self.memory->reserve, sizeof self.memory->reserve);
+}
+
+/* Whether the function of an older frame has gone, as a newer one lies above it on the same stack: a longjmp left it.
+ */
+static bool is_gone(const void *older, const void *newer)
+{
+    uintptr_t old = (uintptr_t)older, new = (uintptr_t)newer;
+    bool are_on_one_stack =
+        (is_in(old, (void *)self.low, self.high - self.low) && is_in(new, (void *)self.low, self.high - self.low)) ||
+        (is_in_reserve(old) && is_in_reserve(new));
+    return are_on_one_stack && old < new;
+}
+
+static void drop_gone(const struct cairn_seh_frame *frame, const void *newer)
+{
+    while (self.top != NULL && (self.top == frame || is_gone(self.top->base, newer)))
+        self.top = self.top->outer;
+}
+
+/* ---------------------------------------------------------------- notes */
+
+/*
+ * The note for what is told to a function; what others left behind that have returned is forgotten. The notes of one
+ * function are side by side, and last when it runs. A signal may come between any two steps, and note something, too.
+ */
+static struct note *note_for(void *base, unsigned site)
+{
+    size_t end = self.notes_end;
+    while (end > 0 && is_gone(self.memory->notes[(end - 1) % NOTES].base, base))
+        end--;
+    size_t at = end;
+    while (at > 0 && self.memory->notes[(at - 1) % NOTES].base == base)
+        if (self.memory->notes[--at % NOTES].site == site) {
+            self.notes_end = end;
+            return &self.memory->notes[at % NOTES];
+        }
+    self.notes_end = end + 1;
+    struct note *note = &self.memory->notes[end % NOTES];
+    note->base = base;
+    note->site = site;
+    return note;
+}
+
+static const struct note *note_of(const void *base, unsigned site)
+{
+    for (size_t i = self.notes_end; i > 0 && i + NOTES > self.notes_end; i--) {
+        const struct note *note = &self.memory->notes[(i - 1) % NOTES];
+        if (note->base == base && note->site == site)
+            return note;
+    }
+    abort(); /* so many have come since */
+}
+
+/* ---------------------------------------------------------------- guards */
+
+/* Makes frame the innermost guard; tells where its first mark belongs. */
+CAIRN_WIN32_API struct cairn_seh_place *cairn_seh_enter(struct cairn_seh_frame *frame, void *base)
+{
+    if (UNLIKELY(self.memory == NULL) && !make_ready()) {
         static const char text[] = "cairn-win32: no memory for the stack of exceptions\n";
         (void)!write(STDERR_FILENO, text, sizeof text - 1);
         abort();
     }
-    frame->pointers = (EXCEPTION_POINTERS){.ExceptionRecord = &frame->record, .ContextRecord = &frame->context};
+    drop_gone(frame, base);
     frame->outer = self.top;
+    frame->base = base;
+    frame->one = 1;
     frame->phase = CAIRN_SEH_BODY;
     self.top = frame;
+    return &frame->place;
 }
 
-static void leave(struct cairn_seh_frame *frame)
+CAIRN_WIN32_API struct cairn_seh_frame *cairn_seh_entered(void)
 {
-    if (self.top == frame)
-        self.top = frame->outer;
+    return self.top;
 }
 
-/* Runs the termination blocks from the innermost frame up to the one that handles, then its handler. */
-static void unwind(void) __attribute__((noreturn));
-static void unwind(void)
+static struct note *note_arrival(const struct cairn_seh_frame *frame, int phase)
 {
-    struct cairn_seh_frame *frame = self.top;
+    struct note *note = note_for(frame->base, ARRIVAL);
+    note->code = frame->code;
+    note->final.phase = phase;
+    note->final.has_run = FALSE;
+    return note;
+}
+
+/* The end of a guarded block with a termination block, which comes next. */
+CAIRN_WIN32_API void cairn_seh_finish(struct cairn_seh_frame *frame)
+{
+    frame->phase = CAIRN_SEH_LEFT;
+    (void)note_arrival(frame, CAIRN_SEH_LEFT);
+}
+
+/* The end of cairn_seh_end, which is called when a guarded block is left. */
+void seh_left(struct cairn_seh_frame *frame) __attribute__((visibility("hidden")));
+void seh_left(struct cairn_seh_frame *frame)
+{
     self.top = frame->outer;
-    frame->phase = frame == self.target ? CAIRN_SEH_HANDLE : CAIRN_SEH_UNWIND;
-    _longjmp(frame->place, 1);
+    if (frame->phase == CAIRN_SEH_LEFT)
+        return;
+    note_arrival(frame, CAIRN_SEH_ABANDONED)->final.back = frame->back;
+    jump_back_at(&frame->place, &frame->back);
 }
 
-CAIRN_WIN32_API BOOL cairn_seh_again(struct cairn_seh_frame *frame)
+/* AddressSanitizer forgets what it knows of frames that are left by a jump. From the reserve it would not find them. */
+void __asan_handle_no_return(void) __attribute__((weak));
+void __asan_unpoison_memory_region(const volatile void *from, size_t bytes) __attribute__((weak));
+
+static void forget_frames(void)
 {
-    switch (frame->phase) {
-    case CAIRN_SEH_FRESH:
-        return TRUE;
-    case CAIRN_SEH_BODY:
-        leave(frame);
-        frame->phase = CAIRN_SEH_LEFT;
-        return TRUE;
-    case CAIRN_SEH_UNWIND:
-        unwind();
-    default:
-        return FALSE;
+    if (__asan_handle_no_return == NULL || __asan_unpoison_memory_region == NULL)
+        return;
+    __asan_handle_no_return();
+    if (is_in_reserve((uintptr_t)__builtin_frame_address(0))) {
+        __asan_unpoison_memory_region((void *)self.low, self.high - self.low);
+        __asan_unpoison_memory_region(self.memory->reserve, sizeof self.memory->reserve);
     }
 }
 
-CAIRN_WIN32_API void cairn_seh_end(struct cairn_seh_frame *frame)
+/* Runs the termination blocks from the innermost frame up to target, then its handler. */
+static void unwind(struct cairn_seh_frame *target) __attribute__((noreturn));
+static void unwind(struct cairn_seh_frame *target)
 {
-    if (frame->phase == CAIRN_SEH_BODY)
-        leave(frame);
+    struct cairn_seh_frame *frame;
+    do {
+        frame = self.top;
+        self.top = frame->outer;
+    } while (frame->phase == CAIRN_SEH_ASKING);
+    note_arrival(frame, frame == target ? CAIRN_SEH_HANDLE : CAIRN_SEH_UNWIND)->final.target = target;
+    forget_frames();
+    jump_back(&frame->place);
+}
+
+/* What comes after a block that was left before its end has run. */
+static void go_on(struct cairn_seh_final final)
+{
+    if (final.phase == CAIRN_SEH_UNWIND)
+        unwind(final.target);
+    if (final.phase == CAIRN_SEH_ABANDONED)
+        jump_back(&final.back);
+}
+
+/* Returns site to run the handler; else this guard has nothing to do. */
+CAIRN_WIN32_API unsigned cairn_seh_handle(void *base, unsigned site)
+{
+    const struct note *arrival = note_of(base, ARRIVAL);
+    DWORD code = arrival->code;
+    go_on(arrival->final);
+    note_for(base, site)->code = code;
+    return site;
+}
+
+CAIRN_WIN32_API struct cairn_seh_final cairn_seh_final(void *base)
+{
+    return note_of(base, ARRIVAL)->final;
+}
+
+CAIRN_WIN32_API BOOL cairn_seh_again(struct cairn_seh_final *final)
+{
+    if (final->has_run)
+        go_on(*final);
+    final->has_run = !final->has_run;
+    return final->has_run;
+}
+
+CAIRN_WIN32_API DWORD cairn_seh_code(uintptr_t at, void *base)
+{
+    bool is_filter = at > UINT32_MAX;
+    return is_filter ? ((struct cairn_seh_frame *)at)->code : note_of(base, (unsigned)at)->code;
+}
+
+/* ---------------------------------------------------------------- dispatching */
+
+static int ask(struct cairn_seh_frame *asking, struct cairn_seh_frame *frame, EXCEPTION_POINTERS *pointers)
+{
+    frame->pointers = pointers;
+    frame->code = pointers->ExceptionRecord->ExceptionCode;
+    frame->phase = CAIRN_SEH_FILTER;
+    frame->asks = asking;
+    asking->asks = frame;
+    if (cairn_seh_mark(&asking->back) == 0)
+        jump_below(&frame->asked);
+    asking->asks = NULL;
+    frame->phase = CAIRN_SEH_BODY;
+    return asking->answer;
 }
 
 CAIRN_WIN32_API void cairn_seh_decide(struct cairn_seh_frame *frame, int answer)
 {
-    (void)frame;
-    self.dispatch->answer = answer;
-    _longjmp(self.dispatch->place, 1);
+    struct cairn_seh_frame *asking = frame->asks;
+    asking->answer = answer;
+    self.top = asking;
+    jump_back(&asking->back);
 }
 
-/* ---------------------------------------------------------------- dispatching */
+/* Returns true to go on where the exception was, below which no guard is alive; false when nobody takes it. Does not
+ * return when a handler does. */
+static bool dispatch(EXCEPTION_POINTERS *pointers, const void *where)
+{
+    struct cairn_seh_frame asking = {.phase = CAIRN_SEH_ASKING, .base = __builtin_frame_address(0)};
+    drop_gone(&asking, where);
+    asking.outer = self.top;
+    self.top = &asking;
+    bool goes_on = false;
+    for (struct cairn_seh_frame *frame = asking.outer; frame != NULL && !goes_on; frame = frame->outer) {
+        if (frame->phase == CAIRN_SEH_ASKING) {
+            if (frame->asks != NULL)
+                frame = frame->asks;
+            continue;
+        }
+        int answer = ask(&asking, frame, pointers);
+        if (answer > 0)
+            unwind(frame);
+        goes_on = answer < 0;
+    }
+    self.top = asking.outer;
+    return goes_on;
+}
+
+/* ---------------------------------------------------------------- faults */
 
 static uintptr_t stack_pointer(const ucontext_t *context)
 {
@@ -220,94 +414,95 @@ static void describe_fault(EXCEPTION_RECORD *record, int number, const siginfo_t
     };
 }
 
-/* Asks one frame's filter. On the handler's own stack, as is all that is local here. */
-static int ask(struct cairn_seh_frame *frame, const EXCEPTION_RECORD *record, void *context)
-{
-    struct dispatch dispatch = {.outer = self.dispatch};
-    struct cairn_seh_frame *const top = self.top;
-    self.dispatch = &dispatch;
-    frame->record = *record;
-    frame->context = (CONTEXT){.CairnContext = context};
-    frame->phase = CAIRN_SEH_FILTER;
-    self.top = frame->outer; /* exceptions in the filter are for others */
-    if (_setjmp(dispatch.place) == 0)
-        _longjmp(frame->place, 1);
-    self.top = top;
-    self.dispatch = dispatch.outer;
-    frame->phase = CAIRN_SEH_BODY;
-    return dispatch.answer;
-}
-
-/* The stack between the fault and the outermost guard. */
-struct saved {
-    void *copy;
-    uintptr_t from;
+/* A fault that is dispatched on another stack than the handler's. It lies at the end of that stack. */
+struct move {
+    struct cairn_seh_place back; /* in the handler */
+    const void *where;           /* the fault was */
+    EXCEPTION_RECORD record;
+    CONTEXT context;
+    unsigned char *from; /* the handler's stack, as far as it is used: copied, and put back */
     size_t bytes;
+    bool goes_on;
+    _Alignas(64) unsigned char copy[];
 };
 
 /* A stack has places that AddressSanitizer lets nobody touch, also not memcpy. */
 __attribute__((no_sanitize("address"))) static void copy_stack(void *to, const void *from, size_t bytes)
 {
-    volatile unsigned char *t = to;
-    const volatile unsigned char *f = from;
-    while (bytes-- > 0)
-        *t++ = *f++;
+    volatile uint64_t *t = to;
+    const volatile uint64_t *f = from;
+    for (size_t i = 0; i < bytes / sizeof *t; i++)
+        t[i] = f[i];
 }
 
-static bool save(struct saved *saved, const ucontext_t *context)
+static void put_back(void *arg)
 {
-    uintptr_t upto = 0;
-    for (const struct cairn_seh_frame *frame = self.top; frame != NULL; frame = frame->outer)
-        if ((uintptr_t)frame->stack > upto)
-            upto = (uintptr_t)frame->stack;
-    *saved = (struct saved){.from = stack_pointer(context) - RED_ZONE};
-    if (upto <= saved->from)
-        return true;
-    saved->bytes = upto - saved->from;
-    saved->copy = mmap(NULL, saved->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (saved->copy == MAP_FAILED)
-        return false;
-    copy_stack(saved->copy, (void *)saved->from, saved->bytes);
-    return true;
+    struct move *move = arg;
+    copy_stack(move->from, move->copy, move->bytes);
+    jump_back(&move->back);
 }
 
-static void drop(const struct saved *saved)
+static void dispatch_moved(void *arg)
 {
-    if (saved->bytes != 0)
-        (void)munmap(saved->copy, saved->bytes);
+    struct move *move = arg;
+    EXCEPTION_POINTERS pointers = {&move->record, &move->context};
+    move->goes_on = dispatch(&pointers, move->where);
+    /* On the alternate stack again, and in the part of it that is below the one to be put back: there a signal that
+     * comes now finds itself on it, and goes below, too. */
+    jump_onto(move->from - JUMP_MARGIN, put_back, move);
 }
 
-/* What a filter left on the stack of the frames within it goes; what it changed in its own frame and outside stays. */
-static void put_back(const struct saved *saved, const struct cairn_seh_frame *frame)
+/* Dispatches on the stack that ends at end; the handler is on one that ends at stack_end. */
+__attribute__((noinline)) static bool dispatch_at(uintptr_t end, const EXCEPTION_RECORD *record, ucontext_t *context,
+                                                  uintptr_t stack_end)
 {
-    if (saved->copy != NULL && (uintptr_t)frame->stack > saved->from)
-        copy_stack((void *)saved->from, saved->copy, (uintptr_t)frame->stack - saved->from);
-}
-
-/* Returns true to go on where the exception was, false when nobody takes it; does not return when a handler does. */
-static bool dispatch(const EXCEPTION_RECORD *record, ucontext_t *context, bool is_fault)
-{
-    struct saved saved;
-    if (self.top == NULL || self.depth + 1 >= DEPTH_MAX || !save(&saved, context))
-        return false;
-    unsigned depth = self.depth++;
-    arm(self.depth); /* filters run on the thread's own stack, and may fault */
-    bool goes_on = false;
-    for (struct cairn_seh_frame *frame = self.top; frame != NULL && !goes_on; frame = frame->outer) {
-        int answer = ask(frame, record, is_fault ? context : NULL);
-        if (answer > 0) {
-            drop(&saved);
-            self.depth = depth;
-            arm(depth);
-            self.target = frame;
-            unwind();
-        }
-        put_back(&saved, frame);
-        goes_on = answer < 0;
+    uintptr_t from = ((uintptr_t)__builtin_frame_address(0) - JUMP_MARGIN) & ~(uintptr_t)63;
+    size_t bytes = (stack_end & ~(uintptr_t)63) - from;
+    struct move *const move = (struct move *)((end - bytes - sizeof *move) & ~(uintptr_t)63);
+    if (cairn_seh_mark(&move->back) == 0) {
+        move->record = *record;
+        move->where = (void *)stack_pointer(context);
+        move->from = (unsigned char *)from;
+        move->bytes = bytes;
+        move->context = (CONTEXT){.CairnContext = move->copy + ((uintptr_t)context - from)};
+        copy_stack(move->copy, move->from, bytes);
+        jump_onto(move, dispatch_moved, move);
     }
-    drop(&saved);
-    self.depth = depth; /* the return from the signal arms the stack of before */
-    return goes_on;
+    return move->goes_on;
+}
+
+/* How far the stack goes on below an address. */
+static size_t room_below(uintptr_t address)
+{
+    uintptr_t reserve = (uintptr_t)self.memory->reserve;
+    if (is_in_reserve(address))
+        return address - reserve;
+    if (is_in(address, (void *)(self.low - self.gap), self.high - self.low + self.gap))
+        return address > self.low ? address - self.low : 0;
+    return SIZE_MAX; /* a stack that the program switched to */
+}
+
+static bool dispatch_fault(EXCEPTION_RECORD *record, ucontext_t *context)
+{
+    uintptr_t fault = stack_pointer(context), here = (uintptr_t)__builtin_frame_address(0);
+    if (self.top == NULL)
+        return false;
+    if (is_in(record->ExceptionInformation[1], (void *)(self.low - self.gap), self.gap))
+        record->ExceptionCode = STATUS_STACK_OVERFLOW;
+    const stack_t *stack = &context->uc_stack;
+    bool is_on_it = is_in(here, stack->ss_sp, stack->ss_size), was_on_it = is_in(fault, stack->ss_sp, stack->ss_size);
+    if (!is_on_it || was_on_it) { /* the handler is below the fault */
+        CONTEXT own = {.CairnContext = context};
+        EXCEPTION_POINTERS pointers = {record, &own};
+        return dispatch(&pointers, (void *)fault);
+    }
+    uintptr_t end = fault - RED_ZONE;
+    if (room_below(end) < ROOM) {
+        if (is_in_reserve(end))
+            return false;
+        end = (uintptr_t)(self.memory->reserve + sizeof self.memory->reserve);
+    }
+    return dispatch_at(end, record, context, (uintptr_t)stack->ss_sp + stack->ss_size);
 }
 
 static void handle(int number, siginfo_t *info, void *arg)
@@ -315,21 +510,11 @@ static void handle(int number, siginfo_t *info, void *arg)
     int error = errno;
     ucontext_t *context = arg;
     EXCEPTION_RECORD record;
-    if (self.is_raised) {
-        self.is_raised = false;
-        record = self.raised;
-        self.is_raised = !dispatch(&record, context, false); /* still: nobody took it */
-        errno = error;
-        return;
-    }
     describe_fault(&record, number, info, context);
     bool (*holes)(uintptr_t, bool) = load_acquire(&hole_handler);
     bool is_fault = info->si_code > 0;
-    if (is_fault && holes != NULL && holes((uintptr_t)info->si_addr, record.ExceptionInformation[0] == 1)) {
-        errno = error;
-        return;
-    }
-    if (!is_fault || !dispatch(&record, context, true))
+    bool goes_on = is_fault && holes != NULL && holes((uintptr_t)info->si_addr, record.ExceptionInformation[0] == 1);
+    if (!goes_on && (!is_fault || !dispatch_fault(&record, context)))
         handler_hand_on(number == SIGBUS ? &before_bus : &before_segv, number, info, context);
     errno = error;
 }
@@ -348,8 +533,6 @@ static void die_of(DWORD code)
 CAIRN_WIN32_API void WINAPI RaiseException(DWORD dwExceptionCode, DWORD dwExceptionFlags, DWORD nNumberOfArguments,
                                            const ULONG_PTR *lpArguments)
 {
-    if (self.top == NULL || !self.is_ready)
-        die_of(dwExceptionCode);
     EXCEPTION_RECORD record = {
         .ExceptionCode = dwExceptionCode,
         .ExceptionFlags = dwExceptionFlags & EXCEPTION_NONCONTINUABLE,
@@ -360,19 +543,9 @@ CAIRN_WIN32_API void WINAPI RaiseException(DWORD dwExceptionCode, DWORD dwExcept
             nNumberOfArguments < EXCEPTION_MAXIMUM_PARAMETERS ? nNumberOfArguments : EXCEPTION_MAXIMUM_PARAMETERS;
         memcpy(record.ExceptionInformation, lpArguments, record.NumberParameters * sizeof *lpArguments);
     }
-    sigset_t segv, blocked;
-    (void)sigemptyset(&segv);
-    (void)sigaddset(&segv, SIGSEGV);
-    (void)pthread_sigmask(SIG_UNBLOCK, &segv, &blocked);
-    self.raised = record;
-    self.is_raised = true;
-    /* The C library promises the compiler that pthread_kill calls nothing here; it is wrong about signals. */
-    __asm__ volatile("" ::: "memory");
-    (void)pthread_kill(pthread_self(), SIGSEGV);
-    __asm__ volatile("" ::: "memory");
-    (void)pthread_sigmask(SIG_SETMASK, &blocked, NULL);
-    bool nobody = self.is_raised;
-    self.is_raised = false;
-    if (nobody || (dwExceptionFlags & EXCEPTION_NONCONTINUABLE))
+    CONTEXT context = {.CairnContext = NULL};
+    EXCEPTION_POINTERS pointers = {&record, &context};
+    bool goes_on = self.top != NULL && dispatch(&pointers, __builtin_frame_address(0));
+    if (!goes_on || (dwExceptionFlags & EXCEPTION_NONCONTINUABLE))
         die_of(dwExceptionCode);
 }

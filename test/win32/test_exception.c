@@ -7,6 +7,7 @@
 #include <windows.h>
 
 #include <pthread.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "claims.h"
@@ -238,6 +239,146 @@ START_TEST(a_filter_may_fault_itself)
 }
 END_TEST
 
+static volatile bool is_to_fault;
+
+/* Elsewhere it may be asked about its own fault, too. */
+static int filter_that_faults_once(void)
+{
+    if (is_to_fault) {
+        is_to_fault = false;
+        store_nowhere();
+    }
+    return EXCEPTION_CONTINUE_SEARCH;
+}
+
+START_TEST(a_filter_that_faults_is_caught_farther_out)
+{
+    for (volatile int i = 0; i < 20; i++) {
+        is_to_fault = true;
+        __try {
+            __try {
+                __try {
+                    RaiseException(1, 0, 0, NULL);
+                } __finally {
+                    mark(AbnormalTermination() ? 't' : 'X');
+                }
+            } __except (filter_that_faults_once()) {
+                mark('X');
+            }
+        } __except (GetExceptionCode() == EXCEPTION_ACCESS_VIOLATION) {
+            mark('h');
+        }
+    }
+    ck_assert_uint_eq(strlen(trail), 40);
+    ck_assert_int_eq(strncmp(trail, "thth", 4), 0);
+}
+END_TEST
+
+static void clean_up(char letter)
+{
+    __try {
+        store_nowhere();
+    } __except (EXCEPTION_EXECUTE_HANDLER) {
+        mark(letter);
+    }
+}
+
+START_TEST(a_termination_block_handles_an_exception_of_its_own)
+{
+    __try {
+        __try {
+            __try {
+                RaiseException(1, 0, 0, NULL);
+            } __finally {
+                clean_up('a');
+                __try {
+                    RaiseException(2, 0, 0, NULL);
+                } __except (EXCEPTION_EXECUTE_HANDLER) {
+                    mark('b');
+                }
+            }
+        } __finally {
+            clean_up('c');
+        }
+    } __except (GetExceptionCode() == 1) {
+        clean_up('d');
+        mark('h');
+    }
+    ck_assert_str_eq(trail, "abcdh");
+}
+END_TEST
+
+START_TEST(a_termination_block_may_raise_to_the_next)
+{
+    volatile DWORD code = 0;
+    __try {
+        __try {
+            __try {
+                RaiseException(1, 0, 0, NULL);
+            } __finally {
+                RaiseException(2, 0, 0, NULL);
+            }
+        } __finally {
+            mark('t');
+        }
+    } __except (code = GetExceptionCode(), EXCEPTION_EXECUTE_HANDLER) {
+        mark('h');
+    }
+    ck_assert_str_eq(trail, "th");
+    ck_assert_uint_eq(code, 2);
+}
+END_TEST
+
+/* What is counted in a frame between the guard and the fault. */
+struct growth {
+    char *volatile base;
+    volatile int pages;
+};
+static struct growth *volatile growth;
+
+static int count_and_commit(EXCEPTION_POINTERS *pointers)
+{
+    EXCEPTION_RECORD *record = pointers->ExceptionRecord;
+    char *address = (char *)record->ExceptionInformation[1];
+    if (record->ExceptionCode != EXCEPTION_ACCESS_VIOLATION || address - growth->base != growth->pages * 65536)
+        return EXCEPTION_CONTINUE_SEARCH;
+    growth->pages++;
+    return VirtualAlloc(address, 1, MEM_COMMIT, PAGE_READWRITE) != NULL ? EXCEPTION_CONTINUE_EXECUTION
+                                                                        : EXCEPTION_EXECUTE_HANDLER;
+}
+
+__attribute__((noinline)) static void store(char *address)
+{
+    *(volatile char *)address = 1;
+}
+
+__attribute__((noinline)) static int grow(char *base)
+{
+    struct growth here;
+    here.base = base;
+    here.pages = 0;
+    growth = &here;
+    for (int i = 0; i < 16; i++)
+        store(base + (size_t)i * 65536);
+    growth = NULL;
+    return here.pages;
+}
+
+START_TEST(a_filter_has_the_frames_between_guard_and_fault)
+{
+    char *base = VirtualAlloc(NULL, 1 << 20, MEM_RESERVE, PAGE_READWRITE);
+    volatile int pages = 0;
+    __try {
+        pages = grow(base);
+    } __except (count_and_commit(GetExceptionInformation())) {
+        mark('X');
+    }
+    ck_assert_int_eq(pages, 16);
+    ck_assert_str_eq(trail, "");
+    ck_assert(VirtualFree(base, 0, MEM_RELEASE));
+}
+END_TEST
+
 START_TEST(a_handler_may_raise_to_the_next)
 {
     __try {
@@ -255,7 +396,7 @@ END_TEST
 
 static int leave_early(int when)
 {
-    int result = 0;
+    volatile int result = 0;
     __try {
         result = 1;
         for (int i = 0; i < 10; i++) {
@@ -293,6 +434,207 @@ START_TEST(a_block_is_left_from_within_loops)
         mark('h');
     }
     ck_assert_str_eq(trail, "nnh");
+}
+END_TEST
+
+enum way { WAY_END, WAY_LEAVE, WAY_BREAK, WAY_CONTINUE, WAY_RETURN, WAY_GOTO };
+
+/* Leaves the inner of two blocks, in a loop, in some way; returns how often it went round, or 100 from within. */
+static int go(enum way way)
+{
+    volatile int round = 0;
+    while (round < 3) {
+        round = round + 1;
+        __try {
+            __try {
+                if (way == WAY_LEAVE)
+                    __leave;
+                if (way == WAY_BREAK)
+                    break;
+                if (way == WAY_CONTINUE)
+                    continue;
+                if (way == WAY_RETURN)
+                    return 100 + round;
+                if (way == WAY_GOTO)
+                    goto out;
+                mark('e');
+            } __finally {
+                mark(AbnormalTermination() ? 'A' : 'n');
+            }
+            mark('o');
+        } __except (EXCEPTION_EXECUTE_HANDLER) {
+            mark('X');
+        }
+        mark('l');
+    }
+    mark('w');
+out:
+    return round;
+}
+
+START_TEST(a_termination_block_runs_however_its_block_is_left)
+{
+    static const struct {
+        enum way way;
+        int result;
+        const char *trail;
+    } ways[] = {
+        {WAY_END, 3, "enolenolenolw"}, {WAY_LEAVE, 3, "nolnolnolw"}, {WAY_BREAK, 1, "Aw"},
+        {WAY_CONTINUE, 3, "AAAw"},     {WAY_RETURN, 101, "A"},       {WAY_GOTO, 1, "A"},
+    };
+    for (size_t i = 0; i < COUNT(ways); i++) {
+        begin();
+        int result = go(ways[i].way);
+        ck_assert_int_eq(result, ways[i].result);
+        ck_assert_str_eq(trail, ways[i].trail);
+    }
+    begin();
+    __try { /* no guard of before is in the way */
+        RaiseException(3, 0, 0, NULL);
+    } __except (EXCEPTION_EXECUTE_HANDLER) {
+        mark('h');
+    }
+    ck_assert_str_eq(trail, "h");
+}
+END_TEST
+
+/* The same of a handler, whose block raises. */
+static int handle_by(enum way way)
+{
+    volatile int round = 0;
+    while (round < 3) {
+        round = round + 1;
+        __try {
+            __try {
+                RaiseException(1, 0, 0, NULL);
+            } __except (EXCEPTION_EXECUTE_HANDLER) {
+                if (way == WAY_LEAVE)
+                    __leave; /* the outer block */
+                if (way == WAY_BREAK)
+                    break;
+                if (way == WAY_CONTINUE)
+                    continue;
+                if (way == WAY_RETURN)
+                    return 100 + round;
+                if (way == WAY_GOTO)
+                    goto out;
+                mark('e');
+            }
+            mark('o');
+        } __finally {
+            mark(AbnormalTermination() ? 'A' : 'n');
+        }
+        mark('l');
+    }
+    mark('w');
+out:
+    return round;
+}
+
+START_TEST(a_handler_is_left_as_any_block)
+{
+    static const struct {
+        enum way way;
+        int result;
+        const char *trail;
+    } ways[] = {
+        {WAY_END, 3, "eonleonleonlw"}, {WAY_LEAVE, 3, "nlnlnlw"}, {WAY_BREAK, 1, "Aw"},
+        {WAY_CONTINUE, 3, "AAAw"},     {WAY_RETURN, 101, "A"},    {WAY_GOTO, 1, "A"},
+    };
+    for (size_t i = 0; i < COUNT(ways); i++) {
+        begin();
+        int result = handle_by(ways[i].way);
+        ck_assert_int_eq(result, ways[i].result);
+        ck_assert_str_eq(trail, ways[i].trail);
+    }
+}
+END_TEST
+
+/* One statement: the else is that of the if before it. */
+static void guard_if(bool is_so)
+{
+    if (is_so) // clang-format off
+        __try {
+            mark('b');
+        } __except (EXCEPTION_EXECUTE_HANDLER) {
+            mark('X');
+        }
+    else // clang-format on
+        mark('e');
+}
+
+static void guard_in_switch(int which)
+{
+    switch (which) {
+    case 1:
+        __try {
+            RaiseException(1, 0, 0, NULL);
+        } __except (EXCEPTION_EXECUTE_HANDLER) {
+            mark('1');
+            break;
+        }
+        mark('X');
+        break;
+    default:
+        __try {
+            mark('d');
+            break;
+        } __finally {
+            mark('t');
+        }
+        mark('X');
+    }
+}
+
+START_TEST(a_guarded_statement_is_one_statement)
+{
+    guard_if(true);
+    guard_if(false);
+    guard_in_switch(1);
+    guard_in_switch(2);
+    ck_assert_str_eq(trail, "be1dt");
+}
+END_TEST
+
+static int use_stack(volatile char *outer, int depth)
+{
+    volatile char room[1000];
+    room[depth % 1000] = (char)depth;
+    return depth < 0 ? 0 : use_stack(room, depth + 1) + room[depth % 1000] + outer[0];
+}
+
+static void *overflow(void *arg)
+{
+    volatile char outer[1] = {0};
+    memset(&noted, 0, sizeof noted);
+    __try {
+        __try {
+            (void)use_stack(outer, 1);
+            mark('X');
+        } __finally {
+            mark('t');
+        }
+    } __except (take(GetExceptionInformation())) {
+        mark('h');
+    }
+    return noted.ExceptionCode == EXCEPTION_STACK_OVERFLOW ? NULL : arg;
+}
+
+START_TEST(a_stack_that_overflows_is_an_exception)
+{
+    ck_assert_ptr_null(overflow(trail));
+    ck_assert_str_eq(trail, "th");
+}
+END_TEST
+
+START_TEST(each_threads_stack_is_watched)
+{
+    pthread_t thread;
+    void *failed;
+    ck_assert_int_eq(pthread_create(&thread, NULL, overflow, trail), 0);
+    ck_assert_int_eq(pthread_join(thread, &failed), 0);
+    ck_assert_ptr_null(failed);
+    ck_assert_str_eq(trail, "th");
 }
 END_TEST
 
@@ -369,8 +711,17 @@ int main(void)
     tcase_add_test(tests, execution_continues_where_the_filter_says_so);
     tcase_add_test(tests, memory_is_committed_at_the_fault);
     tcase_add_test(tests, a_filter_may_fault_itself);
+    tcase_add_test(tests, a_filter_that_faults_is_caught_farther_out);
+    tcase_add_test(tests, a_filter_has_the_frames_between_guard_and_fault);
+    tcase_add_test(tests, a_termination_block_handles_an_exception_of_its_own);
+    tcase_add_test(tests, a_termination_block_may_raise_to_the_next);
     tcase_add_test(tests, a_handler_may_raise_to_the_next);
     tcase_add_test(tests, a_block_is_left_from_within_loops);
+    tcase_add_test(tests, a_termination_block_runs_however_its_block_is_left);
+    tcase_add_test(tests, a_handler_is_left_as_any_block);
+    tcase_add_test(tests, a_guarded_statement_is_one_statement);
+    tcase_add_test(tests, a_stack_that_overflows_is_an_exception);
+    tcase_add_test(tests, each_threads_stack_is_watched);
     tcase_add_test(tests, heaps_raise_what_they_cannot_give);
     tcase_add_test(tests, no_heap_raises_an_access_violation);
     tcase_add_test(tests, each_thread_has_its_own);

@@ -5,7 +5,10 @@
 
 #include <cairn.h>
 #include <errno.h>
+#include <pthread.h>
+#include <setjmp.h>
 #include <signal.h>
+#include <sys/resource.h>
 
 #include "claims.h"
 
@@ -18,9 +21,9 @@ START_TEST(a_fault_in_the_block_itself_is_caught)
         volatile ULONG_PTR address = 0;
         __try {
             *nowhere = 1;
-        } __except (EXCEPTION_EXECUTE_HANDLER) {
+        } __except (address = GetExceptionInformation()->ExceptionRecord->ExceptionInformation[1],
+                    EXCEPTION_EXECUTE_HANDLER) {
             code = GetExceptionCode();
-            address = GetExceptionInformation()->ExceptionRecord->ExceptionInformation[1];
         }
         ck_assert_uint_eq(code, EXCEPTION_ACCESS_VIOLATION);
         ck_assert_uint_eq(address, (ULONG_PTR)nowhere);
@@ -157,6 +160,240 @@ START_TEST(what_nobody_takes_goes_on_to_the_program)
 }
 END_TEST
 
+/* ---------------------------------------------------------------- a handler of the program's that does not return */
+
+static sigjmp_buf before_fault;
+
+static void leave_handler(int number)
+{
+    siglongjmp(before_fault, number);
+}
+
+static int commit(EXCEPTION_POINTERS *pointers)
+{
+    void *address = (void *)pointers->ExceptionRecord->ExceptionInformation[1];
+    (void)overwrite();
+    return VirtualAlloc(address, 1, MEM_COMMIT, PAGE_READWRITE) != NULL ? EXCEPTION_CONTINUE_EXECUTION
+                                                                        : EXCEPTION_EXECUTE_HANDLER;
+}
+
+/* What it keeps on its stack is there after the faults. */
+__attribute__((noinline)) static int store_pages(volatile char *base)
+{
+    volatile int kept[20];
+    for (int i = 0; i < 20; i++)
+        kept[i] = i;
+    for (size_t i = 0; i < 16; i++)
+        base[i * 4096] = 1;
+    int sum = 0;
+    for (int i = 0; i < 20; i++)
+        sum += kept[i];
+    return sum;
+}
+
+static int store_guarded(void)
+{
+    volatile int sum = 0;
+    char *base = VirtualAlloc(NULL, 65536, MEM_RESERVE, PAGE_READWRITE);
+    __try {
+        sum = store_pages(base);
+    } __except (commit(GetExceptionInformation())) {
+        sum = -1;
+    }
+    ck_assert(VirtualFree(base, 0, MEM_RELEASE));
+    return sum;
+}
+
+START_TEST(a_handler_of_the_programs_may_leave_by_a_jump)
+{
+    (void)signal(SIGSEGV, leave_handler);
+    ck_assert_int_eq(store_guarded(), 190);
+    for (volatile int i = 0; i < 10; i++) {
+        if (sigsetjmp(before_fault, 1) == 0) {
+            *nowhere = 1;
+            ck_abort_msg("no fault");
+        }
+        ck_assert_int_eq(store_guarded(), 190);
+        block();
+    }
+}
+END_TEST
+
+/* ---------------------------------------------------------------- overflowing stacks */
+
+__attribute__((noinline)) static int use_stack(volatile char *outer, int depth)
+{
+    volatile char room[1000];
+    room[depth % 1000] = (char)depth;
+    return depth < 0 ? 0 : use_stack(room, depth + 1) + room[depth % 1000] + outer[0];
+}
+
+static void *in_thread(void *(*function)(void *arg), size_t stack_bytes)
+{
+    pthread_t thread;
+    pthread_attr_t attributes;
+    void *result;
+    ck_assert_int_eq(pthread_attr_init(&attributes), 0);
+    ck_assert_int_eq(pthread_attr_setstacksize(&attributes, stack_bytes), 0);
+    ck_assert_int_eq(pthread_create(&thread, &attributes, function, NULL), 0);
+    ck_assert_int_eq(pthread_join(thread, &result), 0);
+    ck_assert_int_eq(pthread_attr_destroy(&attributes), 0);
+    return result;
+}
+
+/* A filter may use stack of its own, and faults there are exceptions, too. */
+static int is_overflow(EXCEPTION_POINTERS *pointers)
+{
+    volatile char room[64 << 10];
+    room[0] = 1;
+    block();
+    return room[0] == 1 && pointers->ExceptionRecord->ExceptionCode == EXCEPTION_STACK_OVERFLOW;
+}
+
+static void *overflow_often(void *unused)
+{
+    (void)unused;
+    volatile char outer[1] = {0};
+    volatile intptr_t count = 0;
+    for (volatile int i = 0; i < 20; i++) {
+        __try {
+            (void)use_stack(outer, 1);
+        } __except (is_overflow(GetExceptionInformation())) {
+            count = count + (GetExceptionCode() == EXCEPTION_STACK_OVERFLOW);
+        }
+        block();
+    }
+    return (void *)count;
+}
+
+START_TEST(a_stack_overflows_again_and_again)
+{
+    ck_assert_ptr_eq(overflow_often(NULL), (void *)20);
+    ck_assert_ptr_eq(in_thread(overflow_often, 256 << 10), (void *)20);
+    ck_assert_ptr_eq(in_thread(overflow_often, 8 << 20), (void *)20);
+}
+END_TEST
+
+static void *overflow_refused(void *unused)
+{
+    (void)unused;
+    volatile char outer[1] = {0};
+    __try {
+        (void)use_stack(outer, 1);
+    } __except (EXCEPTION_CONTINUE_SEARCH) {
+        _exit(4);
+    }
+    return NULL;
+}
+
+static void *overflow_unguarded(void *unused)
+{
+    (void)unused;
+    volatile char outer[1] = {0};
+    block();
+    (void)use_stack(outer, 1);
+    return NULL;
+}
+
+/* The filter overflows what is kept for it. */
+static int overflow_more(void)
+{
+    volatile char outer[1] = {0};
+    return use_stack(outer, 1);
+}
+
+static void *overflow_in_filter(void *unused)
+{
+    (void)unused;
+    volatile char outer[1] = {0};
+    __try {
+        (void)use_stack(outer, 1);
+    } __except (overflow_more()) {
+        _exit(4);
+    }
+    return NULL;
+}
+
+START_TEST(an_overflow_that_nobody_takes_ends_the_process_soon)
+{
+    void *(*const ways[])(void *) = {overflow_refused, overflow_unguarded, overflow_in_filter};
+    for (size_t i = 0; i < 2 * COUNT(ways); i++) {
+        pid_t child = fork();
+        if (child == 0) {
+            close(STDERR_FILENO);
+            (void)signal(SIGSEGV, SIG_DFL);
+            _exit(i % 2 == 0 ? (ways[i / 2](NULL), 3) : (in_thread(ways[i / 2], 1 << 20), 3));
+        }
+        int status;
+        struct rusage usage;
+        ck_assert_int_eq(wait4(child, &status, 0, &usage), child);
+        ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
+        if (!UNDER_SANITIZER)
+            ck_assert_int_lt(usage.ru_maxrss, 64 << 10); /* KiB */
+    }
+}
+END_TEST
+
+/* ---------------------------------------------------------------- what a handler is told */
+
+static int raise_in(int depth)
+{
+    volatile int wrong = 0;
+    __try {
+        RaiseException((DWORD)depth, 0, 0, NULL);
+    } __except (EXCEPTION_EXECUTE_HANDLER) {
+        __try {
+            wrong = wrong + (GetExceptionCode() != (DWORD)depth); /* of the handler that is around */
+            RaiseException(1000, 0, 0, NULL);
+        } __except (EXCEPTION_EXECUTE_HANDLER) {
+            wrong = wrong + (GetExceptionCode() != 1000);
+        }
+        if (depth > 1)
+            wrong = wrong + raise_in(depth - 1);
+        wrong = wrong + (GetExceptionCode() != (DWORD)depth);
+    }
+    return wrong;
+}
+
+START_TEST(each_handler_has_its_own_code)
+{
+    for (int i = 0; i < 10; i++)
+        ck_assert_int_eq(raise_in(UNDER_SANITIZER ? 100 : 2000), 0);
+}
+END_TEST
+
+/* ---------------------------------------------------------------- guards that a longjmp left */
+
+static jmp_buf outside;
+
+static void jump_out(int depth)
+{
+    __try {
+        if (depth > 0)
+            jump_out(depth - 1);
+        else
+            longjmp(outside, 1);
+    } __finally {
+        ck_abort_msg("a termination block ran");
+    }
+}
+
+START_TEST(a_guard_that_was_left_by_longjmp_is_none)
+{
+    for (volatile int i = 0; i < 10; i++) {
+        volatile DWORD code = 0;
+        if (setjmp(outside) == 0)
+            jump_out(i);
+        __try {
+            RaiseException(5, 0, 0, NULL);
+        } __except (EXCEPTION_EXECUTE_HANDLER) {
+            code = GetExceptionCode();
+        }
+        ck_assert_uint_eq(code, 5);
+    }
+}
+END_TEST
+
 int main(void)
 {
     if (UNDER_TSAN) {
@@ -170,5 +407,10 @@ int main(void)
     tcase_add_test(tests, a_fault_in_the_block_itself_is_caught);
     tcase_add_loop_test(tests, a_guard_and_a_block_take_turns, 0, 2);
     tcase_add_test(tests, what_nobody_takes_goes_on_to_the_program);
+    tcase_add_test(tests, a_handler_of_the_programs_may_leave_by_a_jump);
+    tcase_add_test(tests, a_stack_overflows_again_and_again);
+    tcase_add_test(tests, an_overflow_that_nobody_takes_ends_the_process_soon);
+    tcase_add_test(tests, each_handler_has_its_own_code);
+    tcase_add_test(tests, a_guard_that_was_left_by_longjmp_is_none);
     return suite_run(suite);
 }

@@ -92,10 +92,10 @@ static void require_store_faults(void *address)
     volatile ULONG_PTR is_write = 0, where = 0;
     __try {
         *(volatile char *)address = 'x';
-    } __except (EXCEPTION_EXECUTE_HANDLER) {
+    } __except (is_write = GetExceptionInformation()->ExceptionRecord->ExceptionInformation[0],
+                where = GetExceptionInformation()->ExceptionRecord->ExceptionInformation[1],
+                EXCEPTION_EXECUTE_HANDLER) {
         code = GetExceptionCode();
-        is_write = GetExceptionInformation()->ExceptionRecord->ExceptionInformation[0];
-        where = GetExceptionInformation()->ExceptionRecord->ExceptionInformation[1];
     }
     REQUIRE_EQUAL(code, EXCEPTION_ACCESS_VIOLATION);
     REQUIRE_EQUAL(is_write, 1);

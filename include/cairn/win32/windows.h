@@ -25,7 +25,9 @@
 #pragma GCC system_header
 #endif
 
-#include <setjmp.h>
+#if defined(__cplusplus) && defined(CAIRN_WIN32_SEH) && __has_include(<bits/stdc++.h>)
+#include <bits/stdc++.h> /* while __try is still its own */
+#endif
 #include <stddef.h>
 #include <stdint.h>
 
@@ -571,8 +573,10 @@ CAIRN_WIN32_API BOOL WINAPI CairnFaultOnHoles(BOOL Enable);
 #define STATUS_ACCESS_VIOLATION 0xC0000005u
 #define STATUS_IN_PAGE_ERROR 0xC0000006u
 #define STATUS_NO_MEMORY 0xC0000017u
+#define STATUS_STACK_OVERFLOW 0xC00000FDu
 #define EXCEPTION_ACCESS_VIOLATION STATUS_ACCESS_VIOLATION
 #define EXCEPTION_IN_PAGE_ERROR STATUS_IN_PAGE_ERROR
+#define EXCEPTION_STACK_OVERFLOW STATUS_STACK_OVERFLOW
 #define EXCEPTION_NONCONTINUABLE 0x1u
 #define EXCEPTION_MAXIMUM_PARAMETERS 15
 #define EXCEPTION_EXECUTE_HANDLER 1
@@ -608,92 +612,168 @@ CAIRN_WIN32_API void WINAPI RaiseException(DWORD dwExceptionCode, DWORD dwExcept
 /*
  * __try { } __except (filter) { }   and   __try { } __finally { }
  *
- * In C; in C++ only after #define CAIRN_WIN32_SEH, before any other header, as libstdc++ has a __try of its own. What
- * is guarded: RaiseException, and the faults of memory (SIGSEGV, SIGBUS) in this thread. The filter runs before the
- * stack is unwound, on the stack of the function that guards, and EXCEPTION_CONTINUE_EXECUTION goes on where the fault
- * was. Different from a compiler that knows these words: as with setjmp, a local variable that the guarded block
- * changes and the filter, handler or termination block read must be volatile; break and continue in a guarded block
- * act as __leave; return in one ends the guard, without its termination block; longjmp out of one is not allowed.
- * A thread's alternate signal stack becomes the library's at its first __try. A fault that no filter takes goes on to
- * the handler that the program had installed before the first __try.
+ * In C; in C++ only after #define CAIRN_WIN32_SEH, as libstdc++ has a __try of its own (windows.h then includes that
+ * library, so that no header of it comes later and finds this one). x86-64 and aarch64. What is guarded:
+ * RaiseException, and the faults of memory (SIGSEGV, SIGBUS) in this thread. The filter runs before anything is
+ * unwound, on the stack below the fault, and sees the variables of its function; EXCEPTION_CONTINUE_EXECUTION goes on
+ * where the fault was. A thread whose stack overflows in a guarded block has EXCEPTION_STACK_OVERFLOW; its filter has
+ * 128 KiB.
+ *
+ * The guarded block may be left in every way but longjmp; its termination block runs then. Different from a compiler
+ * that knows these words: as with setjmp, a local variable that the guarded block changes and the filter, handler or
+ * termination block read must be volatile; break and continue in a termination block end that block; a filter is not
+ * asked about an exception of its own. A thread's alternate signal stack becomes the library's at its first __try. A
+ * fault that no filter takes goes on to the handler that the program had installed before the first __try.
  */
-struct cairn_seh_frame {
-    struct cairn_seh_frame *outer;
-    void *leave;
-    void *stack;
-    volatile int phase;
-    EXCEPTION_RECORD record;
-    CONTEXT context;
-    EXCEPTION_POINTERS pointers;
-    jmp_buf place;
+#if defined(__x86_64__)
+#define CAIRN_SEH_REGISTERS 8 /* rbx, rbp, r12 to r15, rsp, and where to go on */
+#elif defined(__aarch64__)
+#define CAIRN_SEH_REGISTERS 21 /* x19 to x30, sp, d8 to d15 */
+#else
+#define CAIRN_SEH_REGISTERS 1
+#endif
+
+struct cairn_seh_place {
+    uintptr_t registers[CAIRN_SEH_REGISTERS];
 };
 
-#define CAIRN_SEH_FRESH 0
-#define CAIRN_SEH_BODY 1
-#define CAIRN_SEH_FILTER 2
-#define CAIRN_SEH_HANDLE 3
-#define CAIRN_SEH_UNWIND 4
-#define CAIRN_SEH_LEFT 5
+/* A guard, in the function that guards; a thread's guards are a chain, the innermost first. */
+struct cairn_seh_frame {
+    struct cairn_seh_place back;  /* behind the block, when it was left early; of a dispatcher: who awaits an answer */
+    struct cairn_seh_place place; /* before the block: where a handler or termination block begins */
+    struct cairn_seh_place asked; /* in the block's scope: where the filter begins */
+    struct cairn_seh_frame *outer;
+    struct cairn_seh_frame *asks; /* of a guard: its dispatcher; of a dispatcher: the guard that it asks */
+    EXCEPTION_POINTERS *pointers; /* while it is asked */
+    void *base;                   /* the frame of the function */
+    size_t one;                   /* is 1, which no compiler knows */
+    DWORD code;
+    int answer;
+    int phase;
+};
+
+#define CAIRN_SEH_BODY 1      /* runs, and is on the chain */
+#define CAIRN_SEH_FILTER 2    /* is asked, and on the chain */
+#define CAIRN_SEH_ASKING 3    /* is no guard, but a dispatcher */
+#define CAIRN_SEH_LEFT 4      /* came to its end, or to __leave */
+#define CAIRN_SEH_ABANDONED 5 /* was left by return, break, continue or goto */
+#define CAIRN_SEH_HANDLE 6    /* has taken an exception */
+#define CAIRN_SEH_UNWIND 7    /* another guard, target, has */
+
+/* What a termination block has of its guard. */
+struct cairn_seh_final {
+    struct cairn_seh_place back;
+    struct cairn_seh_frame *target;
+    int phase;
+    BOOL has_run;
+};
 
 /* What the macros call; no program does by itself. */
-CAIRN_WIN32_API void cairn_seh_enter(struct cairn_seh_frame *frame);
-CAIRN_WIN32_API BOOL cairn_seh_again(struct cairn_seh_frame *frame);
+CAIRN_WIN32_API struct cairn_seh_place *cairn_seh_enter(struct cairn_seh_frame *frame, void *base);
+CAIRN_WIN32_API struct cairn_seh_frame *cairn_seh_entered(void);
+CAIRN_WIN32_API int cairn_seh_mark(struct cairn_seh_place *place) __attribute__((returns_twice));
 CAIRN_WIN32_API void cairn_seh_decide(struct cairn_seh_frame *frame, int answer) __attribute__((noreturn));
-CAIRN_WIN32_API void cairn_seh_end(struct cairn_seh_frame *frame);
+CAIRN_WIN32_API void cairn_seh_finish(struct cairn_seh_frame *frame);
+CAIRN_WIN32_API void cairn_seh_end(struct cairn_seh_frame **frame);
+CAIRN_WIN32_API unsigned cairn_seh_handle(void *base, unsigned site);
+CAIRN_WIN32_API struct cairn_seh_final cairn_seh_final(void *base);
+CAIRN_WIN32_API BOOL cairn_seh_again(struct cairn_seh_final *final);
+CAIRN_WIN32_API DWORD cairn_seh_code(uintptr_t at, void *base);
 
-#if !defined(__cplusplus) || defined(CAIRN_WIN32_SEH)
-#if defined(__x86_64__)
-#define CAIRN_SEH_STACK(frame) __asm__ volatile("mov %%rsp, %0" : "=r"((frame).stack))
-#elif defined(__aarch64__)
-#define CAIRN_SEH_STACK(frame) __asm__ volatile("mov %0, sp" : "=r"((frame).stack))
-#else
-#define CAIRN_SEH_STACK(frame) ((frame).stack = NULL) /* a filter cannot continue there */
-#endif
-
-#define CAIRN_SEH_JOIN_(a, b) a##b
-#define CAIRN_SEH_JOIN(a, b) CAIRN_SEH_JOIN_(a, b)
+#if (!defined(__cplusplus) || defined(CAIRN_WIN32_SEH)) && CAIRN_SEH_REGISTERS > 1
+/*
+ * Handlers must be in no loop of ours, for break and continue in them are the program's; nor must guarded blocks. So a
+ * statement is
+ *
+ *     if (mark ? false : ({ guard; mark; if it is not asked BODY else decide(FILTER); leave: true; })) {}
+ *     else HANDLER
+ *
+ * The first mark is outside of what has to be cleaned up when the block is left: a termination block runs in the midst
+ * of that, and what a compiler keeps for it must not be touched. Behind the second there is nothing but the filter, so
+ * that no value of the block is touched by it. The array makes the compiler address all that is local by the frame
+ * pointer, as a filter has another stack pointer than the block. A handler is outside of the guard's scope, and C has
+ * no variable in an if: what it is told waits with the library, under the function's frame and a number.
+ */
 #ifdef __cplusplus
-#define CAIRN_SEH_NEW                                                                                                  \
-    {                                                                                                                  \
+#define CAIRN_SEH_ENTER cairn_seh_enter_new(cairn_seh_frame(), __builtin_frame_address(0))
+#define CAIRN_SEH_HANDLE_UNLESS(n)                                                                                     \
+    if (cairn_seh_site cairn_seh_at = {cairn_seh_handle(__builtin_frame_address(0), n + 1)})
+static inline cairn_seh_place *cairn_seh_enter_new(cairn_seh_frame &&frame, void *base)
+{
+    return cairn_seh_enter(&frame, base);
+}
+struct cairn_seh_site {
+    unsigned site;
+    explicit operator bool() const
+    {
+        return false;
     }
+    explicit operator uintptr_t() const
+    {
+        return site;
+    }
+};
 #else
-#define CAIRN_SEH_NEW                                                                                                  \
-    {                                                                                                                  \
-        0                                                                                                              \
-    }
+#define CAIRN_SEH_ENTER cairn_seh_enter(&(struct cairn_seh_frame){.phase = 0}, __builtin_frame_address(0))
+#define CAIRN_SEH_HANDLE_UNLESS(n)                                                                                     \
+    if (cairn_seh_handle(__builtin_frame_address(0), n + 1) + sizeof(enum {cairn_seh_at = n + 1}) == 0)
 #endif
-#define CAIRN_SEH_TRY(label)                                                                                           \
-    for (__attribute__((cleanup(cairn_seh_end))) struct cairn_seh_frame cairn_seh_ = CAIRN_SEH_NEW;                    \
-         cairn_seh_again(&cairn_seh_);)                                                                                \
-        if (0) {                                                                                                       \
-        label:                                                                                                         \
-            continue;                                                                                                  \
-        } else if (cairn_seh_.phase == CAIRN_SEH_FRESH ? (__extension__({                                              \
-                       cairn_seh_.leave = &&label;                                                                     \
-                       CAIRN_SEH_STACK(cairn_seh_);                                                                    \
-                       cairn_seh_enter(&cairn_seh_);                                                                   \
-                       (void)_setjmp(cairn_seh_.place);                                                                \
-                   })),                                                                                                \
-                   cairn_seh_.phase == CAIRN_SEH_BODY  : 0)
+
+#define CAIRN_SEH_EXCEPT(n, filter)                                                                                    \
+    else                                                                                                               \
+    {                                                                                                                  \
+        struct cairn_seh_frame *const cairn_seh_at = cairn_seh_;                                                       \
+        cairn_seh_decide(cairn_seh_at, filter);                                                                        \
+    }                                                                                                                  \
+    cairn_seh_leave_:                                                                                                  \
+    __attribute__((unused));                                                                                           \
+    cairn_seh_->phase = CAIRN_SEH_LEFT;                                                                                \
+    1;                                                                                                                 \
+    }))                                                                                                                \
+    {                                                                                                                  \
+    }                                                                                                                  \
+    else CAIRN_SEH_HANDLE_UNLESS(n)                                                                                    \
+    {                                                                                                                  \
+    }                                                                                                                  \
+    else
+
+#define CAIRN_SEH_FINALLY                                                                                              \
+    else                                                                                                               \
+    {                                                                                                                  \
+        cairn_seh_decide(cairn_seh_, EXCEPTION_CONTINUE_SEARCH);                                                       \
+    }                                                                                                                  \
+    cairn_seh_leave_:                                                                                                  \
+    __attribute__((unused));                                                                                           \
+    cairn_seh_finish(cairn_seh_);                                                                                      \
+    0;                                                                                                                 \
+    }))                                                                                                                \
+    {                                                                                                                  \
+    }                                                                                                                  \
+    else for (struct cairn_seh_final cairn_seh_final_ = cairn_seh_final(__builtin_frame_address(0));                   \
+              cairn_seh_again(&cairn_seh_final_);)
 /* The formatter takes __except for a keyword, and would make an object-like macro of it. */
 /* clang-format off */
 #undef __try
 #undef __except
 #undef __finally
 #undef __leave
-#define __try CAIRN_SEH_TRY(CAIRN_SEH_JOIN(cairn_seh_leave_, __COUNTER__))
-#define __except(...)                                                                                                 \
-    else if (cairn_seh_.phase == CAIRN_SEH_FILTER) cairn_seh_decide(&cairn_seh_, (__VA_ARGS__));                       \
-    else if (cairn_seh_.phase == CAIRN_SEH_HANDLE)
-#define __finally                                                                                                      \
-    else if (cairn_seh_.phase == CAIRN_SEH_FILTER) cairn_seh_decide(&cairn_seh_, EXCEPTION_CONTINUE_SEARCH);           \
-    else if (cairn_seh_.phase != CAIRN_SEH_BODY)
-#define __leave __extension__({ goto *cairn_seh_.leave; })
+#define __try                                                                                                          \
+    if (cairn_seh_mark(CAIRN_SEH_ENTER) != 0 ? 0 : __extension__({                                                     \
+        __label__ cairn_seh_leave_;                                                                                    \
+        __attribute__((cleanup(cairn_seh_end))) struct cairn_seh_frame *cairn_seh_ = cairn_seh_entered();              \
+        char cairn_seh_room_[cairn_seh_->one];                                                                         \
+        __asm__ volatile("" : : "r"(cairn_seh_room_) : "memory"); /* or the compiler takes it away */                  \
+        if (cairn_seh_mark(&cairn_seh_->asked) == 0)
+#define CAIRN_SEH_EXCEPT_(n, filter) CAIRN_SEH_EXCEPT(n, filter)
+#define __except(...) CAIRN_SEH_EXCEPT_(__COUNTER__, (__VA_ARGS__))
+#define __finally CAIRN_SEH_FINALLY
+#define __leave goto cairn_seh_leave_
 /* clang-format on */
-/* In a filter and a handler: what was raised. In a termination block: whether it runs for an exception. */
-#define GetExceptionCode() (cairn_seh_.record.ExceptionCode)
-#define GetExceptionInformation() (&cairn_seh_.pointers)
-#define AbnormalTermination() (cairn_seh_.phase == CAIRN_SEH_UNWIND)
+/* In a filter and a handler: what was raised; in a filter: all about it. In a termination block: whether the guarded
+ * block came not to its end. */
+#define GetExceptionCode() cairn_seh_code((uintptr_t)(cairn_seh_at), __builtin_frame_address(0))
+#define GetExceptionInformation() (cairn_seh_at->pointers)
+#define AbnormalTermination() (cairn_seh_final_.phase != CAIRN_SEH_LEFT)
 #define _exception_code GetExceptionCode
 #define _exception_info GetExceptionInformation
 #define _abnormal_termination AbnormalTermination
