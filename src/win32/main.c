@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The entry of programs that begin with wmain, in C or in C++ (whose compilers give it another name). Its wchar_t is
- * the compiler's of this file: 32 bits. What is no text in the user's locale is passed as the bytes it has.
+ * The entry of programs that begin with wmain, in C or in C++ (whose compilers give each of its forms a name). Its
+ * wchar_t is the compiler's of this file: 32 bits. What is no text in the user's locale is passed as the bytes it has.
  */
 #include <locale.h>
 #include <stdbool.h>
@@ -9,8 +9,24 @@
 #include <stdlib.h>
 #include <wchar.h>
 
-int wmain(int argc, wchar_t **argv) __attribute__((weak));
-int wmain_cpp(int argc, wchar_t **argv) __asm__("_Z5wmainiPPw") __attribute__((weak));
+typedef int entry(int argc, wchar_t **argv, wchar_t **envp);
+
+/* All get all three: what a form does not take it does not see. */
+entry wmain __attribute__((weak));
+entry wmain_cpp __asm__("_Z5wmainiPPw") __attribute__((weak));
+entry wmain_cpp_none __asm__("_Z5wmainv") __attribute__((weak));
+entry wmain_cpp_all __asm__("_Z5wmainiPPwS0_") __attribute__((weak));
+entry wmain_cpp_const __asm__("_Z5wmainiPPKw") __attribute__((weak));
+entry wmain_cpp_all_const __asm__("_Z5wmainiPPKwS1_") __attribute__((weak));
+
+static entry *the_entry(void)
+{
+    entry *const all[] = {wmain, wmain_cpp, wmain_cpp_none, wmain_cpp_all, wmain_cpp_const, wmain_cpp_all_const};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
+        if (all[i] != NULL)
+            return all[i];
+    return NULL;
+}
 
 static wchar_t *widen(const char *text)
 {
@@ -26,29 +42,51 @@ static wchar_t *widen(const char *text)
     return wide;
 }
 
-int main(int argc, char **argv)
+/* A list that ends with NULL. The program may change its list, so there are two: the second is for list_free. */
+struct list {
+    wchar_t **given, **all;
+};
+
+static void list_free(struct list list)
 {
-    if (wmain == NULL && wmain_cpp == NULL) {
+    for (size_t i = 0; list.all != NULL && list.all[i] != NULL; i++)
+        free(list.all[i]);
+    free(list.all);
+    free(list.given);
+}
+
+static bool list_make(struct list *ret_list, char **texts)
+{
+    size_t count = 0;
+    while (texts[count] != NULL)
+        count++;
+    struct list list = {calloc(count + 1, sizeof *list.given), calloc(count + 1, sizeof *list.all)};
+    bool is_there = list.given != NULL && list.all != NULL;
+    for (size_t i = 0; is_there && i < count; i++) {
+        list.given[i] = list.all[i] = widen(texts[i]);
+        is_there = list.all[i] != NULL;
+    }
+    *ret_list = list;
+    return is_there;
+}
+
+int main(int argc, char **argv, char **envp)
+{
+    entry *program = the_entry();
+    if (program == NULL) {
         (void)fputs("cairn-win32-main: the program has no wmain\n", stderr);
         return 127;
     }
+    struct list arguments = {0}, environment = {0};
     (void)setlocale(LC_CTYPE, "");
-    wchar_t **wide = calloc((size_t)argc + 1, sizeof *wide);
-    wchar_t **all = calloc((size_t)argc + 1, sizeof *all); /* the program may change its own list */
-    bool is_there = wide != NULL && all != NULL;
-    for (int i = 0; is_there && i < argc; i++) {
-        wide[i] = all[i] = widen(argv[i]);
-        is_there = wide[i] != NULL;
-    }
+    bool is_there = list_make(&arguments, argv) && list_make(&environment, envp);
     (void)setlocale(LC_CTYPE, "C"); /* as a program begins */
     int status = 127;
     if (is_there)
-        status = wmain != NULL ? wmain(argc, wide) : wmain_cpp(argc, wide);
+        status = program(argc, arguments.given, environment.given);
     else
         (void)fputs("cairn-win32-main: no memory for the arguments\n", stderr);
-    for (int i = 0; all != NULL && i < argc; i++)
-        free(all[i]);
-    free(all);
-    free(wide);
+    list_free(environment);
+    list_free(arguments);
     return status;
 }
