@@ -52,7 +52,6 @@
 struct note {
     void *base;
     unsigned site;
-    DWORD code;
     struct cairn_seh_final final;
 };
 
@@ -227,7 +226,6 @@ CAIRN_WIN32_API struct cairn_seh_frame *cairn_seh_entered(void)
 static struct note *note_arrival(const struct cairn_seh_frame *frame, int phase)
 {
     struct note *note = note_for(frame->base, ARRIVAL);
-    note->code = frame->code;
     note->final.phase = phase;
     note->final.has_run = FALSE;
     return note;
@@ -267,15 +265,17 @@ static void forget_frames(void)
 }
 
 /* Runs the termination blocks from the innermost frame up to target, then its handler. */
-static void unwind(struct cairn_seh_frame *target) __attribute__((noreturn));
-static void unwind(struct cairn_seh_frame *target)
+static void unwind(struct cairn_seh_frame *target, DWORD code) __attribute__((noreturn));
+static void unwind(struct cairn_seh_frame *target, DWORD code)
 {
     struct cairn_seh_frame *frame;
     do {
         frame = self.top;
         self.top = frame->outer;
     } while (frame->phase == CAIRN_SEH_ASKING);
-    note_arrival(frame, frame == target ? CAIRN_SEH_HANDLE : CAIRN_SEH_UNWIND)->final.target = target;
+    struct cairn_seh_final *final = &note_arrival(frame, frame == target ? CAIRN_SEH_HANDLE : CAIRN_SEH_UNWIND)->final;
+    final->target = target;
+    final->code = code; /* carried along: until then the target may be asked about others */
     forget_frames();
     jump_back(&frame->place);
 }
@@ -284,7 +284,7 @@ static void unwind(struct cairn_seh_frame *target)
 static void go_on(struct cairn_seh_final final)
 {
     if (final.phase == CAIRN_SEH_UNWIND)
-        unwind(final.target);
+        unwind(final.target, final.code);
     if (final.phase == CAIRN_SEH_ABANDONED)
         jump_back(&final.back);
 }
@@ -293,9 +293,9 @@ static void go_on(struct cairn_seh_final final)
 CAIRN_WIN32_API unsigned cairn_seh_handle(void *base, unsigned site)
 {
     const struct note *arrival = note_of(base, ARRIVAL);
-    DWORD code = arrival->code;
+    DWORD code = arrival->final.code;
     go_on(arrival->final);
-    note_for(base, site)->code = code;
+    note_for(base, site)->final.code = code;
     return site;
 }
 
@@ -315,7 +315,8 @@ CAIRN_WIN32_API BOOL cairn_seh_again(struct cairn_seh_final *final)
 CAIRN_WIN32_API DWORD cairn_seh_code(uintptr_t at, void *base)
 {
     bool is_filter = at > UINT32_MAX;
-    return is_filter ? ((struct cairn_seh_frame *)at)->code : note_of(base, (unsigned)at)->code;
+    return is_filter ? ((struct cairn_seh_frame *)at)->pointers->ExceptionRecord->ExceptionCode
+                     : note_of(base, (unsigned)at)->final.code;
 }
 
 /* ---------------------------------------------------------------- dispatching */
@@ -323,7 +324,6 @@ CAIRN_WIN32_API DWORD cairn_seh_code(uintptr_t at, void *base)
 static int ask(struct cairn_seh_frame *asking, struct cairn_seh_frame *frame, EXCEPTION_POINTERS *pointers)
 {
     frame->pointers = pointers;
-    frame->code = pointers->ExceptionRecord->ExceptionCode;
     frame->phase = CAIRN_SEH_FILTER;
     frame->asks = asking;
     asking->asks = frame;
@@ -359,7 +359,7 @@ static bool dispatch(EXCEPTION_POINTERS *pointers, const void *where)
         }
         int answer = ask(&asking, frame, pointers);
         if (answer > 0)
-            unwind(frame);
+            unwind(frame, pointers->ExceptionRecord->ExceptionCode);
         goes_on = answer < 0;
     }
     self.top = asking.outer;

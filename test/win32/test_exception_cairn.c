@@ -362,6 +362,23 @@ START_TEST(each_handler_has_its_own_code)
 }
 END_TEST
 
+/* Its guard is asked about another one in between. */
+START_TEST(a_handler_has_the_code_of_what_it_took)
+{
+    volatile DWORD code = 0;
+    __try {
+        __try {
+            RaiseException(4, 0, 0, NULL);
+        } __finally {
+            RaiseException(2, 0, 0, NULL);
+        }
+    } __except (GetExceptionCode() == 4 ? EXCEPTION_EXECUTE_HANDLER : EXCEPTION_CONTINUE_EXECUTION) {
+        code = GetExceptionCode();
+    }
+    ck_assert_uint_eq(code, 4);
+}
+END_TEST
+
 /* ---------------------------------------------------------------- guards that a longjmp left */
 
 static jmp_buf outside;
@@ -411,6 +428,7 @@ int main(void)
     tcase_add_test(tests, a_stack_overflows_again_and_again);
     tcase_add_test(tests, an_overflow_that_nobody_takes_ends_the_process_soon);
     tcase_add_test(tests, each_handler_has_its_own_code);
+    tcase_add_test(tests, a_handler_has_the_code_of_what_it_took);
     tcase_add_test(tests, a_guard_that_was_left_by_longjmp_is_none);
     return suite_run(suite);
 }

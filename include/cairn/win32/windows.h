@@ -647,8 +647,7 @@ struct cairn_seh_frame {
     EXCEPTION_POINTERS *pointers; /* while it is asked */
     void *base;                   /* the frame of the function */
     size_t one;                   /* is 1, which no compiler knows */
-    DWORD code;
-    int answer;
+    int answer;                   /* to a dispatcher */
     int phase;
 };
 
@@ -664,6 +663,7 @@ struct cairn_seh_frame {
 struct cairn_seh_final {
     struct cairn_seh_place back;
     struct cairn_seh_frame *target;
+    DWORD code; /* for the target's handler */
     int phase;
     BOOL has_run;
 };
