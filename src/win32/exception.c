@@ -45,6 +45,9 @@
 #define ROOM ((size_t)24 << 10)     /* that a dispatch wants of a stack */
 #define GAP_BYTES ((size_t)1 << 20) /* that the system keeps free below the first thread's stack */
 #define RED_ZONE 128
+#ifndef SS_AUTODISARM
+#define SS_AUTODISARM (1U << 31)
+#endif
 #define NOTES ((size_t)1 << 14)
 #define ARRIVAL 0 /* the site of what is told first: why control is at the mark */
 
@@ -422,6 +425,7 @@ struct move {
     CONTEXT context;
     unsigned char *from; /* the handler's stack, as far as it is used: copied, and put back */
     size_t bytes;
+    stack_t stack; /* the same, as the system was told of it */
     bool goes_on;
     _Alignas(64) unsigned char copy[];
 };
@@ -446,6 +450,8 @@ static void dispatch_moved(void *arg)
 {
     struct move *move = arg;
     EXCEPTION_POINTERS pointers = {&move->record, &move->context};
+    if ((unsigned)move->stack.ss_flags & SS_AUTODISARM) /* such a one of the program's is for one signal at a time */
+        (void)sigaltstack(&move->stack, NULL);
     move->goes_on = dispatch(&pointers, move->where);
     /* On the alternate stack again, and in the part of it that is below the one to be put back: there a signal that
      * comes now finds itself on it, and goes below, too. */
@@ -464,6 +470,7 @@ __attribute__((noinline)) static bool dispatch_at(uintptr_t end, const EXCEPTION
         move->where = (void *)stack_pointer(context);
         move->from = (unsigned char *)from;
         move->bytes = bytes;
+        move->stack = context->uc_stack;
         move->context = (CONTEXT){.CairnContext = move->copy + ((uintptr_t)context - from)};
         copy_stack(move->copy, move->from, bytes);
         jump_onto(move, dispatch_moved, move);
@@ -477,17 +484,20 @@ static size_t room_below(uintptr_t address)
     uintptr_t reserve = (uintptr_t)self.memory->reserve;
     if (is_in_reserve(address))
         return address - reserve;
-    if (is_in(address, (void *)(self.low - self.gap), self.high - self.low + self.gap))
+    size_t beyond = self.gap + PAGE_BYTES; /* where a stack pointer may be that has left it */
+    if (is_in(address, (void *)(self.low - beyond), self.high - self.low + beyond))
         return address > self.low ? address - self.low : 0;
     return SIZE_MAX; /* a stack that the program switched to */
 }
 
-static bool dispatch_fault(EXCEPTION_RECORD *record, ucontext_t *context)
+static bool dispatch_fault(EXCEPTION_RECORD *record, const siginfo_t *info, ucontext_t *context)
 {
     uintptr_t fault = stack_pointer(context), here = (uintptr_t)__builtin_frame_address(0);
     if (self.top == NULL)
         return false;
-    if (is_in(record->ExceptionInformation[1], (void *)(self.low - self.gap), self.gap))
+    /* The system raises the latter where a stack has no room for what another signal would bring. */
+    if (is_in((uintptr_t)info->si_addr, (void *)(self.low - self.gap), self.gap) ||
+        (info->si_code == SI_KERNEL && room_below(fault) < ROOM))
         record->ExceptionCode = STATUS_STACK_OVERFLOW;
     const stack_t *stack = &context->uc_stack;
     bool is_on_it = is_in(here, stack->ss_sp, stack->ss_size), was_on_it = is_in(fault, stack->ss_sp, stack->ss_size);
@@ -514,7 +524,7 @@ static void handle(int number, siginfo_t *info, void *arg)
     bool (*holes)(uintptr_t, bool) = load_acquire(&hole_handler);
     bool is_fault = info->si_code > 0;
     bool goes_on = is_fault && holes != NULL && holes((uintptr_t)info->si_addr, record.ExceptionInformation[0] == 1);
-    if (!goes_on && (!is_fault || !dispatch_fault(&record, context)))
+    if (!goes_on && (!is_fault || !dispatch_fault(&record, info, context)))
         handler_hand_on(number == SIGBUS ? &before_bus : &before_segv, number, info, context);
     errno = error;
 }

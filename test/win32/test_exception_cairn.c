@@ -8,7 +8,9 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
+#include <ucontext.h>
 
 #include "claims.h"
 
@@ -334,6 +336,93 @@ START_TEST(an_overflow_that_nobody_takes_ends_the_process_soon)
 }
 END_TEST
 
+static void ignore(int number)
+{
+    (void)number;
+}
+
+/* Raises a signal where the stack has no room for it. */
+__attribute__((noinline)) static int raise_at_the_end(const char *low)
+{
+    volatile char room[64];
+    room[0] = 1;
+    if ((uintptr_t)room - (uintptr_t)low > 1200)
+        return raise_at_the_end(low) + room[0];
+    return raise(SIGUSR1);
+}
+
+static void *signal_without_room(void *unused)
+{
+    (void)unused;
+    volatile intptr_t code = 0;
+    pthread_attr_t attributes;
+    void *low;
+    size_t bytes;
+    ck_assert_int_eq(pthread_getattr_np(pthread_self(), &attributes), 0);
+    ck_assert_int_eq(pthread_attr_getstack(&attributes, &low, &bytes), 0);
+    ck_assert_int_eq(pthread_attr_destroy(&attributes), 0);
+    __try {
+        (void)raise_at_the_end(low);
+    } __except (EXCEPTION_EXECUTE_HANDLER) {
+        code = GetExceptionCode();
+    }
+    return (void *)code;
+}
+
+START_TEST(a_signal_without_room_overflows_the_stack)
+{
+    (void)signal(SIGUSR1, ignore);
+    ck_assert_ptr_eq(in_thread(signal_without_room, 256 << 10), (void *)(uintptr_t)EXCEPTION_STACK_OVERFLOW);
+}
+END_TEST
+
+/* ---------------------------------------------------------------- stacks of the program's own */
+
+START_TEST(a_signal_stack_of_the_programs_own_will_do)
+{
+    static char memory[128 << 10];
+    stack_t before, own = {.ss_sp = memory, .ss_size = sizeof memory, .ss_flags = _i == 0 ? 0 : (int)(1U << 31)};
+    block();
+    ck_assert_int_eq(sigaltstack(&own, &before), 0);
+    ck_assert_ptr_eq(overflow_often(NULL), (void *)20);
+    ck_assert_int_eq(store_guarded(), 190);
+    ck_assert_int_eq(sigaltstack(&before, NULL), 0);
+}
+END_TEST
+
+static ucontext_t starting, other;
+static volatile int other_result;
+
+static void on_other_stack(void)
+{
+    volatile char outer[1] = {0};
+    other_result = store_guarded();
+    block();
+    __try {
+        (void)use_stack(outer, 1);
+    } __except (GetExceptionCode() == EXCEPTION_ACCESS_VIOLATION) {
+        other_result = other_result + 1000;
+    }
+}
+
+START_TEST(blocks_are_guarded_on_a_stack_that_the_program_switched_to)
+{
+    enum { GUARD = 65536, BYTES = 1 << 20 };
+    char *stack = mmap(NULL, BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    ck_assert_ptr_ne(stack, MAP_FAILED);
+    ck_assert_int_eq(mprotect(stack, GUARD, PROT_NONE), 0);
+    block();
+    ck_assert_int_eq(getcontext(&other), 0);
+    other.uc_stack = (stack_t){.ss_sp = stack + GUARD, .ss_size = BYTES - GUARD};
+    other.uc_link = &starting;
+    makecontext(&other, on_other_stack, 0);
+    ck_assert_int_eq(swapcontext(&starting, &other), 0);
+    ck_assert_int_eq(other_result, 1190);
+    block();
+    ck_assert_int_eq(munmap(stack, BYTES), 0);
+}
+END_TEST
+
 /* ---------------------------------------------------------------- what a handler is told */
 
 static int raise_in(int depth)
@@ -427,6 +516,9 @@ int main(void)
     tcase_add_test(tests, a_handler_of_the_programs_may_leave_by_a_jump);
     tcase_add_test(tests, a_stack_overflows_again_and_again);
     tcase_add_test(tests, an_overflow_that_nobody_takes_ends_the_process_soon);
+    tcase_add_test(tests, a_signal_without_room_overflows_the_stack);
+    tcase_add_loop_test(tests, a_signal_stack_of_the_programs_own_will_do, 0, 2);
+    tcase_add_test(tests, blocks_are_guarded_on_a_stack_that_the_program_switched_to);
     tcase_add_test(tests, each_handler_has_its_own_code);
     tcase_add_test(tests, a_handler_has_the_code_of_what_it_took);
     tcase_add_test(tests, a_guard_that_was_left_by_longjmp_is_none);
