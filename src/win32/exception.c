@@ -555,7 +555,8 @@ CAIRN_WIN32_API void WINAPI RaiseException(DWORD dwExceptionCode, DWORD dwExcept
     }
     CONTEXT context = {.CairnContext = NULL};
     EXCEPTION_POINTERS pointers = {&record, &context};
-    bool goes_on = self.top != NULL && dispatch(&pointers, __builtin_frame_address(0));
+    const void *callers = (void **)__builtin_frame_address(0) + 2; /* behind the return address */
+    bool goes_on = self.top != NULL && dispatch(&pointers, callers);
     if (!goes_on || (dwExceptionFlags & EXCEPTION_NONCONTINUABLE))
         die_of(dwExceptionCode);
 }

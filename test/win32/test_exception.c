@@ -169,6 +169,27 @@ START_TEST(execution_continues_where_the_filter_says_so)
 }
 END_TEST
 
+static int look_elsewhere(void)
+{
+    return guarded_read(nowhere) == -2 ? EXCEPTION_CONTINUE_EXECUTION : EXCEPTION_EXECUTE_HANDLER;
+}
+
+START_TEST(execution_continues_after_a_filter_that_faulted_itself)
+{
+    char *base = VirtualAlloc(NULL, 65536, MEM_RESERVE, PAGE_READWRITE);
+    for (volatile int i = 0; i < 10; i++) {
+        __try {
+            ck_assert_int_eq(load(base + i * 4096), 0);
+            mark('b');
+        } __except (VirtualAlloc(base + i * 4096, 1, MEM_COMMIT, PAGE_READWRITE), look_elsewhere()) {
+            mark('X');
+        }
+    }
+    ck_assert_str_eq(trail, "bbbbbbbbbb");
+    ck_assert(VirtualFree(base, 0, MEM_RELEASE));
+}
+END_TEST
+
 static unsigned char *growing;
 static volatile int commits;
 
@@ -709,6 +730,7 @@ int main(void)
     tcase_add_test(tests, faults_are_caught_again_and_again);
     tcase_add_test(tests, termination_blocks_run_between_filter_and_handler);
     tcase_add_test(tests, execution_continues_where_the_filter_says_so);
+    tcase_add_test(tests, execution_continues_after_a_filter_that_faulted_itself);
     tcase_add_test(tests, memory_is_committed_at_the_fault);
     tcase_add_test(tests, a_filter_may_fault_itself);
     tcase_add_test(tests, a_filter_that_faults_is_caught_farther_out);

@@ -221,6 +221,32 @@ START_TEST(a_handler_of_the_programs_may_leave_by_a_jump)
 }
 END_TEST
 
+static volatile int times_asked;
+
+static int always_fault(void)
+{
+    times_asked++;
+    *nowhere = 1;
+    return EXCEPTION_EXECUTE_HANDLER;
+}
+
+START_TEST(a_filter_is_not_asked_about_its_own_fault)
+{
+    volatile DWORD code = 0;
+    __try {
+        __try {
+            RaiseException(1, 0, 0, NULL);
+        } __except (always_fault()) {
+            ck_abort_msg("it has not answered");
+        }
+    } __except (EXCEPTION_EXECUTE_HANDLER) {
+        code = GetExceptionCode();
+    }
+    ck_assert_uint_eq(code, EXCEPTION_ACCESS_VIOLATION);
+    ck_assert_int_eq(times_asked, 1);
+}
+END_TEST
+
 /* ---------------------------------------------------------------- overflowing stacks */
 
 __attribute__((noinline)) static int use_stack(volatile char *outer, int depth)
@@ -355,6 +381,7 @@ static void *signal_without_room(void *unused)
 {
     (void)unused;
     volatile intptr_t code = 0;
+    (void)raise(SIGUSR1); /* the function is found now, which takes stack */
     pthread_attr_t attributes;
     void *low;
     size_t bytes;
@@ -496,6 +523,18 @@ START_TEST(a_guard_that_was_left_by_longjmp_is_none)
             code = GetExceptionCode();
         }
         ck_assert_uint_eq(code, 5);
+        __try {
+            if (setjmp(outside) == 0)
+                jump_out(i);
+            __try {
+                code = 0;
+            } __finally {
+                RaiseException(6, 0, 0, NULL);
+            }
+        } __except (EXCEPTION_EXECUTE_HANDLER) {
+            code = GetExceptionCode();
+        }
+        ck_assert_uint_eq(code, 6);
     }
 }
 END_TEST
@@ -514,6 +553,7 @@ int main(void)
     tcase_add_loop_test(tests, a_guard_and_a_block_take_turns, 0, 2);
     tcase_add_test(tests, what_nobody_takes_goes_on_to_the_program);
     tcase_add_test(tests, a_handler_of_the_programs_may_leave_by_a_jump);
+    tcase_add_test(tests, a_filter_is_not_asked_about_its_own_fault);
     tcase_add_test(tests, a_stack_overflows_again_and_again);
     tcase_add_test(tests, an_overflow_that_nobody_takes_ends_the_process_soon);
     tcase_add_test(tests, a_signal_without_room_overflows_the_stack);
