@@ -223,6 +223,8 @@ uint64_t now(void); /* nanoseconds */
 
 /* Forks a process that dies with its parent. */
 pid_t process_start(void (*run)(void *arg), void *arg);
+/* Whether it has not ended after so many seconds. */
+bool process_runs_on(pid_t process, unsigned seconds);
 /* Waits for its end; seconds bound it. Returns the status of waitpid, or -1: it hangs, and was killed. */
 int process_end(pid_t process, unsigned seconds);
 /* SIGKILL, and until it is gone. */

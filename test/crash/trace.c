@@ -72,16 +72,22 @@ pid_t process_start(void (*run)(void *arg), void *arg)
     _exit(0);
 }
 
+bool process_runs_on(pid_t process, unsigned seconds)
+{
+    int handle = (int)syscall(SYS_pidfd_open, process, 0);
+    struct pollfd ready = {.fd = handle, .events = POLLIN};
+    bool runs = handle >= 0 && poll(&ready, 1, (int)seconds * 1000) == 0;
+    close(handle);
+    return runs;
+}
+
 int process_end(pid_t process, unsigned seconds)
 {
     int status = -1;
-    int handle = (int)syscall(SYS_pidfd_open, process, 0);
-    struct pollfd ready = {.fd = handle, .events = POLLIN};
-    if (handle >= 0 && poll(&ready, 1, (int)seconds * 1000) == 0)
-        kill(process, SIGKILL), waitpid(process, NULL, 0);
+    if (process_runs_on(process, seconds))
+        process_kill(process);
     else
         waitpid(process, &status, 0);
-    close(handle);
     return status;
 }
 

@@ -251,7 +251,7 @@ END_TEST
 
 __attribute__((noinline)) static int use_stack(volatile char *outer, int depth)
 {
-    volatile char room[1000];
+    volatile char room[1000] = {0};
     room[depth % 1000] = (char)depth;
     return depth < 0 ? 0 : use_stack(room, depth + 1) + room[depth % 1000] + outer[0];
 }
