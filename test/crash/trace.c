@@ -28,7 +28,7 @@
 
 #include "section/layout.h"
 
-enum { PAGE = 4096 };
+enum { PAGE = 4096, RET = 0xc3 };
 
 static const struct section_image *header_of(const struct image *image)
 {
@@ -166,6 +166,7 @@ pid_t traced_start(void (*run)(void *arg), void *arg)
 static pid_t stepping; /* the thread at whose int3 we are */
 static pid_t leader;
 static bool was_in_library, is_watched;
+static bool has_returned; /* the last step left a function: what lies on the stack then is no way back */
 
 static void let_go(void)
 {
@@ -286,8 +287,9 @@ bool traced_step(pid_t process, const struct world *world, const struct image *i
     traced_may_have_written = true;
     take_in_hand(process);
     uintptr_t at = (uintptr_t)ptrace(PTRACE_PEEKUSER, stepping, offsetof(struct user_regs_struct, rip), NULL);
-    bool leaves = was_in_library && !is_in_library(at);
+    bool leaves = was_in_library && !is_in_library(at) && !has_returned;
     was_in_library = is_in_library(at);
+    has_returned = was_in_library && *(const unsigned char *)at == RET; /* NOLINT(performance-no-int-to-ptr) */
     if (was_in_library && at - library_begin < REACHED_MAX)
         atomic_store_explicit(&ledger->reached[at - library_begin], 1, memory_order_relaxed);
     /* What it called to change the image is watched; when it has come back to its caller there is nothing to watch. */
