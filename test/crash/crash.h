@@ -134,6 +134,8 @@ struct world {
     bool has_peers;                         /* others work in the heap: not everything can be told at once */
     bool is_limited;                        /* commits of the actor's process fail */
     bool is_wide;                           /* any size is as usual as another */
+    bool is_visited;                        /* another goes on while the actor stands in a call */
+    cairn_mutex *meeting;                   /* a lock that both of them want; NULL: none */
     _Atomic uint32_t stepping;              /* the tracer steps while it is not 0 */
     _Atomic uint32_t pause, parked, stop;   /* of a crew's members, between two calls */
     _Atomic uint32_t stopped;               /* one of them is, by SIGSTOP: what it is at, nobody else finishes */
@@ -179,6 +181,23 @@ void actor_exhaust(struct actor *actor);
 /* Allocates blocks that no ledger tells of, as one does who will be killed before it links them. */
 void actor_litter(struct actor *actor);
 void actor_call(struct actor *actor, struct call call);
+/* From here to the same with false what the actor calls is stepped: for what is no call of the ledger's. */
+void actor_step(struct actor *actor, bool on);
+/* A call that gets a block, or changes one; NULL when there is no place for it, or the heap refuses. */
+struct record *actor_make(struct actor *actor, uint32_t heap, enum call_kind kind, struct record *old, size_t size,
+                          size_t alignment);
+/* Runs a thread to its end; what it steps begins where it says so, with actor_step, and ends with it. */
+void actor_thread(struct actor *actor, void *(*run)(void *actor));
+/* Gives a block away. */
+void actor_give(struct actor *actor, uint32_t to);
+/* Calls in the first child of another slot, and on the lock that both want: whatever that one makes of the child. */
+void actor_guest(struct actor *actor, uint32_t host);
+/* Closes all that it has open. */
+void actor_leave(struct actor *actor);
+/* From here on the file grows by no more than so many bytes, as where the file system is full. */
+void world_limit_growth(struct world *world, uint64_t bytes);
+/* A block that no ledger tells of: it may live or not. */
+void world_add_maybe(struct world *world, void *block);
 
 /* A dead slot's call in progress is entered as what the heap says became of it; the heap was recovered. */
 void slot_settle(struct world *world, uint32_t number, cairn_heap *heap);
@@ -261,6 +280,10 @@ bool traced_step(pid_t process, const struct world *world, const struct image *i
 /* False when the last step was of an instruction that cannot have changed the image. */
 extern bool traced_may_have_written;
 void traced_kill(pid_t process);
+/* Whether another process can be stepped meanwhile: this one has one thread, which stands in the library's code. */
+bool traced_can_wait(pid_t process);
+/* Whether it stands at an instruction with a lock prefix: between what it has seen, and what it makes of that. */
+bool traced_is_at_lock(void);
 
 /* How a tracer steps where it can: see stops.c. False: where the library's instructions begin is not known. */
 bool stops_load(const char *library);
@@ -371,6 +394,21 @@ extern _Atomic uint64_t *at_step;
 
 /* Ends the trial when the child's status is not a good end. */
 void require_end(int status, const char *who);
+
+/* ---------------------------------------------------------------- tours */
+
+/* Calls in an order in which chance seldom makes them, each for what it is named after. */
+struct tour {
+    const char *name;
+    uint64_t bytes_max, flags;
+    void (*peer)(struct actor *actor); /* another process does this before, and gives the actor its blocks; or NULL */
+    void (*run)(struct actor *actor);  /* what is traced */
+    void (*visitor)(
+        struct actor *actor); /* another process does this again and again, while the actor stands; or NULL */
+};
+
+extern const struct tour tours[];
+extern const size_t tours_count;
 
 uint64_t step_trial(uint64_t seed, uint64_t only_step, struct tally *tally);
 uint64_t kill_trial(uint64_t seed, uint64_t only_step, struct tally *tally);

@@ -2,7 +2,7 @@
 /*
  * step: a process makes its calls one instruction at a time. Whenever an instruction has changed the image, a copy of
  * it, in which all are dead because nobody holds a lock of that file, is opened by another process, recovered, and held
- * against the ledger.
+ * against the ledger. In some trials another process goes on for a while between two instructions.
  */
 #include "crash.h"
 
@@ -17,7 +17,18 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { STEPPED_CALLS = 40, TRACED_ONE_IN = 8 }; /* a trap for each store finds states sooner, a tracer finds all */
+enum {
+    STEPPED_CALLS = 40,
+    TRACED_ONE_IN = 8, /* a trap for each store finds states sooner, a tracer finds all */
+    TOUR_ONE_IN = 8,
+    VISITED_ONE_IN = 2, /* of those that are traced and have a peer */
+    VISITED_CALLS = 20,
+    VISIT_AT_LOCK_ONE_IN = 3,
+    VISIT_ONE_IN = 150,
+    VISIT_STEPS = 800,
+    VISIT_STEPS_MAX = 20000, /* then it waits for who is visited */
+    VISITOR_KILLED_ONE_IN = 300,
+};
 
 /*
  * Of the states in which an owner is in the middle of something more are kept to be recovered step by step: there
@@ -41,6 +52,9 @@ struct trial {
         char name[32];
         uint32_t lost;
     } * stage;
+    /* Another at work, which goes on now and then while the victim stands still; 0: none. */
+    pid_t visitor;
+    bool visitor_steps; /* it stands in a call */
     pid_t verifier;
     int order[2], answer[2];
     int copy;
@@ -124,7 +138,7 @@ struct victim {
     int ask, answer;
     uint32_t warm_up;
     bool exhausts;              /* what is stepped is a heap that refuses */
-    bool tours;                 /* before calls by chance */
+    const struct tour *tour;    /* is all it does; NULL: calls by chance */
     enum call_kind first, last; /* CALL_NONE: as the others */
 };
 
@@ -164,6 +178,36 @@ static void look(struct trial *trial, bool keep)
     trial->distinct += ledger_add_state(trial->image.hash);
 }
 
+/* The visitor goes on, for some instructions or to the end of a call; and is killed at last. */
+static void visit(struct trial *trial, pid_t victim)
+{
+    static const struct image none;
+    struct world *world = trial->world;
+    bool whole = random_below(&trial->random, 4) == 0;
+    uint64_t steps = whole ? VISIT_STEPS_MAX : random_below(&trial->random, VISIT_STEPS);
+    stops_clear(victim);
+    atomic_store(&world->stepping, trial->visitor_steps);
+    if (!trial->visitor_steps)
+        trial->visitor_steps = traced_resume(&trial->visitor);
+    while (trial->visitor_steps && (steps > 0 || !traced_can_wait(trial->visitor))) {
+        steps -= steps > 0;
+        trial->visitor_steps = traced_step(trial->visitor, world, &none);
+    }
+    stops_clear(trial->visitor);
+    atomic_store(&world->stepping, 1);
+    if (random_below(&trial->random, VISITOR_KILLED_ONE_IN) == 0) {
+        traced_kill(trial->visitor);
+        trial->visitor = 0;
+    }
+}
+
+/* Oftener between what the victim has seen and what it makes of that. */
+static bool is_time_for_a_visit(struct trial *trial, pid_t victim)
+{
+    return trial->visitor != 0 && traced_can_wait(victim) &&
+           random_below(&trial->random, traced_is_at_lock() ? VISIT_AT_LOCK_ONE_IN : VISIT_ONE_IN) == 0;
+}
+
 /* With a tracer, after each instruction. */
 static void step_traced(struct trial *trial, void (*run)(void *arg), void *arg, bool keep)
 {
@@ -173,10 +217,13 @@ static void step_traced(struct trial *trial, void (*run)(void *arg), void *arg, 
         if (stepping)
             look(trial, false); /* what happened between the calls */
         while (stepping) {
+            bool visited = is_time_for_a_visit(trial, process);
+            if (visited)
+                visit(trial, process);
             stepping = traced_step(process, trial->world, &trial->image);
             atomic_fetch_add(at_step, 1);
             atomic_fetch_add(&trial->tally->steps, 1);
-            if (traced_may_have_written)
+            if (visited || traced_may_have_written)
                 look(trial, keep);
         }
     }
@@ -209,9 +256,9 @@ static void step_trapped(struct trial *trial, void (*run)(void *arg), struct vic
 
 /* ---------------------------------------------------------------- who is stepped */
 
-/* From here on the file grows by no more than so many bytes, as where the file system is full. */
-static void limit_growth(const struct world *world, uint64_t bytes)
+void world_limit_growth(struct world *world, uint64_t bytes)
 {
+    world->is_limited = true;
     struct stat status;
     if (stat(path_of(world->name), &status) < 0)
         fail("no heap");
@@ -221,48 +268,9 @@ static void limit_growth(const struct world *world, uint64_t bytes)
         fail("no limit");
 }
 
-/* One stepped call that gets a block, or changes one; NULL when there is no place for it, or the heap refuses. */
-static struct record *make(struct actor *actor, enum call_kind kind, struct record *old, size_t size)
-{
-    struct record *records = actor->world->records, *own = &records[actor->number * BLOCKS_PER_SLOT];
-    for (uint32_t i = 0; i < BLOCKS_PER_SLOT; i++) {
-        if (atomic_load(&own[i].holder) != 0)
-            continue;
-        actor_call(actor, (struct call){.kind = kind,
-                                        .size = size,
-                                        .alignment = 64 << 10,
-                                        .record = (uint32_t)(&own[i] - records),
-                                        .old = old != NULL ? (uint32_t)(old - records) : 0});
-        return kind == CALL_FREE || atomic_load(&own[i].holder) == 0 ? NULL : &own[i];
-    }
-    return NULL;
-}
-
-/* What chance seldom does in a row: large blocks that shrink and grow, and so much freed at once that it is given back.
- */
-static void tour(struct actor *actor)
-{
-    size_t most = actor->world->bytes_max;
-    struct record *large = make(actor, CALL_ALLOC, NULL, most / 8);
-    struct record *shorter = large != NULL ? make(actor, CALL_REALLOC, large, most / 20) : NULL;
-    if (shorter != NULL)
-        (void)make(actor, CALL_EXPAND, shorter, most / 10);
-    if (shorter != NULL)
-        (void)make(actor, CALL_FREE, shorter, 0);
-    struct record *several[6];
-    for (size_t i = 0; i < COUNT(several); i++)
-        several[i] = make(actor, i % 2 == 0 ? CALL_ZALLOC : CALL_ALIGNED, NULL, most / 7);
-    for (size_t i = 0; i < COUNT(several); i++)
-        if (several[i] != NULL)
-            (void)make(actor, CALL_FREE, several[i], 0);
-    actor->mode = FREE_RUNNING;
-    for (uint32_t i = 0; i < BLOCKS_PER_SLOT / 2; i++) /* several slabs of a class */
-        (void)make(actor, CALL_ALLOC, NULL, most / 256);
-    actor->mode = TRACED;
-    if (!actor->slot->locked)
-        actor_call(actor, (struct call){.kind = CALL_REOPEN});
-    actor_call(actor, (struct call){.kind = CALL_TRIM});
-}
+/* What has threads, or waits outside its calls. */
+static const uint64_t not_beside_a_visitor =
+    UINT64_C(1) << CALL_THREAD | UINT64_C(1) << CALL_ERRAND | UINT64_C(1) << CALL_REOPEN;
 
 static void victim_run(void *arg)
 {
@@ -282,21 +290,33 @@ static void victim_run(void *arg)
     for (uint32_t i = 0; i < victim->warm_up; i++)
         actor_turn(&actor);
     if (victim->world->is_limited)
-        limit_growth(victim->world, random_below(&actor.slot->random, victim->world->bytes_max / 8));
+        world_limit_growth(victim->world, random_below(&actor.slot->random, victim->world->bytes_max / 8));
     if (victim->exhausts)
         actor_exhaust(&actor);
-    if (victim->tours) {
-        actor.mode = TRACED;
-        tour(&actor);
+    if (victim->world->is_visited)
+        calls_without |= not_beside_a_visitor;
+    if (victim->tour != NULL) {
+        victim->tour->run(&actor);
+        return;
     }
-    for (uint32_t i = 0; i < STEPPED_CALLS; i++) {
+    for (uint32_t i = 0; i < (victim->world->is_visited ? VISITED_CALLS : STEPPED_CALLS); i++) {
         actor.mode = FREE_RUNNING;
-        for (uint64_t more = random_below(&actor.slot->random, 4); more > 0; more--)
+        for (uint64_t more = victim->world->is_visited ? 0 : random_below(&actor.slot->random, 4); more > 0; more--)
             actor_turn(&actor);
         actor.mode = victim->trapped ? TRAPPED : TRACED;
         actor.evenly = i % 2 == 0;
         actor_turn(&actor);
         actor.evenly = false;
+        if (victim->world->is_visited && i % 4 == 0)
+            actor_guest(&actor, 1);
+        if (victim->world->is_visited && i % 4 == 2)
+            actor_call(&actor, (struct call){.kind = CALL_LOOK});
+        if (victim->world->is_visited)
+            actor_give(&actor, 1);
+    }
+    if (victim->world->is_visited) {
+        actor_leave(&actor);
+        return;
     }
     if (victim->last == CALL_DESTROY && !victim->trapped) {
         for (uint32_t i = CHILDREN; i-- > 0;) { /* a nested one before its parent */
@@ -316,25 +336,35 @@ enum peer_end { PEER_LIVES, PEER_DIES, PEER_LEAVES, PEER_ENDS };
 
 struct peer {
     struct world *world;
+    const struct tour *tour; /* NULL: turns by chance */
     uint32_t turns;
     enum peer_end end;
     int ready, stay;
 };
 
-/* Has slabs, and gives half of its blocks to the victim, who will free them elsewhere. */
+/* One of so many blocks becomes the victim's, who will free it elsewhere. */
+static void give_part(struct actor *actor, uint64_t one_in)
+{
+    struct record *records = actor->world->records;
+    for (uint32_t i = 0; i < COUNT(actor->world->records); i++) {
+        if (atomic_load(&records[i].holder) == actor->number + 1 && records[i].heap == 0 &&
+            random_below(&actor->slot->random, one_in) == 0)
+            atomic_store(&records[i].holder, 1);
+    }
+}
+
+/* Has slabs, and gives half of its blocks to the victim. */
 static void peer_run(void *arg)
 {
     struct peer *peer = arg;
     struct actor actor = {0};
     char byte = 0;
     actor_begin(&actor, peer->world, 1);
+    if (peer->tour != NULL)
+        peer->tour->peer(&actor);
     for (uint32_t i = 0; i < peer->turns; i++)
         actor_turn(&actor);
-    for (uint32_t i = 0; i < COUNT(peer->world->records); i++) {
-        struct record *record = &peer->world->records[i];
-        if (atomic_load(&record->holder) == 2 && record->heap == 0 && random_below(&actor.slot->random, 2) == 0)
-            atomic_store(&record->holder, 1);
-    }
+    give_part(&actor, peer->tour != NULL ? 1 : 2);
     if (peer->end == PEER_DIES)
         actor_litter(&actor);
     if (peer->end == PEER_LEAVES)
@@ -343,6 +373,63 @@ static void peer_run(void *arg)
         return;
     if (read(peer->stay, &byte, 1) < 0)
         return;
+}
+
+/* Stops in its calls, and makes one more whenever it is let on: most of its own, some of what the victim wants, too. */
+static void visitor_run(void *arg)
+{
+    struct peer *peer = arg;
+    struct actor actor = {0};
+    calls_without |= not_beside_a_visitor;
+    actor_begin(&actor, peer->world, 1);
+    struct random *random = &actor.slot->random;
+    for (uint32_t i = 0; i < peer->turns; i++)
+        actor_turn(&actor);
+    give_part(&actor, 2);
+    peer->world->meeting = cairn_zalloc(actor.heap, sizeof *peer->world->meeting);
+    if (peer->world->meeting != NULL)
+        world_add_maybe(peer->world, peer->world->meeting);
+    actor.mode = TRACED;
+    while (peer->tour != NULL)
+        peer->tour->visitor(&actor);
+    for (;;) {
+        bool has_child = actor.slot->children[0] != CHILD_NONE;
+        actor.evenly = random_below(random, 2) == 0;
+        switch (random_below(random, 7)) {
+        case 0:
+        case 1:
+            actor_call(&actor, (struct call){.kind = !has_child                     ? CALL_CHILD_CREATE
+                                                     : random_below(random, 4) == 0 ? CALL_CHILD_DESTROY
+                                                                                    : CALL_CHILD_RESET});
+            break;
+        case 2: { /* so long that it mostly stands in the middle of it */
+            struct record *large =
+                actor_make(&actor, 0, CALL_ALLOC, NULL, peer->world->bytes_max / (8 << random_below(random, 4)), 0);
+            if (large != NULL)
+                (void)actor_make(&actor, 0, CALL_FREE, large, 0, 0);
+            break;
+        }
+        case 3:
+            if (peer->world->meeting == NULL)
+                break;
+            actor_step(&actor, true);
+            if (cairn_lock(actor.heap, peer->world->meeting) >= 0)
+                (void)cairn_unlock(actor.heap, peer->world->meeting);
+            actor_step(&actor, false);
+            break;
+        default:
+            actor_turn(&actor);
+            actor_give(&actor, 0);
+        }
+    }
+}
+
+static void visitor_start(struct trial *trial, struct peer *peer)
+{
+    trial->visitor = traced_start(visitor_run, peer);
+    trial->visitor_steps = traced_resume(&trial->visitor);
+    stops_clear(trial->visitor);
+    atomic_store(&trial->world->stepping, 0);
 }
 
 static struct trial trial_begin(uint64_t seed, uint64_t only_step, struct tally *tally)
@@ -372,40 +459,50 @@ uint64_t step_trial(uint64_t seed, uint64_t only_step, struct tally *tally)
                                      4 << 20,   4 << 20,   24 << 20, 32 << 20};
     struct trial trial = trial_begin(seed, only_step, tally);
     struct world *world = trial.world;
-    uint64_t bytes_max = sizes[random_below(&trial.random, COUNT(sizes))];
+    const struct tour *tour = seed % TOUR_ONE_IN == 0 ? &tours[seed / TOUR_ONE_IN % tours_count] : NULL;
+    uint64_t bytes_max = tour != NULL ? tour->bytes_max : sizes[random_below(&trial.random, COUNT(sizes))];
     for (uint32_t s = 0; s < SLOTS; s++)
         world->slots[s].random = random_begin(random_next(&trial.random));
     verifier_start(&trial);
 
-    struct victim victim = {.world = world, .warm_up = (uint32_t)random_below(&trial.random, 200)};
-    victim.exhausts = random_below(&trial.random, 4) == 0;
+    struct victim victim = {.world = world, .tour = tour};
+    victim.warm_up = tour != NULL ? 0 : (uint32_t)random_below(&trial.random, 200);
+    victim.exhausts = tour == NULL && random_below(&trial.random, 4) == 0;
     world->is_wide = random_below(&trial.random, 3) == 0;
     if (random_below(&trial.random, 4) == 0)
         world->flags = CAIRN_EXACT_SIZES;
-    if (random_below(&trial.random, 8) == 0)
+    if (tour != NULL)
+        world->flags = tour->flags;
+    if (tour == NULL && random_below(&trial.random, 8) == 0)
         world->bytes_start = random_below(&trial.random, bytes_max);
-    if (random_below(&trial.random, 8) == 0) {
+    if (tour == NULL && random_below(&trial.random, 8) == 0) {
         world_name(world, "heap", bytes_max);
         victim.first = CALL_CREATE;
         victim.warm_up = 0;
     } else {
         world_begin(world, "heap", bytes_max);
     }
-    world->is_limited = victim.first == CALL_NONE && random_below(&trial.random, 4) == 0;
-    victim.trapped = victim.first == CALL_NONE && random_below(&trial.random, TRACED_ONE_IN) != 0;
-    victim.tours = !victim.trapped && random_below(&trial.random, 4) == 0;
+    bool by_chance = victim.first == CALL_NONE && tour == NULL;
+    bool has_peer = tour != NULL ? tour->peer != NULL : by_chance && bytes_max >= PEER_BYTES_MIN;
+    victim.trapped = by_chance && random_below(&trial.random, TRACED_ONE_IN) != 0;
+    world->is_visited =
+        tour != NULL ? tour->visitor != NULL
+                     : by_chance && has_peer && !victim.trapped && random_below(&trial.random, VISITED_ONE_IN) == 0;
+    world->is_limited = by_chance && !world->is_visited && random_below(&trial.random, 4) == 0;
     victim.last = victim.first == CALL_CREATE ? CALL_DESTROY : CALL_NONE; /* nobody else has children there */
 
     pid_t other = 0;
     int ready[2] = {-1, -1}, stay[2] = {-1, -1};
-    if (victim.first == CALL_NONE && bytes_max >= PEER_BYTES_MIN) {
+    struct peer peer = {.world = world, .tour = tour};
+    peer.turns = tour != NULL ? 0 : (uint32_t)random_below(&trial.random, 200);
+    peer.end = tour != NULL ? PEER_LIVES : (enum peer_end)random_below(&trial.random, PEER_ENDS);
+    if (world->is_visited) {
+        visitor_start(&trial, &peer);
+    } else if (has_peer) {
         if (pipe(ready) < 0 || pipe(stay) < 0)
             fail("no descriptors");
-        struct peer peer = {.world = world,
-                            .turns = (uint32_t)random_below(&trial.random, 200),
-                            .end = (enum peer_end)random_below(&trial.random, PEER_ENDS),
-                            .ready = ready[1],
-                            .stay = stay[0]};
+        peer.ready = ready[1];
+        peer.stay = stay[0];
         other = process_start(peer_run, &peer);
         struct pollfd done = {.fd = ready[0], .events = POLLIN};
         char byte;
@@ -423,6 +520,9 @@ uint64_t step_trial(uint64_t seed, uint64_t only_step, struct tally *tally)
     else
         step_traced(&trial, victim_run, &victim, true);
     image_close(&trial.image);
+    if (trial.visitor != 0)
+        traced_kill(trial.visitor);
+    trial.visitor = 0;
     if (other != 0)
         process_kill(other);
     close(ready[0]);

@@ -321,6 +321,20 @@ bool traced_step(pid_t process, const struct world *world, const struct image *i
     return atomic_load(&world->stepping) != 0;
 }
 
+bool traced_can_wait(pid_t process)
+{
+    take_in_hand(process);
+    uintptr_t at = (uintptr_t)ptrace(PTRACE_PEEKUSER, stepping, offsetof(struct user_regs_struct, rip), NULL);
+    return threads == 0 && stepping == process && is_in_library(at);
+}
+
+bool traced_is_at_lock(void)
+{
+    enum { LOCK = 0xf0 };
+    uintptr_t at = (uintptr_t)ptrace(PTRACE_PEEKUSER, stepping, offsetof(struct user_regs_struct, rip), NULL);
+    return is_in_library(at) && *(const unsigned char *)at == LOCK; /* NOLINT: our own copy, mapped at the same place */
+}
+
 void traced_kill(pid_t process)
 {
     kill(process, SIGKILL);

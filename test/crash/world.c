@@ -286,6 +286,8 @@ static void choose_child(struct actor *actor, struct call *call)
     uint64_t bytes_max = actor->world->bytes_max;
     call->flags =
         (random_below(random, 3) == 0 ? CAIRN_BOUND : 0) | (random_below(random, 3) == 0 ? CAIRN_EXACT_SIZES : 0);
+    if (actor->world->is_visited) /* who would wait until it is gone waits for one who stands still */
+        call->flags &= ~(uint64_t)CAIRN_BOUND;
     call->nested = call->index == 1 && actor->slot->children[0] != CHILD_NONE && random_below(random, 2) == 0;
     if (random_below(random, 3) == 0) /* some that are soon refused */
         call->bytes_max = bytes_max / 64 + random_below(random, bytes_max / 16);
@@ -369,7 +371,7 @@ static bool choose(struct actor *actor, struct call *call)
     case CALL_ERRAND: /* a thread that gets no record frees nothing */
         return !actor->world->is_limited;
     case CALL_REAP: /* others have blocks that no ledger tells of yet */
-        return !actor->world->has_peers;
+        return !actor->world->has_peers && !actor->world->is_visited;
     default:
         return true;
     }
@@ -400,6 +402,11 @@ static void ask_for_steps(struct actor *actor, bool on)
         trap_end();
     }
 #endif
+}
+
+void actor_step(struct actor *actor, bool on)
+{
+    ask_for_steps(actor, on);
 }
 
 /* Tables that are full are no error; one that is said to be and is not would be. */
@@ -501,6 +508,11 @@ static void run_thread(struct actor *actor, void *(*run)(void *arg))
     atomic_store(&actor->world->stepping, 0);
 }
 
+void actor_thread(struct actor *actor, void *(*run)(void *actor))
+{
+    run_thread(actor, run);
+}
+
 static int pass_span(const cairn_span *span, void *arg)
 {
     (void)span, (void)arg;
@@ -513,6 +525,12 @@ static int pass_block(void *block, size_t bytes, void *arg)
     return 0;
 }
 
+static int stop_at_block(void *block, size_t bytes, void *arg)
+{
+    (void)block, (void)bytes, (void)arg;
+    return 1;
+}
+
 static void look(cairn_heap *heap, bool has_peers)
 {
     cairn_stats stats = {.size = sizeof stats};
@@ -520,6 +538,8 @@ static void look(cairn_heap *heap, bool has_peers)
         fail("check finds something");
     if (cairn_walk(heap, pass_span, pass_block, NULL) != 0 || cairn_stats_get(heap, &stats) < 0)
         fail("walk or stats_get: %s", cairn_last_error());
+    if (cairn_walk(heap, NULL, stop_at_block, NULL) < 0)
+        fail("walk: %s", cairn_last_error());
 }
 
 static void require(int result, const char *call)
@@ -670,7 +690,7 @@ void actor_call(struct actor *actor, struct call call)
         result = cairn_reap(heap, is_known, world);
         break;
     case CALL_LOOK:
-        look(heap, world->has_peers);
+        look(heap, world->has_peers || world->is_visited);
         break;
     case CALL_OPEN:
         result = cairn_heap_open(&actor->heap, world->name, NULL);
@@ -746,7 +766,7 @@ void actor_call(struct actor *actor, struct call call)
     case CALL_CHILD_CREATE:
         if (result < 0 && result != -ENOMEM && result != -ENOSPC)
             require(result, "create of a child");
-        if (result == -ENOSPC && !world->has_peers)
+        if (result == -ENOSPC && !world->has_peers && !world->is_visited)
             require_full(actor->heap);
         if (result == 0)
             slot->children[call.index] = (call.flags & CAIRN_BOUND) != 0 ? CHILD_BOUND : CHILD_LIVE;
@@ -790,7 +810,7 @@ void actor_call(struct actor *actor, struct call call)
 
 /* ---------------------------------------------------------------- what became of the dead's call */
 
-static void add_maybe(struct world *world, void *block)
+void world_add_maybe(struct world *world, void *block)
 {
     uint32_t at = atomic_fetch_add(&world->maybe_count, 1);
     if (at >= ODDITIES)
@@ -811,12 +831,91 @@ void actor_exhaust(struct actor *actor)
     }
 }
 
+struct record *actor_make(struct actor *actor, uint32_t heap, enum call_kind kind, struct record *old, size_t size,
+                          size_t alignment)
+{
+    struct record *records = actor->world->records;
+    struct record *record = kind == CALL_FREE || kind == CALL_EXPAND ? old : record_free(actor);
+    if (record == NULL || (heap != 0 && actor->slot->children[heap - 1] == CHILD_NONE))
+        return NULL;
+    actor_call(actor, (struct call){.kind = kind,
+                                    .heap = old != NULL ? old->heap : heap,
+                                    .size = size,
+                                    .alignment = alignment,
+                                    .record = (uint32_t)(record - records),
+                                    .old = old != NULL ? (uint32_t)(old - records) : 0});
+    return kind == CALL_FREE || atomic_load(&record->holder) == 0 ? NULL : record;
+}
+
+void actor_give(struct actor *actor, uint32_t to)
+{
+    struct record *record = record_held(actor);
+    if (record != NULL && record->heap == 0)
+        atomic_store(&record->holder, to + 1);
+}
+
+/* In the heap of another the ledger has no say: what is allocated there may live or not. */
+static void *guest_alloc(struct actor *actor, cairn_heap *child, void *old, size_t size)
+{
+    atomic_fetch_add(&actor->world->lost_max, 1); /* killed in the call, it knows no address */
+    actor_step(actor, true);
+    void *block = cairn_realloc(child, old, size);
+    actor_step(actor, false);
+    if (block != NULL)
+        world_add_maybe(actor->world, block);
+    atomic_fetch_sub(&actor->world->lost_max, 1);
+    return block;
+}
+
+void actor_guest(struct actor *actor, uint32_t host)
+{
+    static const size_t sizes[] = {48, 1000, 20000, 100000};
+    cairn_heap *child = NULL;
+    if (actor->world->meeting != NULL) {
+        bool tries = random_below(&actor->slot->random, 2) == 0;
+        actor_step(actor, true);
+        int result =
+            tries ? cairn_trylock(actor->heap, actor->world->meeting) : cairn_lock(actor->heap, actor->world->meeting);
+        if (result >= 0)
+            require(cairn_unlock(actor->heap, actor->world->meeting), "unlock");
+        actor_step(actor, false);
+        if (result < 0 && result != -EBUSY)
+            require(result, "lock");
+    }
+    actor_step(actor, true);
+    int error = cairn_heap_open_child(&child, actor->heap, name_of("child", host, 0));
+    actor_step(actor, false);
+    if (error < 0)
+        return; /* there is none at this moment */
+    void *blocks[COUNT(sizes)];
+    for (size_t i = 0; i < COUNT(sizes); i++)
+        blocks[i] = guest_alloc(actor, child, NULL, sizes[i]);
+    if (blocks[3] != NULL) {
+        void *longer = guest_alloc(actor, child, blocks[3], 200000);
+        blocks[3] = longer != NULL ? longer : blocks[3];
+    }
+    actor_step(actor, true);
+    for (size_t i = random_below(&actor->slot->random, 4) == 0; i < COUNT(sizes); i++)
+        cairn_free(child, blocks[i]); /* nobody can reset the heap meanwhile, but destroy it */
+    cairn_heap_close(child);
+    actor_step(actor, false);
+}
+
+void actor_leave(struct actor *actor)
+{
+    for (uint32_t i = 0; i < CHILDREN; i++)
+        cairn_heap_close(actor->children[i]);
+    actor_step(actor, true);
+    cairn_heap_close(actor->heap);
+    actor_step(actor, false);
+}
+
 void actor_litter(struct actor *actor)
 {
     for (uint32_t i = 0; i < 8; i++) {
         void *block = cairn_alloc(actor->heap, choose_size(actor));
         if (block != NULL)
-            add_maybe(actor->world, block);
+            world_add_maybe(actor->world, block);
     }
 }
 
@@ -854,6 +953,21 @@ static struct counting *counting_of(cairn_heap *heap)
     return &counting;
 }
 
+/* Where a guest may have allocated since a reset: that took all that the ledger knows, or nothing. */
+static bool has_all(const struct world *world, uint32_t number, uint32_t child, const struct counting *counting)
+{
+    for (uint32_t i = 0; i < COUNT(world->records); i++) {
+        const struct record *record = &world->records[i];
+        bool found = atomic_load(&record->holder) != number + 1 || record->heap != child + 1;
+        for (uint32_t k = 0; k < counting->count && !found; k++)
+            found = counting->blocks[k].address == record->address && counting->blocks[k].bytes >= record->size &&
+                    holds(record->address, record->size, record->sign);
+        if (!found)
+            return false;
+    }
+    return true;
+}
+
 static void settle_child(struct world *world, uint32_t number, uint32_t i, uint32_t kind, cairn_heap *heap)
 {
     struct slot *slot = &world->slots[number];
@@ -876,7 +990,9 @@ static void settle_child(struct world *world, uint32_t number, uint32_t i, uint3
         drop_child(world, number, i);
         return;
     }
-    if (concerned && kind == CALL_CHILD_RESET && counting_of(child)->count == 0)
+    bool is_reset =
+        counting_of(child)->count == 0 || (world->is_visited && !has_all(world, number, i, counting_of(child)));
+    if (concerned && kind == CALL_CHILD_RESET && is_reset)
         drop_child(world, number, i);
     /* All or nothing; beside what the ledger knows there may be blocks of those who died before. */
     uint32_t holds_now = counting_of(child)->count, known = blocks_of_child(world, number, i);
@@ -913,12 +1029,12 @@ void slot_settle(struct world *world, uint32_t number, cairn_heap *heap)
             atomic_fetch_add(&world->lost_max, 1);
         if (kind == CALL_REALLOC && has_old) {
             if (!entered)
-                add_maybe(world, old->address);
+                world_add_maybe(world, old->address);
             atomic_store(&old->holder, 0);
         }
     }
     if (kind == CALL_FREE && has_old) {
-        add_maybe(world, old->address);
+        world_add_maybe(world, old->address);
         atomic_store(&old->holder, 0);
     }
     if (kind == CALL_THREAD)

@@ -1,0 +1,460 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Tours: calls in an order in which chance seldom makes them, in heaps that are made for it. What they get ready runs
+ * freely; what they are for is stepped, and each state of it recovered and verified as all others.
+ */
+#include "crash.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static void freely(struct actor *actor)
+{
+    actor->mode = FREE_RUNNING;
+}
+
+static void stepped(struct actor *actor)
+{
+    actor->mode = TRACED;
+}
+
+static struct record *get(struct actor *actor, uint32_t heap, enum call_kind kind, size_t size)
+{
+    return actor_make(actor, heap, kind, NULL, size, 64 << 10);
+}
+
+static void change(struct actor *actor, enum call_kind kind, struct record *record, size_t size)
+{
+    if (record != NULL && atomic_load(&record->holder) == actor->number + 1)
+        (void)actor_make(actor, 0, kind, record, size, 0);
+}
+
+static void drop(struct actor *actor, struct record *record)
+{
+    change(actor, CALL_FREE, record, 0);
+}
+
+static void call(struct actor *actor, enum call_kind kind, uint32_t heap)
+{
+    actor_call(actor, (struct call){.kind = kind, .heap = heap});
+}
+
+/* The next block that it holds, from *at on; NULL: there is none. */
+static struct record *next_held(struct actor *actor, uint32_t *at)
+{
+    for (; *at < COUNT(actor->world->records); ++*at) {
+        if (atomic_load(&actor->world->records[*at].holder) == actor->number + 1)
+            return &actor->world->records[(*at)++];
+    }
+    return NULL;
+}
+
+/* ---------------------------------------------------------------- large blocks, and memory that is given back */
+
+static void large_blocks(struct actor *actor)
+{
+    size_t most = actor->world->bytes_max;
+    stepped(actor);
+    struct record *large = get(actor, 0, CALL_ALLOC, most / 8);
+    struct record *shorter = large != NULL ? actor_make(actor, 0, CALL_REALLOC, large, most / 20, 0) : NULL;
+    change(actor, CALL_EXPAND, shorter, most / 10);
+    drop(actor, shorter);
+    struct record *several[6];
+    for (size_t i = 0; i < COUNT(several); i++)
+        several[i] = get(actor, 0, i % 2 == 0 ? CALL_ZALLOC : CALL_ALIGNED, most / 7);
+    for (size_t i = 0; i < COUNT(several); i++)
+        drop(actor, several[i]);
+    freely(actor);
+    for (uint32_t i = 0; i < BLOCKS_PER_SLOT / 2; i++) /* several slabs of a class */
+        (void)get(actor, 0, CALL_ALLOC, most / 256);
+    stepped(actor);
+    call(actor, CALL_REOPEN, 0);
+    call(actor, CALL_TRIM, 0);
+}
+
+/* More than is retained: a free of one settles what others have left, too. */
+static void memory_settles(struct actor *actor)
+{
+    enum { SPANS = 60, SPAN = 150000, FREELY = 26, MORE = 2 }; /* of these little more than 5 MiB is free then */
+    struct record *spans[SPANS], *wide[2];
+    freely(actor);
+    for (size_t i = 0; i < SPANS; i++)
+        spans[i] = get(actor, 0, CALL_ALLOC, SPAN);
+    for (size_t i = 0; i < COUNT(wide); i++)
+        wide[i] = get(actor, 0, CALL_ALLOC, 1100000);
+    for (size_t i = 0; i < FREELY; i++)
+        drop(actor, spans[i * 2]);
+    stepped(actor);
+    change(actor, CALL_EXPAND, spans[1], 190000);
+    change(actor, CALL_EXPAND, spans[3], 300000);
+    for (size_t i = FREELY; i < FREELY + MORE; i++)
+        drop(actor, spans[i * 2]);
+    change(actor, CALL_REALLOC, wide[0], 100000);
+    drop(actor, wide[1]);
+    drop(actor, spans[FREELY * 2 + 1]);
+    actor_call(actor, (struct call){.kind = CALL_CHILD_CREATE, .bytes_start = 1 << 20});
+    (void)get(actor, 1, CALL_ALLOC, 200);
+    (void)get(actor, 1, CALL_ALLOC, 300000);
+    call(actor, CALL_CHILD_DESTROY, 0);
+}
+
+/* ---------------------------------------------------------------- slabs that fill up and empty */
+
+static void peer_of_some_sizes(struct actor *actor)
+{
+    static const size_t sizes[] = {48, 48, 48, 200, 1000, 15000, 30000};
+    for (uint32_t i = 0; i < 70; i++)
+        (void)get(actor, 0, CALL_ALLOC, sizes[i % COUNT(sizes)]);
+}
+
+static void frees_of_a_neighbours_blocks(struct actor *actor)
+{
+    stepped(actor);
+    (void)get(actor, 0, CALL_ALLOC, 48); /* its own are at hand */
+    uint32_t at = 0;
+    struct record *record;
+    for (uint32_t count = 0; (record = next_held(actor, &at)) != NULL; count++) {
+        if (count > 30)
+            freely(actor);
+        drop(actor, record);
+    }
+    stepped(actor);
+    call(actor, CALL_TRIM, 0);
+}
+
+/* Several slabs of a class, full; then empty in a row: one is kept, the others go. */
+static void slabs_empty(struct actor *actor)
+{
+    static const size_t sizes[] = {15000, 30000, 1000, 2500};
+    struct record *records[40];
+    for (size_t s = 0; s < COUNT(sizes); s++) {
+        size_t count = sizes[s] < 5000 ? COUNT(records) : 17;
+        freely(actor);
+        for (size_t i = 0; i < count; i++)
+            records[i] = get(actor, 0, CALL_ALLOC, sizes[s]);
+        if (sizes[s] >= 5000)
+            stepped(actor);
+        for (size_t i = 0; i < count; i++) {
+            if (i + 6 > count)
+                stepped(actor);
+            drop(actor, records[i]);
+        }
+        stepped(actor);
+        drop(actor, get(actor, 0, CALL_ALLOC, sizes[s]));
+        drop(actor, get(actor, 0, CALL_ALIGNED, sizes[s]));
+        drop(actor, get(actor, 0, CALL_ZALLOC, sizes[s]));
+    }
+}
+
+/* ---------------------------------------------------------------- refusals */
+
+/* Each way to ask for memory, where there is little or none. */
+static void ask_for_all(struct actor *actor, uint32_t heap)
+{
+    static const size_t sizes[] = {16, 100, 300, 1500, 7000};
+    static const enum call_kind kinds[] = {CALL_ALLOC, CALL_ZALLOC, CALL_ALIGNED};
+    for (size_t s = 0; s < COUNT(sizes); s++) {
+        for (size_t k = 0; k < COUNT(kinds); k++) {
+            struct record *record = actor_make(actor, heap, kinds[k], NULL, sizes[s], (size_t)16 << 2 * s);
+            if (k == 0)
+                drop(actor, record);
+        }
+    }
+}
+
+/* Blocks of several classes, some free: what is asked for later may be cut from those. */
+static void leave_larger(struct actor *actor, uint32_t heap)
+{
+    static const size_t sizes[] = {64, 240, 512, 1024, 2048};
+    struct record *records[COUNT(sizes)][2];
+    for (size_t s = 0; s < COUNT(sizes); s++)
+        for (size_t i = 0; i < 2; i++)
+            records[s][i] = get(actor, heap, CALL_ALLOC, sizes[s]);
+    for (size_t s = 0; s < COUNT(sizes); s++)
+        drop(actor, records[s][0]);
+}
+
+static void fill_up(struct actor *actor, uint32_t heap)
+{
+    size_t unit = actor->world->bytes_max / 512;
+    for (size_t size = 16 * unit; size >= unit; size /= 2)
+        while (get(actor, heap, CALL_ALLOC, size) != NULL)
+            ;
+}
+
+static void full_heap(struct actor *actor)
+{
+    freely(actor);
+    struct record *large = get(actor, 0, CALL_ALLOC, actor->world->bytes_max / 16);
+    leave_larger(actor, 0);
+    fill_up(actor, 0);
+    stepped(actor); /* a refusal has looked everywhere: each takes long */
+    (void)get(actor, 0, CALL_ALLOC, 16);
+    (void)get(actor, 0, CALL_ALLOC, 300);
+    (void)get(actor, 0, CALL_ZALLOC, 1500);
+    (void)actor_make(actor, 0, CALL_ALIGNED, NULL, 100, 128);
+    (void)get(actor, 0, CALL_ALLOC, 7000);
+    change(actor, CALL_EXPAND, large, actor->world->bytes_max / 8);
+    for (uint32_t i = 0; i < LINKS; i += 3)
+        if (actor->slot->links[i].block == NULL)
+            actor_call(actor, (struct call){.kind = CALL_ALLOC_TO, .index = i, .size = (size_t)40 << i});
+    actor_call(actor, (struct call){.kind = CALL_CHILD_CREATE, .bytes_start = actor->world->bytes_max / 4});
+    /* The slab in use is empty at last: its units are all that is left for another class. */
+    freely(actor);
+    struct record *last[40];
+    size_t count = 0;
+    while (count < COUNT(last) && (last[count] = get(actor, 0, CALL_ALLOC, 400)) != NULL)
+        count++;
+    while (count-- > 0)
+        drop(actor, last[count]);
+    stepped(actor);
+    (void)get(actor, 0, CALL_ALLOC, 900);
+    drop(actor, large);
+    ask_for_all(actor, 0);
+}
+
+/* A child has a limit, and one in it has none of its own. */
+static void limit_of_a_parent(struct actor *actor)
+{
+    size_t most = actor->world->bytes_max;
+    stepped(actor);
+    actor_call(actor, (struct call){.kind = CALL_CHILD_CREATE, .bytes_max = most / 16, .flags = actor->world->flags});
+    actor_call(actor,
+               (struct call){.kind = CALL_CHILD_CREATE, .index = 1, .nested = true, .flags = actor->world->flags});
+    freely(actor);
+    struct record *large = get(actor, 2, CALL_ALLOC, most / 64);
+    leave_larger(actor, 2);
+    fill_up(actor, 2);
+    stepped(actor);
+    ask_for_all(actor, 2);
+    change(actor, CALL_EXPAND, large, most / 32);
+    change(actor, CALL_REALLOC, large, most / 30);
+    (void)get(actor, 2, CALL_ZALLOC, most / 20);
+    drop(actor, large);
+    (void)get(actor, 2, CALL_ALLOC, most / 60);
+    call(actor, CALL_TRIM, 2);
+    actor_call(actor, (struct call){.kind = CALL_CHILD_DESTROY, .index = 1});
+    actor_call(actor, (struct call){.kind = CALL_CHILD_CREATE, .index = 1, .nested = true, .bytes_start = most / 4});
+    if (actor->slot->children[1] == CHILD_NONE)
+        actor_call(actor,
+                   (struct call){.kind = CALL_CHILD_CREATE, .index = 1, .nested = true, .bytes_start = most / 128});
+    call(actor, CALL_CHILD_RESET, 0);
+    call(actor, CALL_CHILD_DESTROY, 0);
+}
+
+/* A child has a part of its limit set aside, and asks for more in a row than is left of that: there, and elsewhere. */
+static void limit_and_start(struct actor *actor)
+{
+    size_t unit = actor->world->bytes_max / 512;
+    stepped(actor);
+    actor_call(actor, (struct call){.kind = CALL_CHILD_CREATE, .bytes_start = 12 * unit, .bytes_max = 20 * unit});
+    (void)get(actor, 0, CALL_ALLOC, 9 * unit); /* stands behind it */
+    struct record *first = get(actor, 1, CALL_ALLOC, 5 * unit);
+    (void)get(actor, 1, CALL_ALLOC, 10 * unit);
+    (void)get(actor, 1, CALL_ALLOC, 3 * unit);
+    drop(actor, first);
+    (void)get(actor, 1, CALL_ALLOC, 4 * unit);
+    ask_for_all(actor, 1);
+    call(actor, CALL_CHILD_RESET, 0);
+    ask_for_all(actor, 1);
+    call(actor, CALL_CHILD_DESTROY, 0);
+}
+
+/* The file system is full: slabs cannot be extended, spans not be committed, nor records. */
+static void full_file_system(struct actor *actor)
+{
+    freely(actor);
+    struct record *large = get(actor, 0, CALL_ALLOC, actor->world->bytes_max / 32);
+    leave_larger(actor, 0);
+    (void)get(actor, 0, CALL_ALLOC, 16);
+    (void)get(actor, 0, CALL_ALLOC, 1500);
+    actor_call(actor, (struct call){.kind = CALL_CHILD_CREATE});
+    world_limit_growth(actor->world, 0);
+    for (uint32_t i = 0; i < 30; i++)
+        (void)get(actor, 0, CALL_ALLOC, 3000);
+    stepped(actor);
+    for (uint32_t i = 0; i < 12; i++)
+        (void)get(actor, 0, CALL_ALLOC, (size_t)600 << i % 3);
+    change(actor, CALL_EXPAND, large, actor->world->bytes_max / 16);
+    actor_call(actor, (struct call){.kind = CALL_CHILD_CREATE, .index = 1, .bytes_start = actor->world->bytes_max / 4});
+    (void)get(actor, 0, CALL_ZALLOC, actor->world->bytes_max / 8);
+    ask_for_all(actor, 1);
+}
+
+/* Tables that are full, and free again from below. */
+static void many_heaps(struct actor *actor)
+{
+    enum { TRIES = 400 };
+    static cairn_heap *heaps[TRIES];
+    uint32_t count = 0;
+    for (; count < TRIES; count++) {
+        char name[16];
+        snprintf(name, sizeof name, "many-%u", count);
+        cairn_options options = {.name = name, .parent = actor->heap, .flags = CAIRN_BOUND}; /* no ledger's */
+        if (cairn_heap_create(&heaps[count], &options) < 0)
+            break;
+    }
+    stepped(actor);
+    actor_call(actor, (struct call){.kind = CALL_CHILD_CREATE});
+    for (uint32_t i = 0; i < count && i < 20; i++) { /* a thread that uses more heaps than its table has places */
+        atomic_fetch_add(&actor->world->lost_max, 1);
+        if (i > 12)
+            actor_step(actor, true);
+        void *block = cairn_alloc(heaps[i], 100);
+        if (i > 12)
+            actor_step(actor, false);
+        if (block != NULL)
+            world_add_maybe(actor->world, block);
+    }
+    freely(actor);
+    for (uint32_t i = 0; i < count; i++)
+        (void)cairn_heap_destroy(heaps[i]);
+    if (actor->slot->children[0] != CHILD_NONE)
+        return;
+    stepped(actor);
+    actor_call(actor, (struct call){.kind = CALL_CHILD_CREATE});
+}
+
+/* ---------------------------------------------------------------- threads that come and go */
+
+/* Leaves slabs of several classes in each heap, full, half full and empty. */
+static void *thread_of_many_slabs(void *arg)
+{
+    struct actor *actor = arg;
+    struct record *records[60];
+    static const size_t sizes[] = {2000, 48, 3000, 900};
+    freely(actor);
+    for (uint32_t i = 0; i < COUNT(records); i++)
+        records[i] = get(actor, i % 3, CALL_ALLOC, sizes[i / 3 % COUNT(sizes)]);
+    for (uint32_t i = 0; i < COUNT(records); i++)
+        if (i % 12 < 3 || i % 4 == 1)
+            drop(actor, records[i]);
+    stepped(actor);
+    actor_step(actor, true);
+    return NULL;
+}
+
+static void threads(struct actor *actor)
+{
+    freely(actor);
+    actor_call(actor, (struct call){.kind = CALL_CHILD_CREATE, .flags = actor->world->flags});
+    actor_call(actor, (struct call){.kind = CALL_CHILD_CREATE, .index = 1, .flags = actor->world->flags});
+    actor_thread(actor, thread_of_many_slabs);
+    stepped(actor);
+    for (uint32_t heap = 0; heap <= CHILDREN; heap++) {
+        (void)get(actor, heap, CALL_ALLOC, 2000);
+        (void)get(actor, heap, CALL_ALLOC, 900);
+        call(actor, CALL_REAP, heap);
+    }
+    uint32_t at = 0;
+    struct record *record;
+    for (uint32_t i = 0; i < 8 && (record = next_held(actor, &at)) != NULL; i++)
+        drop(actor, record);
+    call(actor, CALL_TRIM, 0);
+    actor_call(actor, (struct call){.kind = CALL_CHILD_RESET, .index = 0});
+    actor_thread(actor, thread_of_many_slabs);
+    actor_call(actor, (struct call){.kind = CALL_CHILD_DESTROY, .index = 0});
+    call(actor, CALL_TRIM, 0);
+}
+
+/* ---------------------------------------------------------------- with another in the middle of a call */
+
+static void resets_its_child(struct actor *actor)
+{
+    if (actor->slot->children[0] == CHILD_NONE)
+        call(actor, CALL_CHILD_CREATE, 0);
+    (void)get(actor, 1, CALL_ALLOC, 200);
+    call(actor, CALL_CHILD_RESET, 0);
+}
+
+static void destroys_its_child(struct actor *actor)
+{
+    if (actor->slot->children[0] == CHILD_NONE)
+        actor_call(actor, (struct call){.kind = CALL_CHILD_CREATE, .bytes_start = actor->world->bytes_max / 64});
+    (void)get(actor, 1, CALL_ALLOC, 5000);
+    call(actor, CALL_CHILD_DESTROY, 0);
+}
+
+static void has_large_blocks(struct actor *actor)
+{
+    struct record *record = get(actor, 0, CALL_ALLOC, actor->world->bytes_max / 20);
+    change(actor, CALL_EXPAND, record, actor->world->bytes_max / 12);
+    struct record *shorter = record != NULL ? actor_make(actor, 0, CALL_REALLOC, record, 9000, 0) : NULL;
+    drop(actor, shorter);
+    call(actor, CALL_TRIM, 0);
+}
+
+static void frees_what_it_is_given(struct actor *actor)
+{
+    uint32_t at = 0;
+    struct record *record = next_held(actor, &at);
+    if (record != NULL)
+        drop(actor, record);
+    else
+        call(actor, CALL_RECOVER, 0);
+}
+
+/* Slabs that others free blocks of while they fill up, empty, and go. */
+static void gives_its_blocks_away(struct actor *actor)
+{
+    stepped(actor);
+    for (uint32_t i = 0; i < 16; i++) {
+        for (uint32_t k = 0; k < 3; k++)
+            (void)get(actor, 0, CALL_ALLOC, i % 4 < 2 ? 3000 : 15000);
+        actor_give(actor, 1);
+        actor_give(actor, 1);
+        uint32_t at = 0;
+        drop(actor, next_held(actor, &at));
+        if (i % 5 == 4)
+            call(actor, CALL_TRIM, 0);
+    }
+    call(actor, CALL_TRIM, 0);
+}
+
+static void guest(struct actor *actor)
+{
+    stepped(actor);
+    for (uint32_t i = 0; i < 6; i++) {
+        call(actor, CALL_LOOK, 0);
+        actor_guest(actor, 1);
+    }
+    actor_leave(actor);
+}
+
+static void beside_large_blocks(struct actor *actor)
+{
+    stepped(actor);
+    for (uint32_t i = 0; i < 4; i++) {
+        has_large_blocks(actor);
+        call(actor, CALL_LOOK, 0);
+    }
+    call(actor, CALL_RECOVER, 0);
+}
+
+#define MIB (UINT64_C(1) << 20)
+
+const struct tour tours[] = {
+    {"large blocks", 4 * MIB, 0, NULL, large_blocks, NULL},
+    {"frees of a neighbour's blocks", 32 * MIB, 0, peer_of_some_sizes, frees_of_a_neighbours_blocks, NULL},
+    {"slabs empty", 32 * MIB, 0, NULL, slabs_empty, NULL},
+    {"a parent's limit", 4 * MIB, 0, NULL, limit_of_a_parent, NULL},
+    {"memory settles", 32 * MIB, 0, NULL, memory_settles, NULL},
+    {"a full heap", MIB / 4, 0, NULL, full_heap, NULL},
+    {"threads", 4 * MIB, 0, NULL, threads, NULL},
+    {"a limit, and a part set aside", 4 * MIB, 0, NULL, limit_and_start, NULL},
+    {"many heaps", MIB, 0, NULL, many_heaps, NULL},
+    {"a full file system", 4 * MIB, 0, NULL, full_file_system, NULL},
+    {"a full file system, with exact sizes", 4 * MIB, CAIRN_EXACT_SIZES, NULL, full_file_system, NULL},
+    {"slabs empty, with exact sizes", 4 * MIB, CAIRN_EXACT_SIZES, NULL, slabs_empty, NULL},
+    {"a parent's limit, with exact sizes", 4 * MIB, CAIRN_EXACT_SIZES, NULL, limit_of_a_parent, NULL},
+    {"a full heap, with exact sizes", MIB / 4, CAIRN_EXACT_SIZES, NULL, full_heap, NULL},
+    {"threads, with exact sizes", 4 * MIB, CAIRN_EXACT_SIZES, NULL, threads, NULL},
+    {"frees of a neighbour's blocks, with exact sizes", 32 * MIB, CAIRN_EXACT_SIZES, peer_of_some_sizes,
+     frees_of_a_neighbours_blocks, NULL},
+    {"a heap that another resets", MIB, 0, NULL, guest, resets_its_child},
+    {"a heap that another destroys", MIB, 0, NULL, guest, destroys_its_child},
+    {"blocks that another frees", MIB, 0, NULL, gives_its_blocks_away, frees_what_it_is_given},
+    {"blocks that another frees, in a roomy heap", 32 * MIB, 0, NULL, gives_its_blocks_away, frees_what_it_is_given},
+    {"beside another's large blocks", MIB, 0, NULL, beside_large_blocks, has_large_blocks},
+};
+const size_t tours_count = COUNT(tours);
