@@ -321,7 +321,10 @@ int socket_accept(const struct listener *listener, int *spare, int *ret_socket);
 /* Gets a descriptor for socket_accept to give up when there is no other. */
 int socket_spare(int *ret_spare);
 
-/* Connects a new socket, and waits at most the given time. -ENOENT, -ECONNREFUSED: nobody listens; -ETIMEDOUT. */
+/*
+ * Connects a new socket, and waits at most the given time, here and in socket_receive; when the program handles signals
+ * meanwhile, at most twice that. -ENOENT, -ECONNREFUSED: nobody listens; -ETIMEDOUT.
+ */
 int socket_create(int *ret_socket);
 int socket_connect(int fd, const char *directory, const char *name, uint32_t milliseconds);
 

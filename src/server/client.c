@@ -584,11 +584,25 @@ static int ask_about(struct cairn_client *client, enum wire_operation operation,
     return ask(client, blocks, NULL);
 }
 
+static bool is_mapped(const struct cairn_client *client, const struct wire_block *block)
+{
+    for (const struct hold *hold = client->holds; hold != NULL; hold = hold->next) {
+        uint64_t start = (uintptr_t)hold->view->address;
+        if (block->address >= start && block->address - start < hold->view->bytes &&
+            block->size <= hold->view->bytes - (block->address - start))
+            return true;
+    }
+    return false;
+}
+
 CAIRN_API int cairn_client_realloc(cairn_client *client, cairn_block *block, size_t size)
 {
     int error = ask_about(client, WIRE_EXPAND, block, size, 1);
     if (error == 0) {
-        block->size = client->reply.blocks[0].size;
+        const struct wire_block *reply = &client->reply.blocks[0];
+        if (reply->address != (uintptr_t)block->address || reply->size < size || !is_mapped(client, reply))
+            return fail(client, -EPROTO, "the server says that a block reaches to where it cannot");
+        block->size = reply->size;
         return 0;
     }
     if (error != -ENOSPC)
@@ -612,17 +626,6 @@ CAIRN_API int cairn_client_give(cairn_client *client, cairn_block *block, uint32
     if (error == 0)
         block->handle = client->reply.blocks[0].handle;
     return error;
-}
-
-static bool is_mapped(const struct cairn_client *client, const struct wire_block *block)
-{
-    for (const struct hold *hold = client->holds; hold != NULL; hold = hold->next) {
-        uint64_t start = (uintptr_t)hold->view->address;
-        if (block->address >= start && block->address - start < hold->view->bytes &&
-            block->size <= hold->view->bytes - (block->address - start))
-            return true;
-    }
-    return false;
 }
 
 /* A block in another's section is of use only when that is mapped. -ENOENT: the section has gone meanwhile, and so had

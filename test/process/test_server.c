@@ -606,6 +606,44 @@ static void a_section_that_is_sealed_late_is_found(void)
     service_stop(server);
 }
 
+/* ---------------------------------------------------------------- servers that are none */
+
+#define SECTION_OF_NONE UINT64_C(0x551000000000)
+
+static int listen_as_the_server(int backlog)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    snprintf(address.sun_path, sizeof address.sun_path, "%s", workspace_path("cairnd.sock"));
+    int listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    REQUIRE(listener >= 0 && bind(listener, (const struct sockaddr *)&address, sizeof address) == 0);
+    REQUIRE(listen(listener, backlog) == 0);
+    return listener;
+}
+
+static struct wire_reply reply_to(const struct wire_request *request)
+{
+    return (struct wire_reply){.magic = SERVER_MAGIC,
+                               .version = SERVER_VERSION,
+                               .operation = request->operation,
+                               .sequence = request->sequence};
+}
+
+static void send_reply(int fd, const struct wire_reply *reply, int file)
+{
+    union {
+        struct cmsghdr header;
+        char bytes[CMSG_SPACE(sizeof(int))];
+    } control = {.header = {.cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS}};
+    memcpy(CMSG_DATA(&control.header), &file, sizeof file);
+    struct iovec part = {.iov_base = (void *)(uintptr_t)reply, .iov_len = sizeof *reply};
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+    if (file >= 0) {
+        message.msg_control = control.bytes;
+        message.msg_controllen = sizeof control.bytes;
+    }
+    REQUIRE(sendmsg(fd, &message, MSG_NOSIGNAL) == sizeof *reply);
+}
+
 /* A server as the race makes one: its root's block lies in a section that is not there any more when it is asked for.
  */
 static void serve_a_root_of_nothing(void *arg)
@@ -613,14 +651,11 @@ static void serve_a_root_of_nothing(void *arg)
     int fd = accept(*(const int *)arg, NULL, NULL);
     struct wire_request request;
     while (recv(fd, &request, sizeof request, 0) == sizeof request) {
-        struct wire_reply reply = {.magic = SERVER_MAGIC,
-                                   .version = SERVER_VERSION,
-                                   .operation = request.operation,
-                                   .sequence = request.sequence,
-                                   .serial = 1};
+        struct wire_reply reply = reply_to(&request);
+        reply.serial = 1;
         if (request.operation == WIRE_ROOT_GET) {
             reply.count = 1;
-            reply.blocks[0] = (struct wire_block){.address = 0x551000000000, .size = 100};
+            reply.blocks[0] = (struct wire_block){.address = SECTION_OF_NONE, .size = 100};
         } else if (request.operation == WIRE_SECTION) {
             reply.status = -ENODATA;
         }
@@ -630,11 +665,7 @@ static void serve_a_root_of_nothing(void *arg)
 
 static void a_root_whose_section_has_gone_is_none(void)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    snprintf(address.sun_path, sizeof address.sun_path, "%s", workspace_path("cairnd.sock"));
-    int listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-    REQUIRE(listener >= 0 && bind(listener, (const struct sockaddr *)&address, sizeof address) == 0);
-    REQUIRE(listen(listener, 1) == 0);
+    int listener = listen_as_the_server(1);
     pid_t server = start(serve_a_root_of_nothing, &listener);
     cairn_client *reader = open_client(CAIRN_CLIENT_READ_ONLY);
     cairn_block block = {.handle = 5};
@@ -642,6 +673,130 @@ static void a_root_whose_section_has_gone_is_none(void)
     REQUIRE(block.address == NULL && block.handle == 5);
     cairn_client_close(reader);
     finish(server);
+}
+
+/* Grants a section, and a block at its beginning, which it says has become larger than all of it, or has moved. */
+static void serve_a_block_without_end(void *arg)
+{
+    int fd = accept(*(const int *)arg, NULL, NULL);
+    struct wire_request request;
+    while (recv(fd, &request, sizeof request, 0) == sizeof request) {
+        struct wire_reply reply = reply_to(&request);
+        int file = -1;
+        reply.count = request.operation == WIRE_MAPPED ? 0 : 1;
+        reply.serial = 1;
+        reply.blocks[0] = (struct wire_block){.address = SECTION_OF_NONE, .size = 4096, .handle = 1};
+        if (request.operation == WIRE_OPEN) {
+            file = memfd_create("section", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+            REQUIRE(file >= 0 && ftruncate(file, MIB) == 0 && fcntl(file, F_ADD_SEALS, F_SEAL_SHRINK) == 0);
+            reply.blocks[0].size = MIB;
+        } else if (request.operation == WIRE_EXPAND) {
+            reply.blocks[0].size = board->count != 0 ? request.value : MIB + 1;
+            reply.blocks[0].address += board->count;
+        }
+        send_reply(fd, &reply, file);
+        close(file);
+    }
+}
+
+static void a_block_grows_no_further_than_its_section_whatever_the_server_says(void)
+{
+    board = shared_memory(sizeof *board);
+    int listener = listen_as_the_server(1);
+    for (board->count = 0; board->count <= 4096; board->count += 4096) {
+        pid_t server = start(serve_a_block_without_end, &listener);
+        cairn_client *client = open_client(0);
+        cairn_block block;
+        REQUIRE_CALL(cairn_client_alloc(client, 100, &block) == 0);
+        REQUIRE_EQUAL(block.size, 4096);
+        REQUIRE_EQUAL(cairn_client_realloc(client, &block, 8192), -EPROTO);
+        REQUIRE(block.size == 4096 && (uintptr_t)block.address == SECTION_OF_NONE);
+        cairn_client_close(client);
+        finish(server);
+    }
+    close(listener);
+}
+
+static void count_signal(int signal)
+{
+    (void)signal;
+    advance(&board->heard);
+}
+
+/* Sends the client signals one after the other, each when it has handled the last. */
+static void disturb(uint32_t times)
+{
+    for (uint32_t i = 0; i < times; i++) {
+        uint32_t heard = board->heard;
+        REQUIRE(kill(getppid(), SIGUSR1) == 0);
+        wait_for(&board->heard, heard + 1);
+    }
+}
+
+enum { ANSWERS = 50 };
+
+static void serve_while_signals_come(void *arg)
+{
+    int listener = *(const int *)arg;
+    struct wire_request request;
+    wait_for(&board->turn, 1);
+    disturb(20); /* while it waits to be let in: there is one before it */
+    close(accept(listener, NULL, NULL));
+    int fd = accept(listener, NULL, NULL);
+    for (int i = 0; i < ANSWERS; i++) {
+        REQUIRE(recv(fd, &request, sizeof request, 0) == sizeof request);
+        disturb(5);
+        struct wire_reply reply = reply_to(&request);
+        reply.count = request.operation == WIRE_STATS ? 3 : 0;
+        send_reply(fd, &reply, -1);
+    }
+    while (board->is_over == 0) /* no more answers, and no end of signals */
+        disturb(1);
+    advance(&board->turn);
+}
+
+static void a_signal_is_no_reason_to_give_up(void)
+{
+    board = shared_memory(sizeof *board);
+    struct sigaction action = {.sa_handler = count_signal, .sa_flags = SA_RESTART};
+    REQUIRE(sigaction(SIGUSR1, &action, NULL) == 0);
+    int listener = listen_as_the_server(0);
+    int before = connect_to("cairnd.sock"); /* all that may wait at once */
+    pid_t server = start(serve_while_signals_come, &listener);
+    advance(&board->turn);
+    cairn_client *client = open_client(CAIRN_CLIENT_READ_ONLY);
+    for (int i = 1; i < ANSWERS; i++)
+        (void)stats_of_client(client);
+    cairn_client_close(client);
+    close(before);
+    board->is_over = 1;
+    finish(server);
+    close(listener);
+}
+
+static void who_is_not_answered_gives_up_in_time_whatever_signals_come(void)
+{
+    board = shared_memory(sizeof *board);
+    struct sigaction action = {.sa_handler = count_signal, .sa_flags = SA_RESTART};
+    REQUIRE(sigaction(SIGUSR1, &action, NULL) == 0);
+    int listener = listen_as_the_server(0);
+    int before = connect_to("cairnd.sock");
+    pid_t server = start(serve_while_signals_come, &listener);
+    advance(&board->turn);
+    cairn_client *client;
+    cairn_client_options options = {
+        .socket = workspace_path("cairnd.sock"), .flags = CAIRN_CLIENT_READ_ONLY, .timeout_ms = 500};
+    REQUIRE_CALL(cairn_client_open(&client, "orders", &options) == 0);
+    for (int i = 1; i < ANSWERS; i++)
+        (void)stats_of_client(client);
+    cairn_client_stats stats = {.size = sizeof stats};
+    REQUIRE_EQUAL(cairn_client_stats_get(client, &stats), -ETIMEDOUT);
+    REQUIRE_EQUAL(cairn_client_stats_get(client, &stats), -ECONNRESET); /* of no use any more */
+    cairn_client_close(client);
+    close(before);
+    board->is_over = 1;
+    finish(server);
+    close(listener);
 }
 
 /* ---------------------------------------------------------------- enemies */
@@ -1079,6 +1234,9 @@ int main(void)
         CLAIM(a_child_has_none_of_its_parents_spans),
         CLAIM(a_section_that_is_sealed_late_is_found),
         CLAIM(a_root_whose_section_has_gone_is_none),
+        CLAIM(a_block_grows_no_further_than_its_section_whatever_the_server_says),
+        CLAIM(a_signal_is_no_reason_to_give_up),
+        CLAIM(who_is_not_answered_gives_up_in_time_whatever_signals_come),
         CLAIM(another_client_cannot_write),
         CLAIM(another_user_gets_what_the_lists_let_it),
         CLAIM(who_is_on_no_list_any_more_is_dropped),

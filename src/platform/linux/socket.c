@@ -225,6 +225,20 @@ int socket_create(int *ret_socket)
     return 0;
 }
 
+/*
+ * What has a timeout is interrupted by every handler of the program's, with SA_RESTART as well. A timer or the end of a
+ * child is no reason to give up: so it is done again until the time has passed, which for the last attempt begins anew.
+ */
+static bool is_to_be_repeated(int fd, int timeout, uint64_t began_at)
+{
+    struct timeval patience = {0};
+    socklen_t bytes = sizeof patience;
+    if (errno != EINTR || getsockopt(fd, SOL_SOCKET, timeout, &patience, &bytes) < 0)
+        return false;
+    uint64_t milliseconds = (uint64_t)patience.tv_sec * 1000 + (uint64_t)patience.tv_usec / 1000;
+    return milliseconds == 0 || time_passed() - began_at < milliseconds;
+}
+
 int socket_connect(int fd, const char *directory, const char *name, uint32_t milliseconds)
 {
     struct sockaddr_un address;
@@ -234,9 +248,13 @@ int socket_connect(int fd, const char *directory, const char *name, uint32_t mil
     struct timeval patience = timeval_of(milliseconds != 0 ? milliseconds : 1);
     (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
     (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-    if (connect(fd, address_of(&address), sizeof address) < 0)
-        return errno == EAGAIN || errno == EINTR ? -ETIMEDOUT : -errno;
-    return 0;
+    uint64_t began_at = time_passed();
+    int result;
+    do { /* interrupted, it was still waiting for a place among those who wait: nothing has begun */
+        result = connect(fd, address_of(&address), sizeof address);
+        error = result < 0 ? -errno : 0;
+    } while (result < 0 && is_to_be_repeated(fd, SO_SNDTIMEO, began_at));
+    return error == -EAGAIN || error == -EINTR ? -ETIMEDOUT : error;
 }
 
 int socket_peer_get(int fd, struct socket_peer *ret_peer)
@@ -336,9 +354,15 @@ int socket_receive(int fd, void *ret_message, size_t bytes, int *ret_files, uint
     struct iovec part = {.iov_base = ret_message, .iov_len = bytes};
     struct msghdr header = {
         .msg_iov = &part, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
-    ssize_t received = recvmsg(fd, &header, MSG_CMSG_CLOEXEC);
-    if (received < 0)
-        return errno == EAGAIN || errno == EINTR ? -ETIMEDOUT : -errno;
+    uint64_t began_at = time_passed();
+    ssize_t received;
+    int error;
+    do {
+        received = recvmsg(fd, &header, MSG_CMSG_CLOEXEC);
+        error = received < 0 ? -errno : 0;
+    } while (received < 0 && is_to_be_repeated(fd, SO_RCVTIMEO, began_at));
+    if (error < 0)
+        return error == -EAGAIN || error == -EINTR ? -ETIMEDOUT : error;
     int files[FILES_MAX] = {0};
     uint32_t came = take_files(&header, files);
     if (received == 0 && came == 0)
