@@ -371,10 +371,19 @@ void alarm_still(int alarm_fd);
  * -EINVAL: more than one, or not a listening Unix socket that keeps messages apart. */
 int service_listener(int *ret_socket);
 
+/*
+ * Writes a line of the log to standard error, unless that takes none at once: who reads it may be slow, or have gone,
+ * and is no more to be waited for than anybody else. Such lines are lost.
+ */
+void service_log(const char *line);
+
 /* Tells the service manager, if there is one, how the process is: "READY=1". */
 int service_notify(const char *state);
 
-/* Gets a descriptor that can be read when the process is asked to end (SIGTERM, SIGINT), and is not ended. */
+/*
+ * Gets a descriptor that can be read when the process is asked to end (SIGTERM, SIGINT), and is not ended. Nor is it
+ * from now on by SIGPIPE.
+ */
 int service_stop_create(int *ret_stop);
 
 /* Gets a descriptor that can be read when the process is asked to read its configuration again (SIGHUP), until heard.

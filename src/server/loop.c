@@ -32,13 +32,14 @@ void server_log(struct server *server, int priority, const char *format, ...)
     }
     if (++server->log_lines > LOG_LINES_MAX)
         return;
-    char line[512];
+    char text[512], line[sizeof text + 64];
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(line, sizeof line, format, arguments);
+    vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
-    fprintf(stderr, "<%d>%s%s\n", priority, line,
-            server->log_lines == LOG_LINES_MAX ? " (no more lines in this second)" : "");
+    snprintf(line, sizeof line, "<%d>%s%s\n", priority, text,
+             server->log_lines == LOG_LINES_MAX ? " (no more lines in this second)" : "");
+    service_log(line);
 }
 
 static void drop(struct server *server, struct client *client, const char *reason)

@@ -1008,6 +1008,55 @@ static void who_is_on_no_list_any_more_is_dropped(void)
     service_stop(server);
 }
 
+/* A server whose standard error is a pipe, of which we have the other end. */
+static pid_t start_piped(int ret_pipe[2])
+{
+    board = shared_memory(sizeof *board);
+    service_configure("");
+    int own = dup(2);
+    REQUIRE(own >= 0 && pipe2(ret_pipe, O_CLOEXEC) == 0 && dup2(ret_pipe[1], 2) == 2);
+    pid_t server = service_start(service_exec, (char[]){CAIRND});
+    REQUIRE(dup2(own, 2) == 2);
+    close(own);
+    return server;
+}
+
+static void fill(int file)
+{
+    REQUIRE(fcntl(file, F_SETFL, O_NONBLOCK) == 0);
+    while (write(file, "x", 1) == 1)
+        continue;
+    REQUIRE(errno == EAGAIN && fcntl(file, F_SETFL, 0) == 0); /* the server has it, too, as it was */
+}
+
+/* Does what a line is written for. */
+static void be_dropped(void)
+{
+    int fd = connect_to("cairnd.sock");
+    REQUIRE(send(fd, "garbage", 7, MSG_NOSIGNAL) == 7);
+    struct pollfd end = {.fd = fd, .events = POLLRDHUP};
+    REQUIRE(poll(&end, 1, 20000) == 1);
+    close(fd);
+}
+
+static void nobody_waits_for_who_reads_the_log(void)
+{
+    int log[2];
+    pid_t server = start_piped(log);
+    fill(log[1]);
+    be_dropped();
+    cairn_client_close(open_client(CAIRN_CLIENT_CREATE));
+    close(log[1]);
+    char read_at_last[4096];
+    REQUIRE(fcntl(log[0], F_SETFL, O_NONBLOCK) == 0);
+    while (read(log[0], read_at_last, sizeof read_at_last) > 0)
+        continue;
+    close(log[0]); /* there is room again, and nobody: who writes is told by SIGPIPE */
+    be_dropped();
+    cairn_client_close(open_client(CAIRN_CLIENT_CREATE));
+    service_stop(server);
+}
+
 /* Handles that are guessed, and blocks of others', by one client that speaks well. */
 static void guessed_handles_lead_nowhere(void)
 {
@@ -1240,6 +1289,7 @@ int main(void)
         CLAIM(another_client_cannot_write),
         CLAIM(another_user_gets_what_the_lists_let_it),
         CLAIM(who_is_on_no_list_any_more_is_dropped),
+        CLAIM(nobody_waits_for_who_reads_the_log),
         CLAIM(guessed_handles_lead_nowhere),
         CLAIM(what_is_handed_over_is_nobodys_until_it_is_taken),
         CLAIM(garbage_is_in_nobodys_way),
