@@ -21,7 +21,8 @@
  * A *block* is known by its handle, which is of use to its owner only: to the client that allocated it, or to whom it
  * was handed over by cairn_client_give. What a client owns is freed when its connection closes, however it ends. What
  * was handed over to the heap stays until a client takes it back and frees it. Who handed a block over can still write
- * to it as long as it lives; when it has died, nobody can.
+ * to it as long as it lives. When it has died nobody can, if it used this library; one that did not may have shared its
+ * view with other processes (fork) before the section was sealed: so what a user hands over stays that user's word.
  *
  * A block that is freed is used again at once, also where other clients still read it: no reader is waited for
  * (published heaps do that, cairn_publish.h).
@@ -62,6 +63,7 @@ typedef struct cairn_block {
 #define CAIRN_CLIENT_CREATE UINT64_C(0x01)    /* make the heap if there is none of that name */
 #define CAIRN_CLIENT_READ_ONLY UINT64_C(0x02) /* only read: needs no section */
 #define CAIRN_CLIENT_EVERYONE UINT64_C(0x04)  /* when created: whoever may connect to the server may read */
+#define CAIRN_CLIENT_ANY_OWNER UINT64_C(0x08) /* open the heap of any user: what is there is that user's */
 
 typedef struct cairn_client_options {
     size_t size;                /* sizeof(cairn_client_options), or 0 for the members of version 0.1 */
@@ -76,11 +78,14 @@ typedef struct cairn_client_options {
 
 /*
  * Connects to a server and opens a heap there. The server knows the user by the credentials of the socket. The heap
- * lasts as long as it has clients, or blocks that were handed over to it.
+ * lasts as long as it has clients, or blocks that were handed over to it. Its name is for who comes first, with
+ * CAIRN_CLIENT_CREATE too: so a heap that another user has made, other than root and who runs the server, is opened
+ * with CAIRN_CLIENT_ANY_OWNER only. Who runs the server is trusted, and so is the directory where its socket lies.
  *
  * Errors: -EINVAL, -ENAMETOOLONG, -ENOENT (no server, or no heap of that name), -ECONNREFUSED (the server has ended),
- * -EACCES (the user may not use the server, or not this heap in this way), -EDQUOT (the user has all the connections,
- * sections or bytes that it may), -ENOMEM, -EADDRINUSE (something else lies at an address of the heap), -EMFILE.
+ * -EACCES (the user may not use the server, or not this heap in this way), -EPERM (another user has made it, see
+ * CAIRN_CLIENT_ANY_OWNER), -EDQUOT (the user has all the connections, sections or bytes that it may), -ENOMEM,
+ * -EADDRINUSE (something else lies at an address of the heap), -EMFILE.
  */
 CAIRN_API int cairn_client_open(cairn_client **ret_client, const char *heap, const cairn_client_options *options);
 
@@ -178,15 +183,15 @@ CAIRN_API int cairn_client_root_get(cairn_client *client, const char *name, cair
  * all who have it allocate and free there, at the same address, it grows, and when one dies the others repair what it
  * left. It lies in a memory file, so the size of /dev/shm is no limit. The server makes it (CAIRN_CLIENT_CREATE),
  * keeps it, and hands it to whom its list names; it neither looks into it nor takes part. Who may write there is
- * trusted with it by all who use it; who may only read cannot write, which the kernel enforces against other users than
- * the server's own. Ended by cairn_heap_close, in any thread; no connection is kept, so the death of the server changes
- * nothing for who has it open. It lasts until it is dropped or the server ends, and after that as long as somebody has
- * it open.
+ * trusted with it by all who use it, so whose it is matters as in cairn_client_open; who may only read cannot write,
+ * which the kernel enforces against other users than the server's own. Ended by cairn_heap_close, in any thread; no
+ * connection is kept, so the death of the server changes nothing for who has it open. It lasts until it is dropped or
+ * the server ends, and after that as long as somebody has it open.
  *
  * Of the options socket, timeout_ms and flags are used, and when the heap is made bytes_max (0: 1 GiB), which counts
  * against the user's bytes whole, as a section, and access: an entry of a user counts before those of its groups.
- * Errors: -EINVAL, -ENAMETOOLONG, -ENOENT, -ECONNREFUSED, -EACCES, -EDQUOT, -EMFILE, -EEXIST (the name is that of a
- * heap of clients), -EOPNOTSUPP (the system has no access lists for memory files, or here is no /proc to write
+ * Errors: -EINVAL, -ENAMETOOLONG, -ENOENT, -ECONNREFUSED, -EACCES, -EPERM, -EDQUOT, -EMFILE, -EEXIST (the name is that
+ * of a heap of clients), -EOPNOTSUPP (the system has no access lists for memory files, or here is no /proc to write
  * without), and those of cairn_heap_open_fd: -EADDRINUSE, -EBUSY, -EPROTO, -EUCLEAN, -ENOMEM, -EAGAIN (also: too many
  * processes are attached), -ESTALE (somebody has destroyed it; drop it).
  */

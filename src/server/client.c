@@ -14,6 +14,7 @@ enum { TIMEOUT_DEFAULT = 5000, PATH_BYTES = 108 };
 
 #define SECTION_BYTES_DEFAULT (UINT64_C(64) << 20)
 #define SHARED_BYTES_AT_SERVER (UINT64_C(1) << 30)
+#define FLAGS_OF_SERVER (CAIRN_CLIENT_CREATE | CAIRN_CLIENT_READ_ONLY | CAIRN_CLIENT_EVERYONE)
 
 /* A section as this process has it; several clients of one heap share it. process_lock guards the list and the counts.
  */
@@ -282,7 +283,7 @@ static int options_take(cairn_client_options *ret_options, const cairn_client_op
         return error_set(-EINVAL, "options of %zu bytes: no version of the structure had that size", size);
     if (options != NULL)
         memcpy(&o, options, size);
-    if ((o.flags & ~(CAIRN_CLIENT_CREATE | CAIRN_CLIENT_READ_ONLY | CAIRN_CLIENT_EVERYONE)) != 0)
+    if ((o.flags & ~(FLAGS_OF_SERVER | CAIRN_CLIENT_ANY_OWNER)) != 0)
         return error_set(-EINVAL, "unknown flags in options");
     if (o.access_count > CAIRN_CLIENT_ACCESS_MAX || (o.access_count != 0 && o.access == NULL))
         return error_set(-EINVAL, "an access list of %u entries", o.access_count);
@@ -317,12 +318,24 @@ static void begin_opening(struct cairn_client *client, enum wire_operation opera
 {
     struct wire_request *request = begin(client, operation);
     memcpy(request->name, client->name, sizeof request->name);
-    request->flags = options->flags;
+    request->flags = options->flags & FLAGS_OF_SERVER;
     request->value = bytes;
     request->count = options->access_count;
     for (uint32_t i = 0; i < options->access_count; i++)
         request->words[i] = options->access[i].id | (options->access[i].is_group ? WIRE_IS_GROUP : 0) |
                             (options->access[i].may_write ? WIRE_MAY_WRITE : 0);
+}
+
+/* A name is for who comes first: a heap that somebody else made under it may be there to lead this program astray. */
+static int check_maker(const struct cairn_client *client, uint64_t flags)
+{
+    struct socket_peer server;
+    uint32_t maker = client->reply.user;
+    if (maker == process_user() || maker == 0 || (flags & CAIRN_CLIENT_ANY_OWNER) != 0)
+        return 0;
+    if (socket_peer_get(client->socket, &server) == 0 && server.user == maker)
+        return 0;
+    return error_set(-EPERM, "%s: made by user %u", client->name, maker);
 }
 
 static int open_heap(struct cairn_client *client, const cairn_client_options *options)
@@ -335,8 +348,11 @@ static int open_heap(struct cairn_client *client, const cairn_client_options *op
     if (error < 0)
         return error;
     client->number = client->reply.number;
-    if (read_only)
-        return 0;
+    error = check_maker(client, options->flags);
+    if (error < 0)
+        file_close(file);
+    if (error < 0 || read_only)
+        return error;
     error = map_section(client, file, false);
     if (error < 0)
         return error;
@@ -739,8 +755,15 @@ static int ask_for_shared(const char *heap, const cairn_client_options *options,
     if (client == NULL)
         return cairn_last_errno();
     begin_opening(client, WIRE_SHARED, options, options->bytes_max != 0 ? options->bytes_max : SHARED_BYTES_AT_SERVER);
-    int error = ask(client, 0, ret_file);
+    int file = -1;
+    int error = ask(client, 0, &file);
+    if (error == 0)
+        error = check_maker(client, options->flags);
     cairn_client_close(client);
+    if (error < 0)
+        file_close(file);
+    else
+        *ret_file = file;
     return error;
 }
 

@@ -640,6 +640,8 @@ const char *server_dispatch(struct server *server, struct client *client, const 
         status = fulfil(server, client, request, ret_reply, ret_file);
     if (request->operation == WIRE_MAPPED && status != 0 && status != -EAGAIN)
         return "left its section in a state that cannot be sealed";
+    if (status == 0 && (request->operation == WIRE_OPEN || request->operation == WIRE_SHARED))
+        ret_reply->user = store_find(server, request->name)->user;
     server->counts.requests++;
     server->counts.requests_refused += status < 0;
     ret_reply->magic = SERVER_MAGIC;

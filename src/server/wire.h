@@ -5,8 +5,8 @@
  * fulfilled gets a reply with the reason. Fields that an operation does not use are zero.
  *
  *     operation   request                                      reply
- *     OPEN        name; flags; value: bytes of a section;      number; blocks[0]: the section {address, bytes}, which
- *                 words[count]: access list                    comes as a descriptor unless READ_ONLY
+ *     OPEN        name; flags; value: bytes of a section;      number; user; blocks[0]: the section {address, bytes},
+ *                 words[count]: access list                    which comes as a descriptor unless READ_ONLY
  *     MAPPED      (the section is mapped for writing)          (nobody else will ever write it; serial: its number)
  *     ALLOC       words[count]: sizes                          blocks[count]
  *     FREE        words[count]: handles
@@ -22,7 +22,7 @@
  *
  * Who opens no heap may ask for shared heaps, each of which comes as a descriptor for writing or reading:
  *
- *     SHARED      name; flags; value: bytes of the file;
+ *     SHARED      name; flags; value: bytes of the file;       user
  *                 words[count]: access list
  *     DROP        name                                         (the server has it no more)
  *
@@ -46,7 +46,7 @@
 #define SERVER_SOCKET "/run/cairnd/cairnd.sock"
 
 enum {
-    SERVER_VERSION = 2,
+    SERVER_VERSION = 3,
     WIRE_NAME_BYTES = CAIRN_CLIENT_NAME_MAX + 1,
     WIRE_SPANS_MAX = 32, /* in a reply */
 };
@@ -183,7 +183,7 @@ struct wire_reply {
     int32_t status;
     uint32_t count;  /* of blocks; 0 when something else was seen */
     uint32_t number; /* OPEN: of the client */
-    uint32_t reserved;
+    uint32_t user;   /* OPEN, SHARED: who made the heap */
     uint64_t serial; /* of the heap's latest section */
     union {
         struct wire_block blocks[CAIRN_BATCH_MAX];

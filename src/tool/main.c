@@ -292,7 +292,7 @@ bool tool_has_heap(const struct tool_args *args, const char *name)
 cairn_heap *tool_open(const struct tool_args *args, const char *name)
 {
     cairn_options options = {.directory = args->dir, .flags = CAIRN_READ_ONLY};
-    cairn_client_options at_server = {.socket = args->socket, .flags = CAIRN_CLIENT_READ_ONLY};
+    cairn_client_options at_server = {.socket = args->socket, .flags = CAIRN_CLIENT_READ_ONLY | CAIRN_CLIENT_ANY_OWNER};
     cairn_heap *heap;
     int r = args->server ? cairn_client_shared_open(&heap, name, &at_server) : cairn_heap_open(&heap, name, &options);
 

@@ -923,6 +923,51 @@ static void another_user_gets_what_the_lists_let_it(void)
     service_stop(server);
 }
 
+static void come_first(void *arg)
+{
+    become(*(const uint32_t *)arg);
+    cairn_access access = {.id = 54321, .may_write = true};
+    cairn_client *client;
+    cairn_client_options options = {
+        .socket = workspace_path("cairnd.sock"), .flags = CAIRN_CLIENT_CREATE, .access = &access, .access_count = 1};
+    REQUIRE_CALL(cairn_client_open(&client, "orders", &options) == 0);
+    advance(&board->turn);
+    wait_for(&board->heard, 1);
+    cairn_client_stats stats = stats_of_client(client);
+    while (stats.heap_clients != 1) /* who was refused by itself goes */
+        stats = stats_of_client(client);
+    REQUIRE_EQUAL(stats.heap_sections, 1);
+    cairn_client_close(client);
+}
+
+static void come_second(void *arg)
+{
+    become(*(const uint32_t *)arg);
+    cairn_client *client = NULL;
+    wait_for(&board->turn, 1);
+    REQUIRE_EQUAL(try_open(&client, "orders", CAIRN_CLIENT_CREATE, MIB), -EPERM);
+    REQUIRE_EQUAL(try_open(&client, "orders", 0, MIB), -EPERM);
+    REQUIRE_EQUAL(try_open(&client, "orders", CAIRN_CLIENT_READ_ONLY, 0), -EPERM);
+    REQUIRE(client == NULL);
+    REQUIRE_CALL(try_open(&client, "orders", CAIRN_CLIENT_ANY_OWNER, MIB) == 0);
+    cairn_client_close(client);
+    advance(&board->heard);
+}
+
+/* A name is for who comes first; who comes second is not to write its secrets there. */
+static void the_heap_of_another_user_is_opened_by_who_asks_for_that(void)
+{
+    if (geteuid() != 0)
+        skip("only root can be another user");
+    uint32_t first = 54322, second = 54321;
+    REQUIRE(chmod(workspace_directory(), 0711) == 0);
+    pid_t server = start_server("users = 54321 54322\n");
+    pid_t one = start(come_first, &first), other = start(come_second, &second);
+    finish(other);
+    finish(one);
+    service_stop(server);
+}
+
 static pid_t start_logged(const char *config)
 {
     board = shared_memory(sizeof *board);
@@ -1288,6 +1333,7 @@ int main(void)
         CLAIM(who_is_not_answered_gives_up_in_time_whatever_signals_come),
         CLAIM(another_client_cannot_write),
         CLAIM(another_user_gets_what_the_lists_let_it),
+        CLAIM(the_heap_of_another_user_is_opened_by_who_asks_for_that),
         CLAIM(who_is_on_no_list_any_more_is_dropped),
         CLAIM(nobody_waits_for_who_reads_the_log),
         CLAIM(guessed_handles_lead_nowhere),

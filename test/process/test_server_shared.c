@@ -277,6 +277,7 @@ struct visitor {
     uint32_t user;
     int to_write; /* what comes of it */
     int to_read;
+    bool is_roots; /* the heap, which therefore needs not be asked for as another's */
 };
 
 static void visit(void *arg)
@@ -285,7 +286,9 @@ static void visit(void *arg)
     cairn_heap *heap = untouched;
     become(visitor->user);
     if (visitor->to_write == 0) {
-        heap = open_table(0);
+        REFUSED(-EPERM, try_open(&heap, "table", 0, 0)); /* another has made it: that is to be asked for */
+        REFUSED(-EPERM, try_open(&heap, "table", CAIRN_CLIENT_CREATE, MIB));
+        heap = open_table(CAIRN_CLIENT_ANY_OWNER);
         (void)put(heap, NULL, 1);
         finish(start(use_after_fork, &heap)); /* the child has a right of its own */
         REQUIRE_SOUND(heap);
@@ -300,7 +303,10 @@ static void visit(void *arg)
         REFUSED(visitor->to_read, try_open(&heap, "table", CAIRN_CLIENT_READ_ONLY, 0));
         return;
     }
-    heap = open_table(CAIRN_CLIENT_READ_ONLY);
+    heap = untouched;
+    if (!visitor->is_roots)
+        REFUSED(-EPERM, try_open(&heap, "table", CAIRN_CLIENT_READ_ONLY, 0));
+    heap = open_table(CAIRN_CLIENT_READ_ONLY | (visitor->is_roots ? 0 : CAIRN_CLIENT_ANY_OWNER));
     const struct keep *keep = cairn_root_get(heap, "keep");
     REQUIRE(keep != NULL && keep->sign == 1);
     REQUIRE_SOUND(heap);
@@ -353,17 +359,18 @@ static void another_user_gets_what_the_list_lets_it(void)
     REQUIRE(chown(workspace_path("cairnd.conf"), own, own) == 0);
     pid_t server = service_start(serve_as, &own);
     finish(start(make_as_another, &maker));
-    struct visitor visitors[] = {{54322, 0, 0}, {54323, -EACCES, 0}, {54324, -EACCES, -EACCES}};
+    struct visitor visitors[] = {{54322, 0, 0, false}, {54323, -EACCES, 0, false}, {54324, -EACCES, -EACCES, false}};
     for (size_t i = 0; i < COUNT(visitors); i++)
         finish(start(visit, &visitors[i]));
     cairn_heap *heap = untouched;
     REFUSED(-EACCES, try_open(&heap, "table", 0, 0)); /* its keeper may look */
-    cairn_heap_close(open_table(CAIRN_CLIENT_READ_ONLY));
+    REFUSED(-EPERM, try_open(&heap, "table", CAIRN_CLIENT_READ_ONLY, 0));
+    cairn_heap_close(open_table(CAIRN_CLIENT_READ_ONLY | CAIRN_CLIENT_ANY_OWNER));
     finish(start(drop_as_another, &maker));
     heap = open_table(CAIRN_CLIENT_CREATE | CAIRN_CLIENT_EVERYONE);
     REQUIRE_CALL(cairn_root_set(heap, "keep", put(heap, NULL, 1)) == 0);
     cairn_heap_close(heap);
-    struct visitor everyone = {54324, -EACCES, 0};
+    struct visitor everyone = {54324, -EACCES, 0, true};
     finish(start(visit, &everyone));
     service_stop(server);
 }
