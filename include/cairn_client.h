@@ -30,7 +30,8 @@
  * Threads. A client serves one thread at a time. Clients of one heap in one process share what is
  * mapped. Fork. A child does not have its parent's client: calls fail with -EINVAL, and cairn_client_close ends what
  * the child has of it; until then, or exec, the child keeps the connection from closing. The death of the server: calls
- * fail with -ECONNRESET; all memory stays mapped and as it is, until the client closes.
+ * fail with -ECONNRESET; all memory stays mapped and as it is, until the client closes. So it is when the program
+ * closes the connection's descriptor (closefrom(3)); what it opens under that number is not touched.
  *
  * Errors are as in cairn.h. Each call that asks the server may also fail with -ECONNRESET (the server has ended, or it
  * dropped this client), -ETIMEDOUT (no answer in time; the connection is of no use any more: from now on -ECONNRESET),

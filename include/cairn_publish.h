@@ -27,7 +27,9 @@
  * using it, and do not use pointers from one such read in another.
  *
  * Generations. When the publisher ends or is killed, what it published stays readable for the readers that have it, as
- * it was last. A publisher that is started anew is another *generation*: close the reader and open it again.
+ * it was last. A publisher that is started anew is another *generation*: close the reader and open it again. So it is
+ * for a reader whose descriptor the program has closed (closefrom(3)). A publisher does not outlive that, and must be
+ * closed before it.
  *
  * Who may. Everybody who is let in may read every byte that lies in blocks, free ones too. What that lets them learn
  * is to be decided for a heap, not for a block. Seals of the memory file (F_SEAL_FUTURE_WRITE) keep everyone from

@@ -326,6 +326,14 @@ int socket_spare(int *ret_spare);
  * meanwhile, at most twice that. -ENOENT, -ECONNREFUSED: nobody listens; -ETIMEDOUT.
  */
 int socket_create(int *ret_socket);
+
+/* What tells a socket from what may have its number later, when the program has closed it (closefrom). */
+struct socket_identity {
+    uint64_t device;
+    uint64_t inode;
+};
+struct socket_identity socket_identify(int fd);
+bool socket_is(int fd, const struct socket_identity *identity);
 int socket_connect(int fd, const char *directory, const char *name, uint32_t milliseconds);
 
 /* Who is at the other end: as it was when it connected, or began to listen. */

@@ -40,6 +40,7 @@ struct cairn_reader {
     uint32_t forks;
     uint32_t number;
     int socket;
+    struct socket_identity identity; /* its number may be the program's file by now */
     struct socket_peer publisher;
     struct wire_welcome welcome;
     struct reader_view *view;
@@ -62,12 +63,18 @@ static void parent_after_fork(void)
     mutex_unlock(&readers_lock);
 }
 
+static void close_connection(struct cairn_reader *reader)
+{
+    if (socket_is(reader->socket, &reader->identity))
+        file_close(reader->socket);
+    reader->socket = -1;
+}
+
 /* A copy of the connection would keep the publisher from seeing that its reader has gone. */
 static void child_after_fork(void)
 {
     for (struct cairn_reader *r = readers; r != NULL; r = r->next) {
-        file_close(r->socket);
-        r->socket = -1;
+        close_connection(r);
         r->pin = NULL; /* the page was not inherited: something else may lie there by now */
     }
     mutex_unlock(&readers_lock);
@@ -274,6 +281,7 @@ static int link_reader(struct cairn_reader *reader)
 {
     mutex_lock(&readers_lock);
     int error = socket_create(&reader->socket);
+    reader->identity = socket_identify(reader->socket);
     reader->next = readers;
     readers = reader;
     mutex_unlock(&readers_lock);
@@ -286,7 +294,7 @@ static void unlink_reader(struct cairn_reader *reader)
     struct cairn_reader **link = &readers;
     while (*link != reader)
         link = &(*link)->next;
-    file_close(reader->socket);
+    close_connection(reader);
     *link = reader->next;
     view_give(reader->view);
     mutex_unlock(&readers_lock);
@@ -452,10 +460,15 @@ CAIRN_API uint32_t cairn_reader_version(const struct cairn_reader *reader)
     return load_acquire(&reader->image->changes);
 }
 
+static bool has_no_connection(const struct cairn_reader *reader)
+{
+    return !socket_is(reader->socket, &reader->identity) || socket_is_hung_up(reader->socket);
+}
+
 CAIRN_API bool cairn_reader_is_current(struct cairn_reader *reader)
 {
     if (!reader->has_ended && reader->forks == process_forks())
-        reader->has_ended = load_acquire(&reader->image->closed) != 0 || socket_is_hung_up(reader->socket);
+        reader->has_ended = load_acquire(&reader->image->closed) != 0 || has_no_connection(reader);
     return !reader->has_ended && reader->forks == process_forks();
 }
 

@@ -37,6 +37,7 @@ struct hold {
 
 struct cairn_client {
     int socket;
+    struct socket_identity identity; /* its number may be the program's file by now */
     uint32_t number;
     uint64_t sequence;
     uint64_t messages;
@@ -103,6 +104,8 @@ static int ask(struct cairn_client *client, uint32_t blocks, int *ret_file)
         return error_set(-EINVAL, "%s: a client of the process from which this one was forked", client->name);
     if (client->has_failed)
         return error_set(-ECONNRESET, "%s: the connection to the server has ended", client->name);
+    if (!socket_is(client->socket, &client->identity))
+        return fail(client, -ECONNRESET, "the application closed the connection to the server");
     *reply = (struct wire_reply){0};
     client->messages++;
     int error = socket_send(client->socket, request, sizeof *request, NULL, 0);
@@ -306,6 +309,7 @@ static int connect_to(struct cairn_client *client, const cairn_client_options *o
     int error = socket_create(&client->socket);
     if (error < 0)
         return error_set(error, "%s: no descriptor for a connection", client->name);
+    client->identity = socket_identify(client->socket);
     error = socket_connect(client->socket, directory, slash + 1, options->timeout_ms);
     if (error < 0)
         return error_set(error == -ENOTDIR ? -ENOENT : error, "%s: no server at %s: %s", client->name, options->socket,
@@ -402,7 +406,8 @@ CAIRN_API void cairn_client_close(cairn_client *client)
 {
     if (client == NULL)
         return;
-    file_close(client->socket);
+    if (socket_is(client->socket, &client->identity))
+        file_close(client->socket);
     if (client->forks == process_forks()) {
         mutex_lock(&process_lock);
         while (client->holds != NULL) {

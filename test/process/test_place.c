@@ -307,40 +307,6 @@ static void names_live_where_they_are_told_to(void)
 
 /* ---------------------------------------------------------------- descriptors that the application closes */
 
-enum { OWN_FILES = 12 };
-
-struct own_files {
-    int files[OWN_FILES];
-};
-
-/* As closefrom(3), which not every C library has; then files of its own take the numbers. */
-static void close_all_and_open_own(struct own_files *own)
-{
-    for (int fd = 3; fd < 1024; fd++)
-        close(fd);
-    for (int i = 0; i < OWN_FILES; i++) {
-        char name[32];
-        snprintf(name, sizeof name, "own-%d", i);
-        own->files[i] = open(workspace_path(name), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-        REQUIRE_EQUAL(own->files[i], 3 + i);
-        REQUIRE_EQUAL(write(own->files[i], name, sizeof name), sizeof name);
-    }
-}
-
-static void require_own_unharmed(const struct own_files *own)
-{
-    for (int i = 0; i < OWN_FILES; i++) {
-        char name[32], read[32];
-        snprintf(name, sizeof name, "own-%d", i);
-        struct stat status;
-        REQUIRE(fstat(own->files[i], &status) == 0); /* still open */
-        REQUIRE_EQUAL(status.st_size, sizeof name);
-        REQUIRE(status.st_blocks * 512 <= 65536);
-        REQUIRE_EQUAL(pread(own->files[i], read, sizeof read, 0), sizeof read);
-        REQUIRE(strcmp(read, name) == 0);
-    }
-}
-
 struct closing {
     _Atomic uint32_t closed;
     _Atomic uint32_t grown;

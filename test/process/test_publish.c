@@ -507,6 +507,36 @@ static void a_readers_child_has_none_of_it(void)
 
 /* ---------------------------------------------------------------- what the heap of a publisher is not */
 
+static void require_unharmed(void *arg)
+{
+    require_own_unharmed(arg); /* what a fork closes is not theirs, either */
+}
+
+static void close_all_and_read_on(void *arg)
+{
+    (void)arg;
+    struct own_files own;
+    cairn_reader *reader = open_reader();
+    close_all_and_open_own(&own);
+    REQUIRE(!cairn_reader_is_current(reader));
+    require_own_unharmed(&own);
+    finish(start(require_unharmed, &own));
+    cairn_reader_close(reader);
+    require_own_unharmed(&own);
+    reader = open_reader();
+    REQUIRE(cairn_reader_is_current(reader));
+    cairn_reader_close(reader);
+    require_own_unharmed(&own);
+}
+
+static void who_closes_the_connection_under_a_reader_keeps_its_own_files(void)
+{
+    cairn_publisher *publisher = publish(NULL);
+    REQUIRE_CALL(cairn_publisher_start_thread(publisher) == 0);
+    finish(start(close_all_and_read_on, NULL));
+    cairn_publisher_close(publisher);
+}
+
 static void a_published_heap_ends_with_its_publisher(void)
 {
     cairn_publisher *publisher = publish(NULL);
@@ -725,6 +755,7 @@ int main(void)
         CLAIM(a_child_that_outlives_the_publisher_is_not_in_the_way),
         CLAIM(a_fork_at_any_moment_keeps_nothing),
         CLAIM(a_readers_child_has_none_of_it),
+        CLAIM(who_closes_the_connection_under_a_reader_keeps_its_own_files),
         CLAIM(a_published_heap_ends_with_its_publisher),
         CLAIM(an_event_loop_does_what_the_thread_does),
         CLAIM(a_published_heap_is_a_heap),

@@ -199,6 +199,37 @@ static void a_killed_server_is_an_error_with_a_name(void)
     REQUIRE_EQUAL(try_open(&client, "orders", 0, 0), -ENOENT);
 }
 
+static void close_all_and_go_on(void *arg)
+{
+    (void)arg;
+    struct own_files own;
+    cairn_client *client = open_client(0), *second = open_client(0);
+    cairn_block block = alloc_text(client, "still here");
+    close_all_and_open_own(&own);
+    cairn_block other;
+    REQUIRE_EQUAL(cairn_client_alloc(client, 1, &other), -ECONNRESET);
+    REQUIRE(strstr(cairn_last_error(), "closed") != NULL);
+    require_own_unharmed(&own);
+    REQUIRE(strcmp(block.address, "still here") == 0);
+    cairn_client_close(client);
+    cairn_client_close(second);
+    require_own_unharmed(&own);
+    client = open_client(0);
+    (void)alloc_text(client, "anew");
+    cairn_client_close(client);
+    require_own_unharmed(&own);
+}
+
+static void who_closes_the_connection_under_a_client_keeps_its_own_files(void)
+{
+    pid_t server = start_server("");
+    cairn_client *client = open_client(CAIRN_CLIENT_CREATE);
+    finish(start(close_all_and_go_on, NULL));
+    wait_for_blocks(client, 0);
+    cairn_client_close(client);
+    service_stop(server);
+}
+
 /* ---------------------------------------------------------------- quotas */
 
 static void a_user_gets_no_more_than_its_quota(void)
@@ -1319,6 +1350,7 @@ int main(void)
         CLAIM(what_one_allocates_another_reads),
         CLAIM(a_clients_blocks_die_with_it_but_for_those_handed_over),
         CLAIM(a_killed_server_is_an_error_with_a_name),
+        CLAIM(who_closes_the_connection_under_a_client_keeps_its_own_files),
         CLAIM(a_user_gets_no_more_than_its_quota),
         CLAIM(who_asks_too_often_is_told),
         CLAIM(a_batch_of_64_is_one_round_trip),

@@ -503,3 +503,32 @@ int run_claims(const struct claim *claims, size_t count, unsigned seconds)
         fprintf(stderr, "no claim has \"%s\" in its name\n", wanted);
     return any ? status : 1;
 }
+
+/* ---------------------------------------------------------------- descriptors that the program closes */
+
+void close_all_and_open_own(struct own_files *ret_own)
+{
+    for (int fd = 3; fd < 1024; fd++)
+        close(fd);
+    for (int i = 0; i < OWN_FILES; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "own-%d", i);
+        ret_own->files[i] = open(workspace_path(name), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+        REQUIRE_EQUAL(ret_own->files[i], 3 + i);
+        REQUIRE_EQUAL(write(ret_own->files[i], name, sizeof name), sizeof name);
+    }
+}
+
+void require_own_unharmed(const struct own_files *own)
+{
+    for (int i = 0; i < OWN_FILES; i++) {
+        char name[32], read[32];
+        snprintf(name, sizeof name, "own-%d", i);
+        struct stat status;
+        REQUIRE(fstat(own->files[i], &status) == 0); /* still open */
+        REQUIRE_EQUAL(status.st_size, sizeof name);
+        REQUIRE(status.st_blocks * 512 <= 65536);
+        REQUIRE_EQUAL(pread(own->files[i], read, sizeof read, 0), sizeof read);
+        REQUIRE(strcmp(read, name) == 0);
+    }
+}

@@ -189,4 +189,15 @@ void require_unchanged(const char *file, int line, const char *what, char *befor
 /* A number for a file's bytes. */
 uint64_t hash_of_file(const char *path);
 
+enum { OWN_FILES = 12 };
+
+struct own_files {
+    int files[OWN_FILES];
+};
+
+/* As closefrom(3), which not every C library has; then files of the program's own take the numbers. */
+void close_all_and_open_own(struct own_files *ret_own);
+/* They are open, and what was written to them is all that is in them. */
+void require_own_unharmed(const struct own_files *own);
+
 #endif

@@ -225,6 +225,20 @@ int socket_create(int *ret_socket)
     return 0;
 }
 
+struct socket_identity socket_identify(int fd)
+{
+    struct stat status;
+    if (fd < 0 || fstat(fd, &status) < 0)
+        return (struct socket_identity){0};
+    return (struct socket_identity){.device = status.st_dev, .inode = status.st_ino};
+}
+
+bool socket_is(int fd, const struct socket_identity *identity)
+{
+    struct socket_identity now = socket_identify(fd);
+    return now.inode != 0 && now.device == identity->device && now.inode == identity->inode;
+}
+
 /*
  * What has a timeout is interrupted by every handler of the program's, with SA_RESTART as well. A timer or the end of a
  * child is no reason to give up: so it is done again until the time has passed, which for the last attempt begins anew.
