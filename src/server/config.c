@@ -50,46 +50,85 @@ static bool number_read(const char *text, uint64_t *ret_number)
     return true;
 }
 
-static const char *id_read(const char *word, bool is_group, uint32_t *ids, uint32_t *count)
+/* What is wrong with a line: a sentence without its subject, the key. Empty: nothing. */
+struct wrong {
+    char text[200];
+};
+
+static struct wrong right(void)
+{
+    return (struct wrong){0};
+}
+
+static struct wrong wrong(const char *what)
+{
+    struct wrong wrong;
+    snprintf(wrong.text, sizeof wrong.text, "%s", what);
+    return wrong;
+}
+
+static struct wrong wrong_word(const char *what, const char *word)
+{
+    struct wrong wrong;
+    snprintf(wrong.text, sizeof wrong.text, "%s: %.100s", what, word);
+    return wrong;
+}
+
+static struct wrong id_read(const char *word, bool is_group, uint32_t *ids, uint32_t *count)
 {
     uint64_t id;
     if (number_read(word, &id)) {
-        if (id >= UINT32_MAX)
-            return "is no id";
+        if (id >= UINT32_MAX || word[strspn(word, "0123456789")] != '\0')
+            return wrong_word("is no id", word);
     } else if (is_group) {
         const struct group *group = getgrnam(word);
         if (group == NULL)
-            return "names a group that there is not";
+            return wrong_word("names a group that there is not", word);
         id = group->gr_gid;
     } else {
         const struct passwd *user = getpwnam(word);
         if (user == NULL)
-            return "names a user that there is not";
+            return wrong_word("names a user that there is not", word);
         id = user->pw_uid;
     }
     if (*count == SERVER_IDS)
-        return "has more than 64 of them";
+        return wrong("has more than 64 of them");
     ids[(*count)++] = (uint32_t)id;
-    return NULL;
+    return right();
 }
 
-static const char *ids_read(char *value, bool is_group, uint32_t *ids, uint32_t *count)
+static struct wrong ids_read(char *value, bool is_group, uint32_t *ids, uint32_t *count)
 {
-    const char *wrong = NULL;
+    struct wrong wrong = right();
     char *rest = NULL;
-    for (char *word = strtok_r(value, " \t", &rest); word != NULL && wrong == NULL; word = strtok_r(NULL, " \t", &rest))
+    for (char *word = strtok_r(value, " \t", &rest); word != NULL && wrong.text[0] == '\0';
+         word = strtok_r(NULL, " \t", &rest))
         wrong = id_read(word, is_group, ids, count);
     return wrong;
 }
 
-/* Returns what is wrong with it, NULL for nothing. */
-static const char *key_set(struct server_config *config, const char *key, char *value)
+static struct wrong number_set(struct server_config *config, const struct key *key, const char *value)
+{
+    uint64_t number;
+    if (!number_read(value, &number))
+        return wrong("is no number, with K, M or G behind it or nothing");
+    if (number < key->least || number > key->most) {
+        struct wrong wrong;
+        snprintf(wrong.text, sizeof wrong.text, "is out of range: %llu to %llu", (unsigned long long)key->least,
+                 (unsigned long long)key->most);
+        return wrong;
+    }
+    *(uint64_t *)(void *)((unsigned char *)config + key->offset) = number;
+    return right();
+}
+
+static struct wrong key_set(struct server_config *config, const char *key, char *value)
 {
     if (strcmp(key, "socket") == 0) {
         if (value[0] != '/' || strlen(value) >= sizeof config->socket || value[strlen(value) - 1] == '/')
-            return "is no absolute path of less than 108 bytes";
+            return wrong("is no absolute path of less than 108 bytes");
         memcpy(config->socket, value, strlen(value) + 1);
-        return NULL;
+        return right();
     }
     if (strcmp(key, "users") == 0)
         return ids_read(value, false, config->users, &config->users_count);
@@ -97,20 +136,13 @@ static const char *key_set(struct server_config *config, const char *key, char *
         return ids_read(value, true, config->groups, &config->groups_count);
     if (strcmp(key, "everyone") == 0) {
         config->everyone = strcmp(value, "yes") == 0;
-        return config->everyone || strcmp(value, "no") == 0 ? NULL : "is neither yes nor no";
+        return config->everyone || strcmp(value, "no") == 0 ? right() : wrong("is neither yes nor no");
     }
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
-        uint64_t number;
-        if (strcmp(key, keys[i].name) != 0)
-            continue;
-        if (!number_read(value, &number))
-            return "is no number";
-        if (number < keys[i].least || number > keys[i].most)
-            return "is out of range";
-        *(uint64_t *)(void *)((unsigned char *)config + keys[i].offset) = number;
-        return NULL;
+        if (strcmp(key, keys[i].name) == 0)
+            return number_set(config, &keys[i], value);
     }
-    return "is no key";
+    return wrong("is no key");
 }
 
 static char *trim(char *text)
@@ -128,34 +160,35 @@ int config_read(struct server_config *config, const char *path, char *ret_reason
     FILE *file = fopen(path, "re");
     if (file == NULL) {
         int error = -errno;
-        snprintf(ret_reason, bytes, "%s: %s", path, cairn_strerror(error));
+        snprintf(ret_reason, bytes, "%s: cannot be opened: %s", path,
+                 error == -ENOENT ? "there is no such file" : cairn_strerror(error));
         return error;
     }
-    const char *wrong = NULL;
-    for (unsigned number = 1; wrong == NULL && fgets(line, sizeof line, file) != NULL; number++) {
+    struct wrong found = right();
+    for (unsigned number = 1; found.text[0] == '\0' && fgets(line, sizeof line, file) != NULL; number++) {
         bool is_whole = strchr(line, '\n') != NULL || feof(file);
         line[strcspn(line, "#")] = '\0';
         char *key = trim(line);
         char *equals = strchr(key, '=');
         if (key[0] == '\0' && is_whole)
             continue;
-        if (equals == NULL || !is_whole) {
-            wrong = is_whole ? "is not of the form \"key = value\"" : "is too long";
-            snprintf(ret_reason, bytes, "%s:%u: %s", path, number, wrong);
+        if (equals == NULL || equals == key || !is_whole) {
+            found = wrong(is_whole ? "is not of the form \"key = value\"" : "is too long, or holds a zero byte");
+            snprintf(ret_reason, bytes, "%s:%u: %s", path, number, found.text);
             break;
         }
         *equals = '\0';
         char *value = trim(equals + 1);
         key = trim(key);
-        wrong = value[0] == '\0' ? "has no value" : key_set(config, key, value);
-        if (wrong != NULL)
-            snprintf(ret_reason, bytes, "%s:%u: %s %s", path, number, key, wrong);
+        found = value[0] == '\0' ? wrong("has no value") : key_set(config, key, value);
+        if (found.text[0] != '\0')
+            snprintf(ret_reason, bytes, "%s:%u: %s %s", path, number, key, found.text);
     }
     bool has_failed = ferror(file) != 0;
     fclose(file);
-    if (has_failed && wrong == NULL) {
+    if (has_failed && found.text[0] == '\0') {
         snprintf(ret_reason, bytes, "%s: cannot be read", path);
         return -EIO;
     }
-    return wrong == NULL ? 0 : -EINVAL;
+    return found.text[0] == '\0' ? 0 : -EINVAL;
 }

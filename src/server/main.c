@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* cairnd: the heap server; see cairnd(8). */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +11,24 @@ static int usage(void)
 {
     fputs("usage: cairnd [--config FILE] [--socket PATH] [--check-config]\n", stderr);
     return 2;
+}
+
+static const char *why_not_listening(int error)
+{
+    switch (error) {
+    case -EADDRINUSE:
+        return "another server listens there";
+    case -EEXIST:
+        return "what lies there is no socket";
+    case -EPERM:
+        return "the socket there belongs to another user";
+    case -ENOENT:
+        return "there is no such directory";
+    case -EAGAIN:
+        return "the directory is kept locked";
+    default:
+        return cairn_strerror(error);
+    }
 }
 
 static int serve(struct server *server)
@@ -27,7 +46,7 @@ static int serve(struct server *server)
     if (error == 0)
         error = server_listen(server, activated);
     if (error < 0) {
-        server_log(server, LOG_ERROR, "%s: cannot listen: %s", server->config.socket, cairn_strerror(error));
+        server_log(server, LOG_ERROR, "%s: cannot listen: %s", server->config.socket, why_not_listening(error));
         return 1;
     }
     server_log(server, LOG_INFO, "version %d.%d.%d serves %s", CAIRN_VERSION_MAJOR, CAIRN_VERSION_MINOR,

@@ -1293,22 +1293,62 @@ static int run_cairnd(const char *option)
     return WEXITSTATUS(status);
 }
 
+/* It ends with 1, and what it says to standard error is that. */
+static void require_said(const char *option, const char *what)
+{
+    char said[2000] = {0};
+    int log = open(workspace_path("log"), O_CREAT | O_RDWR | O_TRUNC | O_CLOEXEC, 0600), own = dup(2);
+    REQUIRE(log >= 0 && own >= 0 && dup2(log, 2) == 2);
+    int status = run_cairnd(option);
+    REQUIRE(dup2(own, 2) == 2);
+    REQUIRE(pread(log, said, sizeof said - 1, 0) > 0);
+    close(log);
+    close(own);
+    if (status != 1 || strstr(said, what) == NULL)
+        broken(__FILE__, __LINE__, "exit status %d, and it says: %s instead of: %s", status, said, what);
+}
+
 static void a_wrong_configuration_is_refused(void)
 {
-    static const char *const wrong[] = {
-        "clients_max = 0\n",   "clients_max = 5000\n",
-        "clients_max\n",       "clients = 5\n",
-        "clients_max =\n",     "clients_max = 5x\n",
-        "users = nobody-xyz",  "everyone = perhaps\n",
-        "socket = relative\n", "bytes_per_user_max = 99999999999999999999\n",
+    static const char *const wrong[][2] = {
+        {"clients_max = 0\n", ":3: clients_max is out of range: 1 to 4096\n"},
+        {"clients_max = 5000\n", ":3: clients_max is out of range: 1 to 4096\n"},
+        {"clients_max\n", ":3: is not of the form \"key = value\"\n"},
+        {"= 5\n", ":3: is not of the form \"key = value\"\n"},
+        {"clients = 5\n", ":3: clients is no key\n"},
+        {"clients_max =\n", ":3: clients_max has no value\n"},
+        {"clients_max = 5x\n", ":3: clients_max is no number"},
+        {"users = root nobody-xyz\n", ":3: users names a user that there is not: nobody-xyz\n"},
+        {"groups = nobody-xyz root\n", ":3: groups names a group that there is not: nobody-xyz\n"},
+        {"groups = 1K\n", ":3: groups is no id: 1K\n"},
+        {"users = 4294967295\n", ":3: users is no id: 4294967295\n"},
+        {"everyone = perhaps\n", ":3: everyone is neither yes nor no\n"},
+        {"socket = relative\n", ":3: socket is no absolute path"},
+        {"bytes_per_user_max = 99999999999999999999\n", ":3: bytes_per_user_max is no number"},
     };
     for (size_t i = 0; i < COUNT(wrong); i++) {
-        service_configure(wrong[i]);
-        REQUIRE_EQUAL(run_cairnd("--check-config"), 1);
+        service_configure(wrong[i][0]);
+        require_said("--check-config", wrong[i][1]);
     }
+    REQUIRE(unlink(workspace_path("cairnd.conf")) == 0);
+    require_said("--check-config", "cairnd.conf: cannot be opened: there is no such file\n");
     service_configure("everyone = yes\nusers = root 5\ngroups = root\nsection_bytes_max = 64M # enough\n");
     REQUIRE_EQUAL(run_cairnd("--check-config"), 0);
     REQUIRE_EQUAL(run_cairnd("--nonsense"), 2);
+}
+
+static void what_keeps_it_from_listening_is_told(void)
+{
+    pid_t server = start_server("");
+    require_said(NULL, "cairnd.sock: cannot listen: another server listens there\n");
+    service_stop(server);
+    int file = open(workspace_path("cairnd.sock"), O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+    REQUIRE(file >= 0);
+    close(file);
+    require_said(NULL, "cairnd.sock: cannot listen: what lies there is no socket\n");
+    REQUIRE(unlink(workspace_path("cairnd.sock")) == 0);
+    service_configure("socket = /nowhere/cairnd.sock\n");
+    require_said(NULL, "/nowhere/cairnd.sock: cannot listen: there is no such directory\n");
 }
 
 /* The service manager makes the socket: it is descriptor 3. */
@@ -1372,6 +1412,7 @@ int main(void)
         CLAIM(what_is_handed_over_is_nobodys_until_it_is_taken),
         CLAIM(garbage_is_in_nobodys_way),
         CLAIM(a_wrong_configuration_is_refused),
+        CLAIM(what_keeps_it_from_listening_is_told),
         CLAIM(an_activated_server_listens_where_it_is_told),
     };
     return run_claims(claims, COUNT(claims), 40);
