@@ -79,30 +79,43 @@ CAIRN_WIN32_API HANDLE WINAPI GetCurrentProcess(void)
     return (HANDLE)(LONG_PTR)-1;
 }
 
+static BOOL duplicate(HANDLE source, HANDLE process, HANDLE *ret_target, DWORD wanted, DWORD options)
+{
+    if (process != GetCurrentProcess())
+        return fail(ERROR_INVALID_HANDLE);
+    if ((options & ~(DUPLICATE_CLOSE_SOURCE | DUPLICATE_SAME_ACCESS)) != 0)
+        return fail(ERROR_INVALID_PARAMETER);
+    DWORD access = 0;
+    struct object *object = handle_use(source, &access);
+    if (object == NULL)
+        return FALSE;
+    if (options & DUPLICATE_SAME_ACCESS)
+        wanted = access;
+    HANDLE target = NULL;
+    BOOL done = (wanted & ~access) == 0 ? TRUE : fail(ERROR_ACCESS_DENIED);
+    if (done && ret_target != NULL)
+        target = handle_new(object, wanted);
+    object_drop(object);
+    if (!done || ret_target == NULL)
+        return done;
+    if (target != NULL)
+        *ret_target = target;
+    return target != NULL;
+}
+
 CAIRN_WIN32_API BOOL WINAPI DuplicateHandle(HANDLE hSourceProcessHandle, HANDLE hSourceHandle,
                                             HANDLE hTargetProcessHandle, LPHANDLE lpTargetHandle, DWORD dwDesiredAccess,
                                             BOOL bInheritHandle, DWORD dwOptions)
 {
     (void)bInheritHandle;
-    if (hSourceProcessHandle != GetCurrentProcess() || hTargetProcessHandle != GetCurrentProcess())
+    if (hSourceProcessHandle != GetCurrentProcess())
         return fail(ERROR_INVALID_HANDLE);
-    if ((dwOptions & ~(DUPLICATE_CLOSE_SOURCE | DUPLICATE_SAME_ACCESS)) != 0)
-        return fail(ERROR_INVALID_PARAMETER);
-    DWORD access = 0;
-    struct object *object = handle_use(hSourceHandle, &access);
-    if (object == NULL)
-        return FALSE;
-    if (!(dwOptions & DUPLICATE_SAME_ACCESS) && (dwDesiredAccess & ~access) != 0) {
-        object_drop(object);
-        return fail(ERROR_ACCESS_DENIED);
+    BOOL done = duplicate(hSourceHandle, hTargetProcessHandle, lpTargetHandle, dwDesiredAccess, dwOptions);
+    if (dwOptions & DUPLICATE_CLOSE_SOURCE) { /* also when it could not be duplicated */
+        DWORD error = GetLastError();
+        if (!CloseHandle(hSourceHandle) && done)
+            return FALSE;
+        SetLastError(error);
     }
-    HANDLE target = NULL;
-    if (lpTargetHandle != NULL)
-        target = handle_new(object, dwOptions & DUPLICATE_SAME_ACCESS ? access : dwDesiredAccess);
-    object_drop(object);
-    if (lpTargetHandle != NULL && target == NULL)
-        return FALSE;
-    if (lpTargetHandle != NULL)
-        *lpTargetHandle = target;
-    return dwOptions & DUPLICATE_CLOSE_SOURCE ? CloseHandle(hSourceHandle) : TRUE;
+    return done;
 }

@@ -200,7 +200,11 @@ START_TEST(a_source_that_was_closed_is_no_handle)
     ck_assert(DuplicateHandle(GetCurrentProcess(), section, GetCurrentProcess(), &other, 0, FALSE,
                               DUPLICATE_SAME_ACCESS | DUPLICATE_CLOSE_SOURCE));
     ck_error(CloseHandle(section), FALSE, ERROR_INVALID_HANDLE);
-    ck_assert(CloseHandle(other));
+    /* It is closed also when it could not be duplicated. */
+    ck_error(DuplicateHandle(GetCurrentProcess(), other, (HANDLE)8, &section, 0, FALSE,
+                             DUPLICATE_SAME_ACCESS | DUPLICATE_CLOSE_SOURCE),
+             FALSE, ERROR_INVALID_HANDLE);
+    ck_error(CloseHandle(other), FALSE, ERROR_INVALID_HANDLE);
 }
 END_TEST
 
