@@ -49,6 +49,7 @@
 #define SS_AUTODISARM (1U << 31)
 #endif
 #define NOTES ((size_t)1 << 14)
+#define LINKS ((size_t)1 << 17)
 #define ARRIVAL 0 /* the site of what is told first: why control is at the mark */
 
 /* What a handler or a termination block is told; site says which one of the function whose frame is base. */
@@ -58,12 +59,20 @@ struct note {
     struct cairn_seh_final final;
 };
 
+/* A frame of the chain, as it was entered. */
+struct link {
+    struct cairn_seh_frame *frame;
+    const void *base;
+    uintptr_t stack; /* of the call that entered it, less what is the same for all */
+};
+
 struct memory {
     unsigned char guard[PAGE_BYTES];
     unsigned char signals[SIGNAL_BYTES];
     unsigned char other_guard[PAGE_BYTES];
     unsigned char reserve[RESERVE_BYTES];
     struct note notes[NOTES];
+    struct link links[LINKS];
 };
 
 struct thread {
@@ -73,6 +82,7 @@ struct thread {
     uintptr_t low, high;   /* its stack; both 0 when the system does not tell */
     size_t gap;            /* below the stack, where nothing is */
     size_t notes_end;      /* notes[0 ... notes_end) modulo NOTES */
+    size_t links_end;      /* links[0 ... links_end) */
 };
 
 static _Thread_local struct thread self;
@@ -81,13 +91,23 @@ static pthread_key_t key;
 static struct sigaction before_segv, before_bus;
 static bool (*_Atomic hole_handler)(uintptr_t address, bool writes);
 
+/* Ends the program with one line. */
+static void die(const char *line) __attribute__((noreturn));
+static void die(const char *line)
+{
+    (void)!write(STDERR_FILENO, line, strlen(line));
+    abort();
+}
+
 /* ---------------------------------------------------------------- threads */
 
 static void end_thread(void *memory)
 {
     (void)sigaltstack(&self.before, NULL);
     (void)munmap(memory, sizeof(struct memory));
-    self.memory = NULL;
+    self.memory = NULL; /* another key's destructor may have a block */
+    self.top = NULL;
+    self.notes_end = self.links_end = 0;
 }
 
 static void handle(int number, siginfo_t *info, void *arg);
@@ -162,10 +182,52 @@ static bool is_gone(const void *older, const void *newer)
     return are_on_one_stack && old < new;
 }
 
-static void drop_gone(const struct cairn_seh_frame *frame, const void *newer)
+/* ---------------------------------------------------------------- links */
+
+/*
+ * What is known of each frame on the chain lies here, too, in the same order. For a frame that a longjmp left may have
+ * been written over, by the next guard of its function or by anything else; nothing is read of it any more. So links
+ * tell which frames those are, and which is the next one outside of them:
+ *  - those whose function has gone;
+ *  - of the same function, those that are not around the new block: within a block the stack pointer is lower than in
+ *    front of it, by the room that each takes;
+ *  - one at the place of the new frame.
+ */
+static bool was_left(const struct link *older, const struct link *newer)
 {
-    while (self.top != NULL && (self.top == frame || is_gone(self.top->base, newer)))
-        self.top = self.top->outer;
+    return older->base != newer->base || older->stack <= newer->stack || older->frame == newer->frame;
+}
+
+/* How many links there are up to the top of the chain; links behind it are of frames that have ended. When a signal
+ * came as a frame was entered, that has none yet: all. */
+static size_t count_links(void)
+{
+    size_t count = self.links_end;
+    while (count > 0 && self.memory->links[count - 1].frame != self.top)
+        count--;
+    return count > 0 || self.top == NULL ? count : self.links_end;
+}
+
+/* Makes the frame of new the top of the chain, without what longjmps left. */
+static void push(const struct link *new)
+{
+    struct link *links = self.memory->links;
+    size_t count = count_links(), stay = count;
+    bool is_known = count == 0 || links[count - 1].frame == self.top;
+    for (size_t i = count; is_known && i > 0; i--) {
+        const struct link *link = &links[i - 1];
+        if (link->base != new->base && !is_gone(link->base, new->base))
+            break;
+        if (was_left(link, new))
+            stay = i - 1;
+    }
+    if (stay == LINKS)
+        die("cairn-win32: too many guarded blocks within each other\n");
+    new->frame->outer = stay == count ? self.top : stay > 0 ? links[stay - 1].frame : NULL;
+    self.top = new->frame;
+    __asm__ volatile("" : : : "memory"); /* a signal that comes between finds a frame without a link */
+    links[stay] = *new;
+    self.links_end = stay + 1;
 }
 
 /* ---------------------------------------------------------------- notes */
@@ -199,25 +261,20 @@ static const struct note *note_of(const void *base, unsigned site)
         if (note->base == base && note->site == site)
             return note;
     }
-    abort(); /* so many have come since */
+    die("cairn-win32: too many handlers within each other\n"); /* so many notes have come since */
 }
 
 /* ---------------------------------------------------------------- guards */
 
 /* Makes frame the innermost guard; tells where its first mark belongs. */
-CAIRN_WIN32_API struct cairn_seh_place *cairn_seh_enter(struct cairn_seh_frame *frame, void *base)
+CAIRN_WIN32_API NOINLINE struct cairn_seh_place *cairn_seh_enter(struct cairn_seh_frame *frame, void *base)
 {
-    if (UNLIKELY(self.memory == NULL) && !make_ready()) {
-        static const char text[] = "cairn-win32: no memory for the stack of exceptions\n";
-        (void)!write(STDERR_FILENO, text, sizeof text - 1);
-        abort();
-    }
-    drop_gone(frame, base);
-    frame->outer = self.top;
+    if (UNLIKELY(self.memory == NULL) && !make_ready())
+        die("cairn-win32: no memory for the stack of exceptions\n");
     frame->base = base;
     frame->one = 1;
     frame->phase = CAIRN_SEH_BODY;
-    self.top = frame;
+    push(&(struct link){frame, base, (uintptr_t)__builtin_frame_address(0)});
     return &frame->place;
 }
 
@@ -350,9 +407,7 @@ CAIRN_WIN32_API void cairn_seh_decide(struct cairn_seh_frame *frame, int answer)
 static bool dispatch(EXCEPTION_POINTERS *pointers, const void *where)
 {
     struct cairn_seh_frame asking = {.phase = CAIRN_SEH_ASKING, .base = __builtin_frame_address(0)};
-    drop_gone(&asking, where);
-    asking.outer = self.top;
-    self.top = &asking;
+    push(&(struct link){&asking, where, 0});
     bool goes_on = false;
     for (struct cairn_seh_frame *frame = asking.outer; frame != NULL && !goes_on; frame = frame->outer) {
         if (frame->phase == CAIRN_SEH_ASKING) {
@@ -535,9 +590,8 @@ static void die_of(DWORD code) __attribute__((noreturn));
 static void die_of(DWORD code)
 {
     char text[80];
-    int length = snprintf(text, sizeof text, "cairn-win32: unhandled exception 0x%08X\n", code);
-    (void)!write(STDERR_FILENO, text, (size_t)length);
-    abort();
+    (void)snprintf(text, sizeof text, "cairn-win32: unhandled exception 0x%08X\n", code);
+    die(text);
 }
 
 CAIRN_WIN32_API void WINAPI RaiseException(DWORD dwExceptionCode, DWORD dwExceptionFlags, DWORD nNumberOfArguments,

@@ -539,6 +539,87 @@ START_TEST(a_guard_that_was_left_by_longjmp_is_none)
 }
 END_TEST
 
+static int asked_wrongly, times_to_leave;
+
+static int ask_wrongly(void)
+{
+    asked_wrongly++;
+    return EXCEPTION_EXECUTE_HANDLER;
+}
+
+/* The function that is left is the one that goes on: its next blocks lie where the left ones lay. */
+static void leave_own_blocks(void)
+{
+    volatile BOOL entered = FALSE;
+    for (; times_to_leave > 0; times_to_leave--)
+        if (setjmp(outside) == 0) {
+            __try {
+                longjmp(outside, 1);
+            } __except (ask_wrongly()) {
+            }
+        }
+    __try {
+        if (setjmp(outside) == 0) {
+            __try {
+                __try {
+                    longjmp(outside, 1);
+                } __except (ask_wrongly()) {
+                }
+            } __finally {
+                asked_wrongly++;
+            }
+        }
+        __try {
+            entered = TRUE;
+        } __except (ask_wrongly()) {
+        }
+        RaiseException(9, 0, 0, NULL);
+    } __except (GetExceptionCode() == 9 ? EXCEPTION_EXECUTE_HANDLER : EXCEPTION_CONTINUE_SEARCH) {
+        asked_wrongly += !entered;
+    }
+}
+
+/* The same place on the stack again, but not the same stack pointer. */
+static void leave_while_the_stack_grows(void)
+{
+    for (; times_to_leave > 0; times_to_leave--) {
+        volatile char *room = alloca(100);
+        room[0] = 1;
+        if (setjmp(outside) == 0) {
+            __try {
+                if (times_to_leave == 1)
+                    RaiseException(8, 0, 0, NULL);
+                longjmp(outside, 1);
+            } __except (EXCEPTION_CONTINUE_SEARCH) {
+            }
+        }
+    }
+}
+
+START_TEST(a_function_may_leave_its_own_blocks_by_longjmp)
+{
+    for (volatile int times = 0; times < 4; times++) {
+        volatile DWORD code = 0;
+        __try {
+            times_to_leave = times;
+            leave_own_blocks();
+            RaiseException(7, 0, 0, NULL);
+        } __except (EXCEPTION_EXECUTE_HANDLER) {
+            code = GetExceptionCode();
+        }
+        ck_assert_uint_eq(code, 7);
+        __try {
+            times_to_leave = times;
+            leave_while_the_stack_grows();
+        } __except (EXCEPTION_EXECUTE_HANDLER) {
+            code = GetExceptionCode();
+        }
+        ck_assert_uint_eq(code, times > 0 ? 8 : 7);
+    }
+    ck_assert_int_eq(asked_wrongly, 0);
+}
+END_TEST
+
 int main(void)
 {
     if (UNDER_TSAN) {
@@ -562,5 +643,6 @@ int main(void)
     tcase_add_test(tests, each_handler_has_its_own_code);
     tcase_add_test(tests, a_handler_has_the_code_of_what_it_took);
     tcase_add_test(tests, a_guard_that_was_left_by_longjmp_is_none);
+    tcase_add_test(tests, a_function_may_leave_its_own_blocks_by_longjmp);
     return suite_run(suite);
 }
