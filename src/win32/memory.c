@@ -16,6 +16,7 @@
 
 static struct region **regions; /* by address; face_lock */
 static size_t region_count, region_room;
+static uint64_t openings; /* how often pages of views that watch holes got their access; face_lock */
 
 /* ---------------------------------------------------------------- the table */
 
@@ -212,28 +213,43 @@ static DWORD set_protection(const struct range *range, DWORD protection)
         return error_of(error);
     memset(range->region->pages + range->page, code_of(protection) | (range->region->watches_holes ? OPENED : 0),
            range->pages);
+    openings++;
     return NO_ERROR;
 }
 
 /* ---------------------------------------------------------------- holes */
 
-/* A page that another process committed gets its access at the first touch. In the signal handler. */
+/*
+ * A page that another process committed gets its access at the first touch. In the signal handler. Of two threads that
+ * touch it at once, the second finds it open: it tries again, and what faults a second time, while no page was opened,
+ * faults for another reason.
+ */
 static bool open_page(uintptr_t address, bool is_write)
 {
+    static _Thread_local struct {
+        uintptr_t address;
+        uint64_t openings;
+    } tried;
     face_lock();
-    bool opened = false;
+    bool again = false;
     struct region *region = region_at((void *)address);
     if (region != NULL && region->watches_holes) {
         const size_t page_bytes = system_page_bytes();
         size_t page = (address - (uintptr_t)region->first) / page_bytes, run;
         DWORD protection = protection_at(region, page);
-        if (!(region->pages[page] & OPENED) && is_committed(region, page, &run) && !(is_write && !writes(protection))) {
-            opened = system_protect(region->first + page * page_bytes, page_bytes, protection) == 0;
+        bool may_be_open = is_committed(region, page, &run) && !(is_write && !writes(protection));
+        if (may_be_open && (region->pages[page] & OPENED) != 0) {
+            again = tried.address != address || tried.openings != openings;
+            tried.address = address;
+            tried.openings = openings;
+        } else if (may_be_open) {
+            again = system_protect(region->first + page * page_bytes, page_bytes, protection) == 0;
             region->pages[page] |= OPENED;
+            openings++;
         }
     }
     face_unlock();
-    return opened;
+    return again;
 }
 
 static atomic_u32 watches_holes;

@@ -261,6 +261,66 @@ START_TEST(a_buffer_may_lie_in_a_view_that_watches_holes)
 }
 END_TEST
 
+struct toucher {
+    unsigned char *view;
+    size_t pages;
+    pthread_barrier_t *start;
+    size_t refused;
+};
+
+static int reads(const volatile unsigned char *address)
+{
+    volatile int seen = -1;
+    __try {
+        seen = *address;
+    } __except (EXCEPTION_EXECUTE_HANDLER) {
+        seen = -2;
+    }
+    return seen;
+}
+
+static void *touch_all(void *arg)
+{
+    struct toucher *toucher = arg;
+    (void)pthread_barrier_wait(toucher->start);
+    for (size_t i = 0; i < toucher->pages; i++)
+        toucher->refused += reads(toucher->view + i * 4096) != 0;
+    return NULL;
+}
+
+START_TEST(two_threads_may_touch_a_page_first_at_once)
+{
+    enum { PAGES = 2048, ROUNDS = 20 };
+    ck_assert(!CairnFaultOnHoles(TRUE));
+    HANDLE section = make(PAGE_READWRITE | SEC_RESERVE, (SIZE_T)PAGES * 4096, NULL);
+    unsigned char *other = MapViewOfFile(section, FILE_MAP_WRITE, 0, 0, 0);
+    pthread_barrier_t start;
+    ck_assert_int_eq(pthread_barrier_init(&start, NULL, 2), 0);
+    unsigned char *watched[ROUNDS]; /* mapped before anything is committed, so that each page is opened by a touch */
+    for (int i = 0; i < ROUNDS; i++)
+        watched[i] = MapViewOfFile(section, FILE_MAP_READ, 0, 0, 0);
+    ck_assert_ptr_nonnull(VirtualAlloc(other, (SIZE_T)PAGES * 4096, MEM_COMMIT, PAGE_READWRITE));
+    for (int i = 0; i < ROUNDS; i++) {
+        struct toucher touchers[] = {{watched[i], PAGES, &start, 0}, {watched[i], PAGES, &start, 0}};
+        pthread_t thread;
+        ck_assert_int_eq(pthread_create(&thread, NULL, touch_all, &touchers[0]), 0);
+        (void)touch_all(&touchers[1]);
+        ck_assert_int_eq(pthread_join(thread, NULL), 0);
+        ck_assert_uint_eq(touchers[0].refused, 0);
+        ck_assert_uint_eq(touchers[1].refused, 0);
+    }
+    ck_assert_int_eq(pthread_barrier_destroy(&start), 0);
+    DWORD old;
+    ck_assert(VirtualProtect(watched[0], 4096, PAGE_NOACCESS, &old)); /* open, and yet it faults: each time */
+    for (int i = 0; i < 3; i++)
+        ck_assert_int_eq(reads(watched[0]), -2);
+    ck_assert(CairnFaultOnHoles(FALSE));
+    for (int i = 0; i < ROUNDS; i++)
+        ck_assert(UnmapViewOfFile(watched[i]));
+    ck_assert(UnmapViewOfFile(other) && CloseHandle(section));
+}
+END_TEST
+
 START_TEST(more_than_the_machine_has_is_not_committed)
 {
     SIZE_T bytes = (SIZE_T)sysconf(_SC_PHYS_PAGES) * 4096 * 4;
@@ -373,6 +433,7 @@ int main(void)
     } else {
         tcase_add_test(tests, a_buffer_that_faults_leaves_no_lock_behind);
         tcase_add_test(tests, a_buffer_may_lie_in_a_view_that_watches_holes);
+        tcase_add_test(tests, two_threads_may_touch_a_page_first_at_once);
     }
     return names_end(suite_run(suite));
 }
