@@ -195,11 +195,13 @@ void name_let_go(int holder, const char *path)
     (void)close(holder); /* a child that was forked beside this call may share it, and have the name by it */
 }
 
-int name_hold_for_child(int holder)
+int name_hold_for_child(int holder, const char *path)
 {
-    char path[40];
-    snprintf(path, sizeof path, "/proc/self/fd/%d", holder);
-    int heir = open(path, O_RDONLY | O_CLOEXEC);
+    char link[40];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", holder);
+    int heir = open(link, O_RDONLY | O_CLOEXEC);
+    if (heir < 0 && is_at(holder, path)) /* there may be no /proc */
+        heir = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
     if (heir >= 0)
         (void)lock_file(heir, LOCK_SH | LOCK_NB);
     return heir;
@@ -211,12 +213,13 @@ void name_give_up(int heir)
         (void)close(heir); /* the child has it still */
 }
 
-void name_inherit(int holder, int heir)
+int name_inherit(int holder, int heir)
 {
     if (heir < 0)
-        return;
+        return -1;
     (void)dup3(heir, holder, O_CLOEXEC);
     (void)close(heir);
+    return holder;
 }
 
 /* ---------------------------------------------------------------- protections */

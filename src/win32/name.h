@@ -40,11 +40,12 @@ int name_hold_new(const char *path);
 void name_let_go(int holder, const char *path);
 
 /* Before a fork: a hold for the child, which the parent gives up after it; -1 on failure. */
-int name_hold_for_child(int holder);
+int name_hold_for_child(int holder, const char *path);
 void name_give_up(int heir);
 
-/* In the child: takes it in place of the hold that is shared with the parent. */
-void name_inherit(int holder, int heir);
+/* In the child: takes it in place of the hold that is shared with the parent, and returns what the child holds. Without
+ * an heir -1: the shared one stays open, but to let it go would end the parent's name. */
+int name_inherit(int holder, int heir);
 
 /* What a section's protection makes of its file, and the reverse; of a protection who may write and execute is kept. */
 uint32_t name_mode_of(DWORD protection);

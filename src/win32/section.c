@@ -112,14 +112,14 @@ void sections_before_fork(void)
 {
     (void)pthread_mutex_lock(&names);
     for (struct object *object = named; object != NULL; object = object->next)
-        object->heir = name_hold_for_child(object->holder);
+        object->heir = name_hold_for_child(object->holder, object->path);
 }
 
 void sections_after_fork(bool is_child)
 {
     for (struct object *object = named; object != NULL; object = object->next)
         if (is_child)
-            name_inherit(object->holder, object->heir);
+            object->holder = name_inherit(object->holder, object->heir);
         else
             name_give_up(object->heir);
     (void)pthread_mutex_unlock(&names);

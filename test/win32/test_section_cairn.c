@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "claims.h"
@@ -89,6 +90,28 @@ START_TEST(a_forked_child_keeps_the_name)
     ck_assert_uint_eq(GetLastError(), NO_ERROR);
     ck_assert(CloseHandle(section));
     ck_assert_int_eq(files_left(), 0);
+}
+END_TEST
+
+/* It has no descriptor to spare for that. */
+START_TEST(a_child_that_holds_no_name_of_its_own_ends_none)
+{
+    HANDLE section = make(PAGE_READWRITE, MIB, "block");
+    ck_assert_ptr_nonnull(section);
+    struct rlimit limit;
+    ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    struct rlimit none = {0, limit.rlim_max};
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+    pid_t child = fork();
+    if (child == 0)
+        _exit(CloseHandle(section) ? 0 : 1);
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    int status = -1;
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert_int_eq(status, 0);
+    ck_assert(files_left());
+    ck_assert(CloseHandle(section));
+    ck_assert(!files_left());
 }
 END_TEST
 
@@ -419,6 +442,7 @@ int main(void)
     TCase *tests = suite_case(suite, "sections", 60);
     tcase_add_test(tests, a_name_ends_with_the_processes_that_had_it);
     tcase_add_test(tests, a_forked_child_keeps_the_name);
+    tcase_add_test(tests, a_child_that_holds_no_name_of_its_own_ends_none);
     tcase_add_test(tests, forks_beside_names_stop_nobody);
     tcase_add_test(tests, what_may_only_be_read_the_system_keeps_from_being_written);
     tcase_add_test(tests, a_long_name_is_known_by_all_of_it);
