@@ -30,6 +30,7 @@
 #endif
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #define CAIRN_WIN32_API __attribute__((visibility("default")))
 
@@ -89,6 +90,29 @@ typedef const char16_t *PCWSTR, *LPCWSTR;
 typedef uint16_t WCHAR, *PWSTR, *LPWSTR;
 typedef const uint16_t *PCWSTR, *LPCWSTR;
 #endif
+
+/* Text of the calls that have an A and a W: W with UNICODE. */
+#ifdef UNICODE
+typedef WCHAR TCHAR, *LPTSTR;
+typedef LPCWSTR LPCTSTR;
+#if __SIZEOF_WCHAR_T__ == 2
+#define CAIRN_TEXT(quote) L##quote
+#else
+#define CAIRN_TEXT(quote) u##quote
+#endif
+#else
+typedef CHAR TCHAR, *LPTSTR;
+typedef LPCSTR LPCTSTR;
+#define CAIRN_TEXT(quote) quote
+#endif
+#ifndef TEXT
+#define TEXT(quote) CAIRN_TEXT(quote)
+#endif
+
+#define CopyMemory(to, from, bytes) memcpy((to), (from), (bytes))
+#define MoveMemory(to, from, bytes) memmove((to), (from), (bytes))
+#define FillMemory(to, bytes, byte) memset((to), (byte), (bytes))
+#define ZeroMemory(to, bytes) memset((to), 0, (bytes))
 
 #define INVALID_HANDLE_VALUE ((HANDLE)(LONG_PTR)-1)
 
@@ -289,8 +313,8 @@ typedef BOOL(WINAPI *PFN_CairnFreeHeapMem)(LPVOID pAddr, SIZE_T cb, DWORD fdwAct
 
 /*
  * Creates a heap in the caller's memory. flOptions is 0 or HEAP_NO_SERIALIZE. dwMaximumSize is reserved at once; 0: 1
- * GiB. Errors: ERROR_INVALID_PARAMETER (a callback is NULL, other flags, a reservation that is not aligned to a page),
- * ERROR_NOT_ENOUGH_MEMORY (a callback refused).
+ * GiB. Errors: ERROR_INVALID_PARAMETER (a callback is NULL, other flags, an initial size above the maximum, a
+ * reservation that is not aligned to a page), ERROR_NOT_ENOUGH_MEMORY (a callback refused).
  */
 CAIRN_WIN32_API HANDLE WINAPI CeHeapCreate(DWORD flOptions, DWORD dwInitialSize, DWORD dwMaximumSize,
                                            PFN_AllocHeapMem pfnAlloc, PFN_FreeHeapMem pfnFree);
