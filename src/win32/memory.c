@@ -222,7 +222,8 @@ static DWORD set_protection(const struct range *range, DWORD protection)
 /*
  * A page that another process committed gets its access at the first touch. In the signal handler. Of two threads that
  * touch it at once, the second finds it open: it tries again, and what faults a second time, while no page was opened,
- * faults for another reason.
+ * faults for another reason. So does, as far as can be told, what a handler of the program's touches in the midst of
+ * one of our calls.
  */
 static bool open_page(uintptr_t address, bool is_write)
 {
@@ -230,6 +231,8 @@ static bool open_page(uintptr_t address, bool is_write)
         uintptr_t address;
         uint64_t openings;
     } tried;
+    if (face_is_locked_here())
+        return false;
     face_lock();
     bool again = false;
     struct region *region = region_at((void *)address);

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: MIT */
+#include <signal.h>
+
 #include "win32/section.h"
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -42,12 +44,22 @@ cairn_heap *own_heap(void)
     return own;
 }
 
+/* A signal may come between any two steps: so it is more than 0 from before the lock is taken until behind its end. */
+static _Thread_local volatile sig_atomic_t in_face;
+
 void face_lock(void)
 {
+    in_face++;
     (void)pthread_mutex_lock(&lock);
 }
 
 void face_unlock(void)
 {
     (void)pthread_mutex_unlock(&lock);
+    in_face--;
+}
+
+bool face_is_locked_here(void)
+{
+    return in_face != 0;
 }

@@ -35,6 +35,9 @@ cairn_heap *own_heap(void);
 void face_lock(void);
 void face_unlock(void);
 
+/* Whether this thread has the lock or is about to: in a signal handler, which must not wait for it then. */
+bool face_is_locked_here(void);
+
 /* heap.c */
 #define HEAP_MAGIC UINT64_C(0x77696e3332686561)
 #define SHARED_MAGIC UINT64_C(0x77696e3332736861) /* share.c: created here */

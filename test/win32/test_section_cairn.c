@@ -13,6 +13,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 
 #include "claims.h"
 
@@ -344,6 +345,36 @@ START_TEST(two_threads_may_touch_a_page_first_at_once)
 }
 END_TEST
 
+static volatile sig_atomic_t faults_in_signals;
+
+static void fault_in_signal(int number)
+{
+    (void)number;
+    static volatile char *volatile nowhere = (char *)64;
+    faults_in_signals += reads((const volatile unsigned char *)nowhere) == -2;
+}
+
+START_TEST(a_fault_in_a_signal_handler_waits_for_no_call)
+{
+    enum { FAULTS = 100 };
+    ck_assert(!CairnFaultOnHoles(TRUE));
+    unsigned char *range = VirtualAlloc(NULL, 64 * MIB, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
+    ck_assert_ptr_nonnull(range);
+    struct sigaction action = {.sa_handler = fault_in_signal};
+    const struct itimerval soon = {{0, 500}, {0, 500}}, never = {{0, 0}, {0, 0}};
+    ck_assert_int_eq(sigaction(SIGPROF, &action, NULL), 0);
+    ck_assert_int_eq(setitimer(ITIMER_PROF, &soon, NULL), 0);
+    while (faults_in_signals < FAULTS) { /* most of them come in the midst of it */
+        DWORD old;
+        ck_assert(VirtualProtect(range, 64 * MIB, PAGE_READONLY, &old));
+        ck_assert(VirtualProtect(range, 64 * MIB, PAGE_READWRITE, &old));
+    }
+    ck_assert_int_eq(setitimer(ITIMER_PROF, &never, NULL), 0);
+    ck_assert(CairnFaultOnHoles(FALSE));
+    ck_assert(VirtualFree(range, 0, MEM_RELEASE));
+}
+END_TEST
+
 START_TEST(more_than_the_machine_has_is_not_committed)
 {
     SIZE_T bytes = (SIZE_T)sysconf(_SC_PHYS_PAGES) * 4096 * 4;
@@ -458,6 +489,7 @@ int main(void)
         tcase_add_test(tests, a_buffer_that_faults_leaves_no_lock_behind);
         tcase_add_test(tests, a_buffer_may_lie_in_a_view_that_watches_holes);
         tcase_add_test(tests, two_threads_may_touch_a_page_first_at_once);
+        tcase_add_test(tests, a_fault_in_a_signal_handler_waits_for_no_call);
     }
     return names_end(suite_run(suite));
 }
