@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Ranges of address space: reservations of VirtualAlloc, and views. Each has a byte per page that tells the protection;
- * whether a page of a view is committed the section tells, for all processes.
+ * Ranges of address space: reservations of VirtualAlloc, and views. Each has a byte per page. In a reservation it is 0
+ * for a page that is not committed, else the code of its protection. Whether a page of a view is committed the section
+ * tells, for all processes; there the byte is 0 as long as the page has the protection that the view was mapped with.
  */
 #include <string.h>
 #include <unistd.h>
