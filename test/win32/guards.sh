@@ -10,7 +10,7 @@ if ! command -v "$compiler" >/dev/null; then
 fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-flags=(-Wall -Wextra -I "$source/include/cairn/win32" -I "$source/include")
+flags=(-Wall -Wextra -Werror=vla -I "$source/include/cairn/win32" -I "$source/include")
 libraries=(-L"$library" -lcairn-win32-main -lcairn-win32 -lcairn -pthread "-Wl,-rpath,$library")
 degrees=(-O0 -O1 -O2 -O3)
 standards=(c++11)

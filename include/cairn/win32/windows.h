@@ -775,6 +775,15 @@ struct cairn_seh_site {
     }                                                                                                                  \
     else for (struct cairn_seh_final cairn_seh_final_ = cairn_seh_final(__builtin_frame_address(0));                   \
               cairn_seh_again(&cairn_seh_final_);)
+/* clang warns of an array like that, also where a macro of a system's header brings it. */
+#ifdef __clang__
+#define CAIRN_SEH_ROOM                                                                                                 \
+    _Pragma("clang diagnostic push") _Pragma(                                                                          \
+        "clang diagnostic ignored \"-Wvla\"") char cairn_seh_room_[cairn_seh_->one] _Pragma("clang diagnostic pop")
+#else
+#define CAIRN_SEH_ROOM char cairn_seh_room_[cairn_seh_->one]
+#endif
+
 /* The formatter takes __except for a keyword, and would make an object-like macro of it. */
 /* clang-format off */
 #undef __try
@@ -785,7 +794,7 @@ struct cairn_seh_site {
     if (cairn_seh_mark(CAIRN_SEH_ENTER) != 0 ? 0 : __extension__({                                                     \
         __label__ cairn_seh_leave_;                                                                                    \
         __attribute__((cleanup(cairn_seh_end))) struct cairn_seh_frame *cairn_seh_ = cairn_seh_entered();              \
-        char cairn_seh_room_[cairn_seh_->one];                                                                         \
+        CAIRN_SEH_ROOM;                                                                                                \
         __asm__ volatile("" : : "r"(cairn_seh_room_) : "memory"); /* or the compiler takes it away */                  \
         if (cairn_seh_mark(&cairn_seh_->asked) == 0)
 #define CAIRN_SEH_EXCEPT_(n, filter) CAIRN_SEH_EXCEPT(n, filter)
