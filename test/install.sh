@@ -31,6 +31,13 @@ if [ -e "$prefix/bin/cairn" ] && ldd "$prefix/bin/cairn" | grep 'not found'; the
     exit 1
 fi
 
+program=$(sed -n 's/^ExecStart=\([^ ]*\) .*/\1/p' "$prefix/lib/systemd/system/cairnd.service")
+if [ ! -x "$program" ]; then
+    echo "cairnd.service would start \"$program\", which is not there"
+    exit 1
+fi
+"$program" --config "$prefix/share/doc/cairn/examples/cairnd.conf" --check-config
+
 run() {
     echo "== run $1"
     LD_LIBRARY_PATH=$prefix/$libdir "$1" >/dev/null
