@@ -67,10 +67,11 @@ typedef struct cairn_block {
 #define CAIRN_CLIENT_ANY_OWNER UINT64_C(0x08) /* open the heap of any user: what is there is that user's */
 
 typedef struct cairn_client_options {
-    size_t size;                /* sizeof(cairn_client_options), or 0 for the members of version 0.1 */
-    const char *socket;         /* path of the server's socket; NULL: /run/cairnd/cairnd.sock */
-    uint64_t flags;             /* CAIRN_CLIENT_... */
-    uint64_t bytes_max;         /* of this client's section; 0: 64 MiB. Counts against the user's bytes whole */
+    size_t size;        /* sizeof(cairn_client_options), or 0 for the members of version 0.1 */
+    const char *socket; /* path of the server's socket; NULL: /run/cairnd/cairnd.sock */
+    uint64_t flags;     /* CAIRN_CLIENT_... */
+    uint64_t bytes_max; /* of this client's section; 0: 64 MiB. Whole pages, at least 1 MiB, and at most what the
+                           server allows. Counts against the user's bytes whole */
     const cairn_access *access; /* when created: who may use the heap, beside this user, who may write. At most
                                    CAIRN_CLIENT_ACCESS_MAX; where several fit, the one that allows most counts */
     uint32_t access_count;

@@ -89,6 +89,14 @@ static const char *sentence(int status)
         return "the server has a heap of that name, of the other kind";
     case -EMFILE:
         return "the server has no descriptor left";
+    case -EINVAL: /* all else was looked at here */
+        return "bytes_max is no multiple of a page, below 1 MiB, or above what the server lets a section have";
+    case -ENODATA:
+        return "nothing was handed over that this client has not taken";
+    case -ESRCH:
+        return "the heap has no such client that may write, or it is this one";
+    case -ENOSPC:
+        return "the heap has all the roots that it may";
     default:
         return cairn_strerror(status);
     }

@@ -230,6 +230,39 @@ static void who_closes_the_connection_under_a_client_keeps_its_own_files(void)
     service_stop(server);
 }
 
+static void require_reason(const char *part)
+{
+    if (strstr(cairn_last_error(), part) == NULL)
+        broken(__FILE__, __LINE__, "\"%s\" does not say \"%s\"", cairn_last_error(), part);
+}
+
+static void a_refusal_says_why(void)
+{
+    pid_t server = start_server("");
+    cairn_client *client = open_client(CAIRN_CLIENT_CREATE), *none;
+    uint64_t wrong[] = {1000, MIB + 1, MIB - 4096, UINT64_C(2) << 30};
+    for (size_t i = 0; i < COUNT(wrong); i++) {
+        REQUIRE_EQUAL(try_open(&none, "orders", 0, wrong[i]), -EINVAL);
+        require_reason("bytes_max");
+    }
+    cairn_block block;
+    REQUIRE_EQUAL(cairn_client_take(client, &block), -ENODATA);
+    require_reason("handed over");
+    block = alloc_text(client, "block");
+    REQUIRE_EQUAL(cairn_client_give(client, &block, cairn_client_number(client)), -ESRCH);
+    require_reason("no such client");
+    for (int i = 0; i < 256; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "root-%d", i);
+        REQUIRE_CALL(cairn_client_root_set(client, name, &block) == 0);
+    }
+    REQUIRE_EQUAL(cairn_client_root_set(client, "one more", &block), -EINVAL);
+    REQUIRE_EQUAL(cairn_client_root_set(client, "one-more", &block), -ENOSPC);
+    require_reason("roots");
+    cairn_client_close(client);
+    service_stop(server);
+}
+
 /* ---------------------------------------------------------------- quotas */
 
 static void a_user_gets_no_more_than_its_quota(void)
@@ -1391,6 +1424,7 @@ int main(void)
         CLAIM(a_clients_blocks_die_with_it_but_for_those_handed_over),
         CLAIM(a_killed_server_is_an_error_with_a_name),
         CLAIM(who_closes_the_connection_under_a_client_keeps_its_own_files),
+        CLAIM(a_refusal_says_why),
         CLAIM(a_user_gets_no_more_than_its_quota),
         CLAIM(who_asks_too_often_is_told),
         CLAIM(a_batch_of_64_is_one_round_trip),
