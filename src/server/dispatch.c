@@ -67,6 +67,11 @@ static const char *reason_against(const struct wire_request *request)
 
 /* ---------------------------------------------------------------- users */
 
+/*
+ * What a user is charged, made when it first comes. One that has nothing here, and whose second is over, so that it
+ * gets no new requests by leaving, is as good as forgotten: its place serves the next, and there are no more of them
+ * than clients and sections at once.
+ */
 static struct user *user_get(struct server *server, uint32_t id)
 {
     struct user *idle = NULL;

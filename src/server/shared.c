@@ -12,7 +12,12 @@
 #include "api/process.h"
 #include "server/server.h"
 
-/* What a client may do: 0 nothing, 1 read, 2 write. As the kernel does: an entry of the user counts before groups. */
+/*
+ * What a client may do: 0 nothing, 1 read, 2 write. As the kernel does: an entry of the user counts before groups. It
+ * has to be the kernel's answer, for a client that writes opens the file again, by the file's list, and a right that
+ * this function gave and the file does not would end there as an error without a name. The server's keepers may look:
+ * they get a descriptor for reading, which asks no list.
+ */
 static int rights(const struct server *server, const struct client *client, const struct store *store)
 {
     if (client->peer.user == store->user)
