@@ -252,7 +252,7 @@ static void a_refusal_says_why(void)
     REQUIRE_EQUAL(cairn_client_give(client, &block, cairn_client_number(client)), -ESRCH);
     require_reason("no such client");
     for (int i = 0; i < 256; i++) {
-        char name[16];
+        char name[20];
         snprintf(name, sizeof name, "root-%d", i);
         REQUIRE_CALL(cairn_client_root_set(client, name, &block) == 0);
     }
