@@ -146,6 +146,9 @@ int file_seal(int file, uint32_t mode, uint32_t seals);
 /* Returns the seals of a file, 0 for one that cannot have any. */
 uint32_t file_seals(int file);
 
+/* Whether what it commits is there, and in pages of the usual size: not so of huge pages, a touch of which may fail. */
+bool file_has_usual_pages(int file);
+
 void file_close(int file);
 
 /* The first offset from there on at which bytes of the file may be other than zero; UINT64_MAX: all are zero. */

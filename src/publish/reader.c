@@ -212,6 +212,8 @@ static int check_files(const char *name, const struct received *received, struct
     struct file_status pin;
     uint32_t heap_seals = FILE_SEAL_SHRINK | FILE_SEAL_FUTURE_WRITE | FILE_SEAL_SEAL;
     uint32_t pin_seals = FILE_SEAL_SHRINK | FILE_SEAL_GROW;
+    if (!file_has_usual_pages(received->files[0]) || !file_has_usual_pages(received->files[1]))
+        return error_set(-EPROTO, "%s: what the publisher sent is no memory file of usual pages", name);
     if (file_status_get(received->files[0], ret_status) < 0 || file_status_get(received->files[1], &pin) < 0 ||
         (file_seals(received->files[0]) & heap_seals) != heap_seals || !file_is_read_only(received->files[0]) ||
         (file_seals(received->files[1]) & pin_seals) != pin_seals || pin.bytes != platform_page_size())

@@ -221,6 +221,19 @@ START_TEST(an_anonymous_file_is_private_and_cannot_shrink)
 }
 END_TEST
 
+START_TEST(a_memory_file_of_huge_pages_is_told_from_others)
+{
+    int usual = anonymous_file();
+    ck_assert(file_has_usual_pages(usual));
+    file_close(usual);
+    int huge = memfd_create("huge", MFD_CLOEXEC | MFD_HUGETLB); /* needs none to be there */
+    if (huge >= 0) {
+        ck_assert(!file_has_usual_pages(huge));
+        file_close(huge);
+    }
+}
+END_TEST
+
 START_TEST(a_file_has_no_name_until_published_and_then_its_exact_mode)
 {
     mode_t mask = umask(0077);
@@ -1004,6 +1017,7 @@ static void add_memory(TCase *tests)
 static void add_files(TCase *tests)
 {
     tcase_add_test(tests, an_anonymous_file_is_private_and_cannot_shrink);
+    tcase_add_test(tests, a_memory_file_of_huge_pages_is_told_from_others);
     tcase_add_test(tests, a_file_has_no_name_until_published_and_then_its_exact_mode);
     tcase_add_test(tests, a_taken_name_is_not_replaced);
     tcase_add_test(tests, a_file_system_that_does_not_commit_memory_is_refused);

@@ -50,6 +50,11 @@ static int check_filesystem(int file)
     return commits ? 0 : -EOPNOTSUPP;
 }
 
+bool file_has_usual_pages(int file)
+{
+    return check_filesystem(file) == 0;
+}
+
 static int open_directory(const char *directory)
 {
     int fd = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
