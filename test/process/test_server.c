@@ -784,7 +784,9 @@ static void a_block_grows_no_further_than_its_section_whatever_the_server_says(v
 static void count_signal(int signal)
 {
     (void)signal;
+    int saved_errno = errno;
     advance(&board->heard);
+    errno = saved_errno;
 }
 
 /* Sends the client signals one after the other, each when it has handled the last. */
@@ -821,6 +823,8 @@ static void serve_while_signals_come(void *arg)
 
 static void a_signal_is_no_reason_to_give_up(void)
 {
+    if (UNDER_TSAN)
+        skip("ThreadSanitizer keeps a signal back until the next call has ended, which here waits for its handler");
     board = shared_memory(sizeof *board);
     struct sigaction action = {.sa_handler = count_signal, .sa_flags = SA_RESTART};
     REQUIRE(sigaction(SIGUSR1, &action, NULL) == 0);
@@ -840,6 +844,8 @@ static void a_signal_is_no_reason_to_give_up(void)
 
 static void who_is_not_answered_gives_up_in_time_whatever_signals_come(void)
 {
+    if (UNDER_TSAN)
+        skip("ThreadSanitizer keeps a signal back until the next call has ended, which here waits for its handler");
     board = shared_memory(sizeof *board);
     struct sigaction action = {.sa_handler = count_signal, .sa_flags = SA_RESTART};
     REQUIRE(sigaction(SIGUSR1, &action, NULL) == 0);
