@@ -21,6 +21,15 @@ int error_set(int error, const char *format, ...)
     return error;
 }
 
+size_t structure_size(const char *what, size_t told, size_t known)
+{
+    size_t size = told != 0 ? told : known;
+    if (size >= sizeof size && size <= known && size % sizeof(uint64_t) == 0)
+        return size;
+    error_set(-EINVAL, "%s of %zu bytes: no version of the structure had that size", what, size);
+    return 0;
+}
+
 CAIRN_API const char *cairn_last_error(void)
 {
     return last.text;

@@ -19,9 +19,9 @@ int options_get(struct cairn_options *ret_options, const struct cairn_options *o
     *ret_options = (struct cairn_options){0};
     if (options == NULL)
         return 0;
-    size_t size = options->size != 0 ? options->size : sizeof *options;
-    if (size < sizeof options->size || size > sizeof *options || size % sizeof(uint64_t) != 0)
-        return error_set(-EINVAL, "options of %zu bytes: no version of the structure had that size", size);
+    size_t size = structure_size("options", options->size, sizeof *options);
+    if (size == 0)
+        return -EINVAL;
     memcpy(ret_options, options, size);
     if (ret_options->checked > 1)
         return error_set(-EINVAL, "checked is 0 or 1");
@@ -653,27 +653,39 @@ static int make_nameless(struct cairn_heap **ret_heap, const struct cairn_option
     return 0;
 }
 
-/* All of it exists before it has a name. */
-static int create_named(struct cairn_heap **ret_heap, const struct cairn_options *options, const char *directory)
+/* Makes it, and its bytes_start: all of it exists before it has a name. */
+static int make_started(struct cairn_heap **ret_heap, const struct cairn_options *options, const char *directory,
+                        const struct heap_neighbours *neighbours)
 {
     struct cairn_heap *heap = NULL;
     mutex_lock(&process_lock);
-    int error = make_nameless(&heap, options, directory, NULL);
+    int error = make_nameless(&heap, options, directory, neighbours);
     mutex_unlock(&process_lock);
     if (heap == NULL)
         return error;
-    if (commit_start(heap, options) < 0)
+    if (commit_start(heap, options) < 0) {
         error = error_set(-ENOMEM, "%s: its bytes_start cannot be committed", options->name);
-    if (error == 0) {
-        error = file_publish(heap->attachment->section.file, directory, options->name);
-        if (error < 0)
-            error_set(error, "%s: cannot be named in %s: %s", options->name, directory, cairn_strerror(error));
-    }
-    if (error < 0)
         close_shared(heap);
-    else
-        *ret_heap = heap;
-    return error;
+        return error;
+    }
+    *ret_heap = heap;
+    return 0;
+}
+
+static int create_named(struct cairn_heap **ret_heap, const struct cairn_options *options, const char *directory)
+{
+    struct cairn_heap *heap = NULL;
+    int error = make_started(&heap, options, directory, NULL);
+    if (heap == NULL)
+        return error;
+    error = file_publish(heap->attachment->section.file, directory, options->name);
+    if (error < 0) {
+        error_set(error, "%s: cannot be named in %s: %s", options->name, directory, cairn_strerror(error));
+        close_shared(heap);
+        return error;
+    }
+    *ret_heap = heap;
+    return 0;
 }
 
 int heap_make_memory(struct cairn_heap **ret_heap, int *ret_file, uint64_t *ret_address,
@@ -681,18 +693,12 @@ int heap_make_memory(struct cairn_heap **ret_heap, int *ret_file, uint64_t *ret_
 {
     struct cairn_heap *heap = NULL;
     int file = -1;
-    mutex_lock(&process_lock);
-    int error = make_nameless(&heap, options, "", neighbours);
-    mutex_unlock(&process_lock);
+    int error = make_started(&heap, options, "", neighbours);
     if (heap == NULL)
         return error;
-    if (commit_start(heap, options) < 0)
-        error = error_set(-ENOMEM, "%s: its bytes_start cannot be committed", options->name);
-    if (error == 0) {
-        error = file_reopen(&file, heap->attachment->section.file);
-        if (error < 0)
-            error_set(error, "%s: no second descriptor: %s", options->name, cairn_strerror(error));
-    }
+    error = file_reopen(&file, heap->attachment->section.file);
+    if (error < 0)
+        error_set(error, "%s: no second descriptor: %s", options->name, cairn_strerror(error));
     uint64_t address = heap->attachment->section.address;
     if (error < 0 || ret_heap == NULL)
         close_shared(heap);

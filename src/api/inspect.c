@@ -179,9 +179,9 @@ static uint64_t count_live_processes(const struct attachment *attachment)
 CAIRN_API int cairn_stats_get(struct cairn_heap *heap, cairn_stats *ret_stats)
 {
     require_open(heap, "stats_get");
-    size_t size = ret_stats->size != 0 ? ret_stats->size : sizeof *ret_stats;
-    if (size < sizeof ret_stats->size || size > sizeof *ret_stats || size % sizeof(uint64_t) != 0)
-        return error_set(-EINVAL, "statistics of %zu bytes: no version of the structure had that size", size);
+    size_t size = structure_size("statistics", ret_stats->size, sizeof *ret_stats);
+    if (size == 0)
+        return -EINVAL;
 
     const struct attachment *attachment = heap->attachment;
     const struct section *section = heap->core.section;

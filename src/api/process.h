@@ -276,6 +276,12 @@ int options_get(struct cairn_options *ret_options, const struct cairn_options *o
 /* Sets the calling thread's last error and returns it. */
 int error_set(int error, const char *format, ...) PRINTF_LIKE(2, 3);
 
+/*
+ * The size of the caller's version of a structure that tells it, 0 for what is known here; 0, with the reason set, when
+ * no version had that size. what is what a sentence calls it.
+ */
+size_t structure_size(const char *what, size_t told, size_t known);
+
 /* What people call a heap: its name, or "private heap 7". */
 enum { LABEL_BYTES = CAIRN_NAME_MAX + ROOT_NAME_BYTES + 40 };
 const char *heap_label(const struct cairn_heap *heap, char *buffer, size_t bytes);

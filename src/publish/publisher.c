@@ -511,9 +511,9 @@ CAIRN_API int cairn_publisher_stats_get(struct cairn_publisher *publisher, struc
     int error = check_not_forked(publisher);
     if (error < 0)
         return error;
-    size_t size = ret_stats->size != 0 ? ret_stats->size : sizeof *ret_stats;
-    if (size < sizeof ret_stats->size || size > sizeof *ret_stats || size % sizeof(uint64_t) != 0)
-        return error_set(-EINVAL, "statistics of %zu bytes: no version of the structure had that size", size);
+    size_t size = structure_size("statistics", ret_stats->size, sizeof *ret_stats);
+    if (size == 0)
+        return -EINVAL;
     lock(publisher);
     const struct retirement *retirement = &publisher->retirement;
     struct cairn_publisher_stats stats = {
@@ -628,9 +628,9 @@ static void unlink_publisher(struct cairn_publisher *publisher)
 static int options_take(struct cairn_publish_options *ret_options, const struct cairn_publish_options *options)
 {
     struct cairn_publish_options o = {0};
-    size_t size = options == NULL ? 0 : options->size != 0 ? options->size : sizeof o;
-    if (options != NULL && (size < sizeof o.size || size > sizeof o || size % sizeof(uint64_t) != 0))
-        return error_set(-EINVAL, "options of %zu bytes: no version of the structure had that size", size);
+    size_t size = options != NULL ? structure_size("options", options->size, sizeof o) : 0;
+    if (options != NULL && size == 0)
+        return -EINVAL;
     if (options != NULL)
         memcpy(&o, options, size);
     if ((o.flags & ~(CAIRN_PUBLISH_EVERYONE | CAIRN_PUBLISH_EXACT_SIZES | CAIRN_PUBLISH_LOCKABLE)) != 0)

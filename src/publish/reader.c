@@ -311,9 +311,9 @@ static void give_reader(struct cairn_reader *reader)
 static int options_take(struct cairn_reader_options *ret_options, const struct cairn_reader_options *options)
 {
     struct cairn_reader_options o = {0};
-    size_t size = options == NULL ? 0 : options->size != 0 ? options->size : sizeof o;
-    if (options != NULL && (size < sizeof o.size || size > sizeof o || size % sizeof(uint64_t) != 0))
-        return error_set(-EINVAL, "options of %zu bytes: no version of the structure had that size", size);
+    size_t size = options != NULL ? structure_size("options", options->size, sizeof o) : 0;
+    if (options != NULL && size == 0)
+        return -EINVAL;
     if (options != NULL)
         memcpy(&o, options, size);
     if ((o.flags & ~CAIRN_READER_ANY_OWNER) != 0 || o.reserved != 0)
@@ -500,9 +500,9 @@ CAIRN_API int cairn_reader_fd(const struct cairn_reader *reader)
 
 CAIRN_API int cairn_reader_info_get(struct cairn_reader *reader, struct cairn_reader_info *ret_info)
 {
-    size_t size = ret_info->size != 0 ? ret_info->size : sizeof *ret_info;
-    if (size < sizeof ret_info->size || size > sizeof *ret_info || size % sizeof(uint64_t) != 0)
-        return error_set(-EINVAL, "information of %zu bytes: no version of the structure had that size", size);
+    size_t size = structure_size("information", ret_info->size, sizeof *ret_info);
+    if (size == 0)
+        return -EINVAL;
     const struct public_image *image = reader->image;
     struct cairn_reader_info info = {
         .size = ret_info->size,

@@ -289,9 +289,9 @@ static int map_new_sections(struct cairn_client *client, uint64_t latest)
 static int options_take(cairn_client_options *ret_options, const cairn_client_options *options)
 {
     cairn_client_options o = {0};
-    size_t size = options == NULL ? 0 : options->size != 0 ? options->size : sizeof o;
-    if (options != NULL && (size < sizeof o.size || size > sizeof o || size % sizeof(uint64_t) != 0))
-        return error_set(-EINVAL, "options of %zu bytes: no version of the structure had that size", size);
+    size_t size = options != NULL ? structure_size("options", options->size, sizeof o) : 0;
+    if (options != NULL && size == 0)
+        return -EINVAL;
     if (options != NULL)
         memcpy(&o, options, size);
     if ((o.flags & ~(FLAGS_OF_SERVER | CAIRN_CLIENT_ANY_OWNER)) != 0)
@@ -378,30 +378,46 @@ static int open_heap(struct cairn_client *client, const cairn_client_options *op
     return 0;
 }
 
+/* What a call was given to name a heap of a server, checked. */
+static int call_take(char ret_name[WIRE_NAME_BYTES], cairn_client_options *ret_options, const char *heap,
+                     const cairn_client_options *options)
+{
+    int error = name_set(ret_name, heap, "a heap");
+    return error < 0 ? error : options_take(ret_options, options);
+}
+
+/* Connects; errand is what sentences call it. NULL: the reason is set. */
+static struct cairn_client *connect_for(const char *errand, const cairn_client_options *options)
+{
+    struct cairn_client *client = pool_get(sizeof *client);
+    if (client == NULL) {
+        error_set(-ENOMEM, "%s: no memory for a client", errand);
+        return NULL;
+    }
+    *client = (struct cairn_client){.socket = -1, .forks = process_forks()};
+    snprintf(client->name, sizeof client->name, "%s", errand);
+    if (connect_to(client, options) == 0)
+        return client;
+    cairn_client_close(client);
+    return NULL;
+}
+
 CAIRN_API int cairn_client_open(cairn_client **ret_client, const char *heap, const cairn_client_options *options)
 {
     cairn_client_options o = {0};
     char name[WIRE_NAME_BYTES];
-    int error = name_set(name, heap, "a heap");
-    if (error == 0)
-        error = options_take(&o, options);
+    int error = call_take(name, &o, heap, options);
     if (error < 0)
         return error;
     if (ret_client == NULL)
         return error_set(-EINVAL, "%s: a client needs a variable to be stored to", heap);
-    struct cairn_client *client = pool_get(sizeof *client);
-    if (client == NULL)
-        return error_set(-ENOMEM, "%s: no memory for a client", heap);
-    *client = (struct cairn_client){.socket = -1};
-    memcpy(client->name, name, sizeof client->name);
     mutex_lock(&process_lock);
     error = process_watch();
     mutex_unlock(&process_lock);
-    client->forks = process_forks();
-    if (error == 0)
-        error = connect_to(client, &o);
-    if (error == 0)
-        error = open_heap(client, &o);
+    struct cairn_client *client = error == 0 ? connect_for(name, &o) : NULL;
+    if (client == NULL)
+        return error < 0 ? error : cairn_last_errno();
+    error = open_heap(client, &o);
     if (error < 0) {
         cairn_client_close(client);
         return error;
@@ -717,9 +733,9 @@ CAIRN_API int cairn_client_root_get(cairn_client *client, const char *name, cair
 
 CAIRN_API int cairn_client_stats_get(cairn_client *client, cairn_client_stats *ret_stats)
 {
-    size_t size = ret_stats->size != 0 ? ret_stats->size : sizeof *ret_stats;
-    if (size < sizeof ret_stats->size || size > sizeof *ret_stats || size % sizeof(uint64_t) != 0)
-        return error_set(-EINVAL, "statistics of %zu bytes: no version of the structure had that size", size);
+    size_t size = structure_size("statistics", ret_stats->size, sizeof *ret_stats);
+    if (size == 0)
+        return -EINVAL;
     begin(client, WIRE_STATS);
     int error = ask(client, 3, NULL);
     if (error < 0)
@@ -739,24 +755,6 @@ CAIRN_API int cairn_client_stats_get(cairn_client *client, cairn_client_stats *r
     };
     memcpy(ret_stats, &stats, size);
     return 0;
-}
-
-/* ---------------------------------------------------------------- without a heap of clients */
-
-/* Connects, for one errand. NULL: the reason is set. */
-static struct cairn_client *connect_for(const char *errand, const cairn_client_options *options)
-{
-    struct cairn_client *client = pool_get(sizeof *client);
-    if (client == NULL) {
-        error_set(-ENOMEM, "%s: no memory for a client", errand);
-        return NULL;
-    }
-    *client = (struct cairn_client){.socket = -1, .forks = process_forks()};
-    snprintf(client->name, sizeof client->name, "%s", errand);
-    if (connect_to(client, options) == 0)
-        return client;
-    cairn_client_close(client);
-    return NULL;
 }
 
 /* ---------------------------------------------------------------- shared heaps */
@@ -785,9 +783,7 @@ CAIRN_API int cairn_client_shared_open(cairn_heap **ret_heap, const char *heap, 
     cairn_client_options o = {0};
     char name[WIRE_NAME_BYTES];
     int file = -1;
-    int error = name_set(name, heap, "a heap");
-    if (error == 0)
-        error = options_take(&o, options);
+    int error = call_take(name, &o, heap, options);
     if (error < 0)
         return error;
     if (ret_heap == NULL)
@@ -810,9 +806,7 @@ CAIRN_API int cairn_client_shared_drop(const char *heap, const cairn_client_opti
 {
     cairn_client_options o = {0};
     char name[WIRE_NAME_BYTES];
-    int error = name_set(name, heap, "a heap");
-    if (error == 0)
-        error = options_take(&o, options);
+    int error = call_take(name, &o, heap, options);
     struct cairn_client *client = error == 0 ? connect_for(name, &o) : NULL;
     if (client == NULL)
         return cairn_last_errno();
@@ -994,9 +988,9 @@ CAIRN_API int cairn_server_root_walk(const cairn_client_options *options, const 
 CAIRN_API int cairn_server_info_get(const cairn_client_options *options, cairn_server_info *ret_info)
 {
     static const char none[WIRE_NAME_BYTES];
-    size_t size = ret_info->size != 0 ? ret_info->size : sizeof *ret_info;
-    if (size < sizeof ret_info->size || size > sizeof *ret_info || size % sizeof(uint64_t) != 0)
-        return error_set(-EINVAL, "information of %zu bytes: no version of the structure had that size", size);
+    size_t size = structure_size("information", ret_info->size, sizeof *ret_info);
+    if (size == 0)
+        return -EINVAL;
     struct cairn_client *client = open_looker(options, NULL, NULL);
     if (client == NULL)
         return cairn_last_errno();

@@ -19,7 +19,8 @@
 
 enum {
     STEPPED_CALLS = 40,
-    TRACED_ONE_IN = 8, /* a trap for each store finds states sooner, a tracer finds all */
+    AUDITED_ONE_IN = 8, /* eights of seeds, for one of eight is a tour */
+    TRACED_ONE_IN = 8,  /* a trap for each store finds states sooner, a tracer finds all */
     TOUR_ONE_IN = 8,
     VISITED_ONE_IN = 2, /* of those that are traced and have a peer */
     VISITED_CALLS = 20,
@@ -46,6 +47,7 @@ struct trial {
     char path[300];
     struct image image;
     bool has_image;
+    bool audits; /* looks also after instructions that cannot have written, whether they have */
     /* The other process, and what it is told. */
     struct stage {
         struct world world;
@@ -225,6 +227,9 @@ static void step_traced(struct trial *trial, void (*run)(void *arg), void *arg, 
             atomic_fetch_add(&trial->tally->steps, 1);
             if (visited || traced_may_have_written)
                 look(trial, keep);
+            else if (trial->audits && trial->has_image && traced_can_wait(process) &&
+                     image_changed(&trial->image, trial->world->slots[0].anchor))
+                fail("an instruction that only reads has changed the image: see only_reads");
         }
     }
 }
@@ -435,6 +440,7 @@ static void visitor_start(struct trial *trial, struct peer *peer)
 static struct trial trial_begin(uint64_t seed, uint64_t only_step, struct tally *tally)
 {
     struct trial trial = {.random = random_begin(seed), .world = world_new(), .tally = tally, .only_step = only_step};
+    trial.audits = seed / 8 % AUDITED_ONE_IN == 0;
     snprintf(trial.path, sizeof trial.path, "%s", path_of("heap"));
     return trial;
 }

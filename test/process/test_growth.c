@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* A heap grows from next to nothing to a gibibyte while others are attached, and none of them attaches again. */
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 
 #include "support/workspace.h"
 
@@ -145,6 +148,46 @@ static void a_heap_grows_under_its_readers_and_writers(void)
     grow(target);
 }
 
+/* Where the system can: from Linux 5.14 on. */
+static bool can_prefault(void)
+{
+    void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    REQUIRE(page != MAP_FAILED);
+    bool can = madvise(page, 4096, 23 /* MADV_POPULATE_WRITE */) == 0;
+    munmap(page, 4096);
+    return can;
+}
+
+/* Whether this process can touch it without a fault. */
+static bool is_mapped(const void *address)
+{
+    uint64_t page = 0;
+    int map = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+    REQUIRE(map >= 0 &&
+            pread(map, &page, sizeof page, (off_t)((uintptr_t)address / 4096 * sizeof page)) == sizeof page);
+    close(map);
+    return page >> 63 != 0;
+}
+
+static void what_a_heap_grows_by_is_mapped_at_once(void)
+{
+    enum { BLOCK = 4000, BLOCKS = 4 * MIB / BLOCK };
+    if (!can_prefault())
+        skip("the system cannot map a range at once");
+    cairn_heap *heap = create_shared("heap", GIB);
+    int unmapped = 0;
+    for (int i = 0; i < BLOCKS; i++) {
+        unsigned char *block = cairn_alloc(heap, BLOCK);
+        REQUIRE_CALL(block != NULL);
+        unmapped += !is_mapped(block + BLOCK - 1);
+        memset(block, 1, BLOCK);
+    }
+    if (unmapped > BLOCKS / 8)
+        broken(__FILE__, __LINE__, "%d of %d blocks were still to be mapped", unmapped, BLOCKS);
+    cairn_heap_close(heap);
+    REQUIRE_CALL(cairn_heap_unlink("heap", NULL) == 0);
+}
+
 int main(int count, char **arguments)
 {
     if (count > 1 && strcmp(arguments[1], "read") == 0)
@@ -152,7 +195,8 @@ int main(int count, char **arguments)
     else if (count > 1)
         write_some();
     else {
-        static const struct claim claims[] = {CLAIM(a_heap_grows_under_its_readers_and_writers)};
+        static const struct claim claims[] = {CLAIM(a_heap_grows_under_its_readers_and_writers),
+                                              CLAIM(what_a_heap_grows_by_is_mapped_at_once)};
         return run_claims(claims, COUNT(claims), 40);
     }
     return 0;

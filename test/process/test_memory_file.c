@@ -15,14 +15,9 @@
 
 #include "support/handover.h"
 #include "support/intruder.h"
+#include "support/keep.h"
 #include "support/random.h"
 #include "support/workspace.h"
-
-struct keep {
-    struct keep *next;
-    uint64_t sign;
-    struct keep *self;
-};
 
 /* What both sides of a claim see. */
 struct board {
@@ -50,32 +45,13 @@ static cairn_heap *attach(int socket, uint64_t flags)
     return heap;
 }
 
-static struct keep *put(cairn_heap *heap, struct keep *next, uint64_t sign)
-{
-    struct keep *keep = cairn_alloc(heap, sizeof *keep);
-    REQUIRE_CALL(keep != NULL);
-    *keep = (struct keep){.next = next, .sign = sign, .self = keep};
-    return keep;
-}
-
 /* ---------------------------------------------------------------- as any shared heap */
 
 static void take_the_list_and_give_a_large_block(void *arg)
 {
     int socket = *(const int *)arg;
     cairn_heap *heap = attach(socket, 0);
-    struct keep *list = cairn_root_get(heap, "list");
-    for (uint64_t i = 1000; i-- > 0;) {
-        struct keep *next = list->next;
-        REQUIRE(list->self == list); /* the same address in both */
-        REQUIRE_EQUAL(list->sign, i);
-        cairn_free(heap, list);
-        list = next;
-    }
-    unsigned char *large = cairn_alloc(heap, 100 * MIB);
-    REQUIRE_CALL(large != NULL);
-    memset(large, 7, 100 * MIB);
-    REQUIRE_CALL(cairn_root_set(heap, "large", large) == 0);
+    (void)keeps_take(heap, 1000, 100 * MIB);
     REQUIRE_EQUAL(stats_of(heap).processes, 2);
     cairn_heap_close(heap);
 }
@@ -86,10 +62,7 @@ static void a_heap_in_a_memory_file_is_a_shared_heap(void)
     handover_pair(sockets);
     pid_t other = start(take_the_list_and_give_a_large_block, &sockets[1]); /* before there is a heap */
     cairn_heap *heap = make(0, &fd);
-    struct keep *list = NULL;
-    for (uint64_t i = 0; i < 1000; i++)
-        list = put(heap, list, i);
-    REQUIRE_CALL(cairn_root_set(heap, "list", list) == 0);
+    (void)keeps_put(heap, 1000);
     handover_send(sockets[0], fd);
     finish(other);
     const unsigned char *large = cairn_root_get(heap, "large"); /* grown by another, seen without doing anything */
@@ -140,7 +113,7 @@ static void a_reader_has_enough_in_a_descriptor_to_read(void)
     handover_pair(sockets);
     pid_t reader = start(read_only, &sockets[1]);
     cairn_heap *heap = make(64 * MIB, &fd);
-    REQUIRE_CALL(cairn_root_set(heap, "list", put(heap, NULL, 5)) == 0);
+    REQUIRE_CALL(cairn_root_set(heap, "list", keep_put(heap, NULL, 5)) == 0);
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
     int to_read = open(path, O_RDONLY | O_CLOEXEC);
     cairn_heap *none = untouched;
@@ -148,7 +121,7 @@ static void a_reader_has_enough_in_a_descriptor_to_read(void)
     handover_send(sockets[0], to_read);
     wait_for(&board->turn, 1);
     REQUIRE_EQUAL(stats_of(heap).processes, 1); /* it takes no record */
-    REQUIRE_CALL(cairn_root_set(heap, "later", put(heap, NULL, 6)) == 0);
+    REQUIRE_CALL(cairn_root_set(heap, "later", keep_put(heap, NULL, 6)) == 0);
     advance(&board->heard);
     finish_by(reader, SIGSEGV);
     REQUIRE_EQUAL(((struct keep *)cairn_root_get(heap, "list"))->sign, 5);
@@ -162,7 +135,7 @@ static void hold_blocks_until_killed(void *arg)
     int socket = *(const int *)arg;
     cairn_heap *heap = attach(socket, 0);
     for (uint64_t i = 0; i < 100; i++)
-        (void)put(heap, NULL, i);
+        (void)keep_put(heap, NULL, i);
     advance(&board->turn);
     for (;;)
         pause();
@@ -198,7 +171,7 @@ static void each_process_is_alive_by_itself(void)
 static void use_after_fork(void *arg)
 {
     cairn_heap *heap = *(cairn_heap *const *)arg;
-    (void)put(heap, NULL, 1); /* joins, though no descriptor but the heap's own is left */
+    (void)keep_put(heap, NULL, 1); /* joins, though no descriptor but the heap's own is left */
     REQUIRE_EQUAL(stats_of(heap).processes, 2);
     kill(getpid(), SIGKILL);
 }
@@ -208,7 +181,7 @@ static void a_forked_child_is_a_process_of_its_own(void)
     int fd;
     cairn_heap *heap = make(64 * MIB, &fd);
     close(fd);
-    (void)put(heap, NULL, 1);
+    (void)keep_put(heap, NULL, 1);
     finish_by(start(use_after_fork, &heap), SIGKILL);
     REQUIRE_EQUAL(cairn_recover(heap), 1);
     REQUIRE_EQUAL(blocks_live(heap), 2);
@@ -372,7 +345,7 @@ static void visit(void *arg)
     }
     REQUIRE_CALL(cairn_heap_open_fd(&heap, fd, &options) == 0);
     if ((visit->flags & CAIRN_READ_ONLY) == 0)
-        REQUIRE(put(heap, NULL, 1) != NULL);
+        REQUIRE(keep_put(heap, NULL, 1) != NULL);
     REQUIRE_SOUND(heap);
     cairn_heap_close(heap);
 }

@@ -821,38 +821,47 @@ static void serve_while_signals_come(void *arg)
     advance(&board->turn);
 }
 
-static void a_signal_is_no_reason_to_give_up(void)
+/* A server that disturbs its client, which has begun to. */
+struct disturber {
+    int listener, before;
+    pid_t server;
+};
+
+static struct disturber disturber_begin(void)
 {
     if (UNDER_TSAN)
         skip("ThreadSanitizer keeps a signal back until the next call has ended, which here waits for its handler");
     board = shared_memory(sizeof *board);
     struct sigaction action = {.sa_handler = count_signal, .sa_flags = SA_RESTART};
     REQUIRE(sigaction(SIGUSR1, &action, NULL) == 0);
-    int listener = listen_as_the_server(0);
-    int before = connect_to("cairnd.sock"); /* all that may wait at once */
-    pid_t server = start(serve_while_signals_come, &listener);
+    struct disturber disturber = {.listener = listen_as_the_server(0)};
+    disturber.before = connect_to("cairnd.sock"); /* all that may wait at once */
+    disturber.server = start(serve_while_signals_come, &disturber.listener);
     advance(&board->turn);
+    return disturber;
+}
+
+static void disturber_end(const struct disturber *disturber)
+{
+    close(disturber->before);
+    board->is_over = 1;
+    finish(disturber->server);
+    close(disturber->listener);
+}
+
+static void a_signal_is_no_reason_to_give_up(void)
+{
+    struct disturber disturber = disturber_begin();
     cairn_client *client = open_client(CAIRN_CLIENT_READ_ONLY);
     for (int i = 1; i < ANSWERS; i++)
         (void)stats_of_client(client);
     cairn_client_close(client);
-    close(before);
-    board->is_over = 1;
-    finish(server);
-    close(listener);
+    disturber_end(&disturber);
 }
 
 static void who_is_not_answered_gives_up_in_time_whatever_signals_come(void)
 {
-    if (UNDER_TSAN)
-        skip("ThreadSanitizer keeps a signal back until the next call has ended, which here waits for its handler");
-    board = shared_memory(sizeof *board);
-    struct sigaction action = {.sa_handler = count_signal, .sa_flags = SA_RESTART};
-    REQUIRE(sigaction(SIGUSR1, &action, NULL) == 0);
-    int listener = listen_as_the_server(0);
-    int before = connect_to("cairnd.sock");
-    pid_t server = start(serve_while_signals_come, &listener);
-    advance(&board->turn);
+    struct disturber disturber = disturber_begin();
     cairn_client *client;
     cairn_client_options options = {
         .socket = workspace_path("cairnd.sock"), .flags = CAIRN_CLIENT_READ_ONLY, .timeout_ms = 500};
@@ -863,10 +872,7 @@ static void who_is_not_answered_gives_up_in_time_whatever_signals_come(void)
     REQUIRE_EQUAL(cairn_client_stats_get(client, &stats), -ETIMEDOUT);
     REQUIRE_EQUAL(cairn_client_stats_get(client, &stats), -ECONNRESET); /* of no use any more */
     cairn_client_close(client);
-    close(before);
-    board->is_over = 1;
-    finish(server);
-    close(listener);
+    disturber_end(&disturber);
 }
 
 /* ---------------------------------------------------------------- enemies */

@@ -19,15 +19,10 @@
 #include "server/wire.h"
 #include "support/handover.h"
 #include "support/intruder.h"
+#include "support/keep.h"
 #include "support/random.h"
 #include "support/service.h"
 #include "support/workspace.h"
-
-struct keep {
-    struct keep *next;
-    uint64_t sign;
-    struct keep *self;
-};
 
 struct board {
     _Atomic uint32_t turn;
@@ -63,14 +58,6 @@ static int drop(const char *name)
     return cairn_client_shared_drop(name, &options);
 }
 
-static struct keep *put(cairn_heap *heap, struct keep *next, uint64_t sign)
-{
-    struct keep *keep = cairn_alloc(heap, sizeof *keep);
-    REQUIRE_CALL(keep != NULL);
-    *keep = (struct keep){.next = next, .sign = sign, .self = keep};
-    return keep;
-}
-
 /* ---------------------------------------------------------------- one heap for all */
 
 static void take_the_list(void *arg)
@@ -78,18 +65,7 @@ static void take_the_list(void *arg)
     (void)arg;
     wait_for(&board->turn, 1);
     cairn_heap *heap = open_table(0);
-    struct keep *list = cairn_root_get(heap, "list");
-    REQUIRE((void *)list == board->address);
-    for (uint64_t i = 1000; i-- > 0;) {
-        struct keep *next = list->next;
-        REQUIRE(list->self == list && list->sign == i);
-        cairn_free(heap, list); /* what another process has allocated */
-        list = next;
-    }
-    unsigned char *large = cairn_alloc(heap, 50 * MIB);
-    REQUIRE_CALL(large != NULL);
-    memset(large, 7, 50 * MIB);
-    REQUIRE_CALL(cairn_root_set(heap, "large", large) == 0);
+    REQUIRE((void *)keeps_take(heap, 1000, 50 * MIB) == board->address);
     REQUIRE_EQUAL(stats_of(heap).processes, 2);
     cairn_heap_close(heap);
 }
@@ -101,11 +77,7 @@ static void all_who_ask_get_one_heap(void)
     cairn_heap *heap = untouched;
     REFUSED(-ENOENT, try_open(&heap, "table", 0, 0));
     heap = open_table(CAIRN_CLIENT_CREATE);
-    struct keep *list = NULL;
-    for (uint64_t i = 0; i < 1000; i++)
-        list = put(heap, list, i);
-    REQUIRE_CALL(cairn_root_set(heap, "list", list) == 0);
-    board->address = list;
+    board->address = keeps_put(heap, 1000);
     advance(&board->turn);
     finish(other);
     const unsigned char *large = cairn_root_get(heap, "large");
@@ -138,7 +110,7 @@ static void a_dropped_heap_is_for_those_who_have_it(void)
 {
     pid_t server = start_server("");
     cairn_heap *heap = open_fresh(), *fresh;
-    struct keep *keep = put(heap, NULL, 1);
+    struct keep *keep = keep_put(heap, NULL, 1);
     REQUIRE_CALL(cairn_root_set(heap, "keep", keep) == 0);
     REQUIRE_CALL(drop("table") == 0);
     REFUSED(-ENOENT, drop("table"));
@@ -146,8 +118,8 @@ static void a_dropped_heap_is_for_those_who_have_it(void)
     REFUSED(-ENOENT, try_open(&fresh, "table", 0, 0));
     fresh = open_fresh();
     REQUIRE(cairn_root_get(fresh, "keep") == NULL);
-    (void)put(fresh, NULL, 2);
-    REQUIRE(put(heap, keep, 2) != NULL && cairn_root_get(heap, "keep") == keep);
+    (void)keep_put(fresh, NULL, 2);
+    REQUIRE(keep_put(heap, keep, 2) != NULL && cairn_root_get(heap, "keep") == keep);
     REQUIRE_SOUND(heap);
     REQUIRE_SOUND(fresh);
     cairn_heap_close(fresh);
@@ -165,7 +137,7 @@ static void a_dropped_heap_is_for_those_who_have_it(void)
 static void use_after_fork(void *arg)
 {
     cairn_heap *heap = *(cairn_heap *const *)arg;
-    (void)put(heap, NULL, 3);
+    (void)keep_put(heap, NULL, 3);
     REQUIRE_EQUAL(stats_of(heap).processes, 2);
     cairn_heap_close(heap);
 }
@@ -174,7 +146,7 @@ static void a_heap_outlives_its_server(void)
 {
     pid_t server = start_server("");
     cairn_heap *heap = open_table(CAIRN_CLIENT_CREATE), *none = untouched;
-    struct keep *keep = put(heap, NULL, 1);
+    struct keep *keep = keep_put(heap, NULL, 1);
     kill(server, SIGKILL);
     finish_by(server, SIGKILL);
     REQUIRE_EQUAL(keep->sign, 1);
@@ -231,7 +203,7 @@ static void hold_blocks_until_killed(void *arg)
     (void)arg;
     cairn_heap *heap = open_table(0);
     for (uint64_t i = 0; i < 100; i++)
-        (void)put(heap, NULL, i);
+        (void)keep_put(heap, NULL, i);
     advance(&board->turn);
     for (;;)
         pause();
@@ -289,7 +261,7 @@ static void visit(void *arg)
         REFUSED(-EPERM, try_open(&heap, "table", 0, 0)); /* another has made it: that is to be asked for */
         REFUSED(-EPERM, try_open(&heap, "table", CAIRN_CLIENT_CREATE, MIB));
         heap = open_table(CAIRN_CLIENT_ANY_OWNER);
-        (void)put(heap, NULL, 1);
+        (void)keep_put(heap, NULL, 1);
         finish(start(use_after_fork, &heap)); /* the child has a right of its own */
         REQUIRE_SOUND(heap);
         cairn_heap_close(heap);
@@ -332,7 +304,7 @@ static void make_as_another(void *arg)
                                     .access_count = COUNT(access)};
     cairn_heap *heap;
     REQUIRE_CALL(cairn_client_shared_open(&heap, "table", &options) == 0); /* of the server's file, to write */
-    REQUIRE_CALL(cairn_root_set(heap, "keep", put(heap, NULL, 1)) == 0);
+    REQUIRE_CALL(cairn_root_set(heap, "keep", keep_put(heap, NULL, 1)) == 0);
     cairn_heap_close(heap);
 }
 
@@ -368,7 +340,7 @@ static void another_user_gets_what_the_list_lets_it(void)
     cairn_heap_close(open_table(CAIRN_CLIENT_READ_ONLY | CAIRN_CLIENT_ANY_OWNER));
     finish(start(drop_as_another, &maker));
     heap = open_table(CAIRN_CLIENT_CREATE | CAIRN_CLIENT_EVERYONE);
-    REQUIRE_CALL(cairn_root_set(heap, "keep", put(heap, NULL, 1)) == 0);
+    REQUIRE_CALL(cairn_root_set(heap, "keep", keep_put(heap, NULL, 1)) == 0);
     cairn_heap_close(heap);
     struct visitor everyone = {54324, -EACCES, 0, true};
     finish(start(visit, &everyone));

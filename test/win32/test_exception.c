@@ -460,6 +460,22 @@ END_TEST
 
 enum way { WAY_END, WAY_LEAVE, WAY_BREAK, WAY_CONTINUE, WAY_RETURN, WAY_GOTO };
 
+struct leaving {
+    enum way way;
+    int result;
+    const char *trail;
+};
+
+static void leave_each_way(int (*go)(enum way way), const struct leaving *ways, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        begin();
+        int result = go(ways[i].way);
+        ck_assert_int_eq(result, ways[i].result);
+        ck_assert_str_eq(trail, ways[i].trail);
+    }
+}
+
 /* Leaves the inner of two blocks, in a loop, in some way; returns how often it went round, or 100 from within. */
 static int go(enum way way)
 {
@@ -495,20 +511,11 @@ out:
 
 START_TEST(a_termination_block_runs_however_its_block_is_left)
 {
-    static const struct {
-        enum way way;
-        int result;
-        const char *trail;
-    } ways[] = {
+    static const struct leaving ways[] = {
         {WAY_END, 3, "enolenolenolw"}, {WAY_LEAVE, 3, "nolnolnolw"}, {WAY_BREAK, 1, "Aw"},
         {WAY_CONTINUE, 3, "AAAw"},     {WAY_RETURN, 101, "A"},       {WAY_GOTO, 1, "A"},
     };
-    for (size_t i = 0; i < COUNT(ways); i++) {
-        begin();
-        int result = go(ways[i].way);
-        ck_assert_int_eq(result, ways[i].result);
-        ck_assert_str_eq(trail, ways[i].trail);
-    }
+    leave_each_way(go, ways, COUNT(ways));
     begin();
     __try { /* no guard of before is in the way */
         RaiseException(3, 0, 0, NULL);
@@ -554,20 +561,11 @@ out:
 
 START_TEST(a_handler_is_left_as_any_block)
 {
-    static const struct {
-        enum way way;
-        int result;
-        const char *trail;
-    } ways[] = {
+    static const struct leaving ways[] = {
         {WAY_END, 3, "eonleonleonlw"}, {WAY_LEAVE, 3, "nlnlnlw"}, {WAY_BREAK, 1, "Aw"},
         {WAY_CONTINUE, 3, "AAAw"},     {WAY_RETURN, 101, "A"},    {WAY_GOTO, 1, "A"},
     };
-    for (size_t i = 0; i < COUNT(ways); i++) {
-        begin();
-        int result = handle_by(ways[i].way);
-        ck_assert_int_eq(result, ways[i].result);
-        ck_assert_str_eq(trail, ways[i].trail);
-    }
+    leave_each_way(handle_by, ways, COUNT(ways));
 }
 END_TEST
 
