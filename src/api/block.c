@@ -445,7 +445,23 @@ static bool fits(const struct cairn_heap *heap, const struct core_place *place, 
     return !heap->core.exact || !is_slab || place->bytes_granted - size <= UINT8_MAX || place->bytes_granted >= 2048;
 }
 
-CAIRN_API void *cairn_realloc(struct cairn_heap *heap, void *block, size_t size)
+/* How large a block is that this thread allocated in the heap that it used last; 0: it is none, or not so simple. */
+ALWAYS_INLINE uint32_t last_size(const struct cairn_heap *heap, const void *block)
+{
+    return is_last(heap_check(&heap->core)) ? core_size_local(&heap->core, thread_last.word, block) : 0;
+}
+
+static void *move(struct cairn_heap *heap, void *block, size_t size, uint64_t bytes)
+{
+    void *moved = cairn_alloc(heap, size);
+    if (moved == NULL)
+        return NULL;
+    memcpy(moved, block, min_u64(size, bytes));
+    cairn_free(heap, block);
+    return moved;
+}
+
+static NOINLINE void *realloc_otherwise(struct cairn_heap *heap, void *block, size_t size)
 {
     if (block == NULL)
         return cairn_alloc(heap, size);
@@ -459,13 +475,15 @@ CAIRN_API void *cairn_realloc(struct cairn_heap *heap, void *block, size_t size)
     if (unit_state_of(place.word) == UNIT_LARGE && size > heap->core.slab_max && may_resize &&
         resize_large(heap, &place, size))
         return block;
+    return move(heap, block, size, place.bytes);
+}
 
-    void *moved = cairn_alloc(heap, size);
-    if (moved == NULL)
-        return NULL;
-    memcpy(moved, block, min_u64(size, place.bytes));
-    cairn_free(heap, block);
-    return moved;
+CAIRN_API void *cairn_realloc(struct cairn_heap *heap, void *block, size_t size)
+{
+    uint32_t bytes = last_size(heap, block);
+    if (UNLIKELY(bytes == 0))
+        return realloc_otherwise(heap, block, size);
+    return size <= bytes && size > bytes / 2 ? block : move(heap, block, size, bytes);
 }
 
 CAIRN_API bool cairn_expand(struct cairn_heap *heap, void *block, size_t size)
@@ -521,12 +539,18 @@ CAIRN_API bool cairn_shrink(struct cairn_heap *heap, void *block, size_t size)
            note_size(heap, &place, size, "shrink");
 }
 
-CAIRN_API size_t cairn_size(struct cairn_heap *heap, const void *block)
+static NOINLINE size_t size_otherwise(struct cairn_heap *heap, const void *block)
 {
     if (block == NULL)
         return 0;
     struct core_place place;
     return find_live(heap, block, "size", &place) ? place.bytes : 0;
+}
+
+CAIRN_API size_t cairn_size(struct cairn_heap *heap, const void *block)
+{
+    uint32_t bytes = last_size(heap, block);
+    return LIKELY(bytes != 0) ? bytes : size_otherwise(heap, block);
 }
 
 CAIRN_API bool cairn_is_block(struct cairn_heap *heap, const void *address)

@@ -238,12 +238,20 @@ ALWAYS_INLINE void *core_alloc_sized(const struct core_heap *heap, struct bin *b
     return block;
 }
 
+/* A block that core_find_local found, and the live word as it is without it. */
+struct core_local {
+    struct span_image *slab;
+    atomic_u64 *word;
+    uint64_t rest;
+};
+
 /*
- * Frees a block of a slab whose unit word is my_word, in its head unit; false when it is anything else, or a crime:
- * then nothing has changed. *ret_noticed tells that the owner must look at the slab. Only for units of the largest
- * size: the view of a heap with smaller ones has local_end 0, and core_free does the same with variables for constants.
+ * Finds a live block of a slab whose unit word is my_word, in its head unit; false when it is anything else, or a crime.
+ * Only for units of the largest size: the view of a heap with smaller ones has local_end 0, and core_free and core_find
+ * do the same with variables for constants.
  */
-ALWAYS_INLINE bool core_free_local(const struct core_heap *heap, uint64_t my_word, const void *block, bool *ret_noticed)
+ALWAYS_INLINE bool core_find_local(const struct core_heap *heap, uint64_t my_word, const void *block,
+                                   struct core_local *ret)
 {
     uint64_t offset = (uint64_t)((const unsigned char *)block - heap->units);
     uint64_t unit = offset >> UNIT_SHIFT_MAX;
@@ -263,9 +271,27 @@ ALWAYS_INLINE bool core_free_local(const struct core_heap *heap, uint64_t my_wor
     uint64_t live = load_relaxed(word);
     if (UNLIKELY(!bit_take(&live, index)) || UNLIKELY(!word_is(word + SPAN_WORDS_MAX, 0)))
         return false; /* freed already; or others have freed blocks nearby, which perhaps are this one */
-    store_relaxed(word, live);
-    *ret_noticed = slab_count_free(slab);
+    *ret = (struct core_local){.slab = slab, .word = word, .rest = live};
     return true;
+}
+
+/* Frees a block that core_find_local finds; false: nothing has changed. *ret_noticed tells that the owner must look at
+ * the slab. */
+ALWAYS_INLINE bool core_free_local(const struct core_heap *heap, uint64_t my_word, const void *block, bool *ret_noticed)
+{
+    struct core_local local;
+    if (!core_find_local(heap, my_word, block, &local))
+        return false;
+    store_relaxed(local.word, local.rest);
+    *ret_noticed = slab_count_free(local.slab);
+    return true;
+}
+
+/* How large a block is that core_find_local finds; 0: it finds none. */
+ALWAYS_INLINE uint32_t core_size_local(const struct core_heap *heap, uint64_t my_word, const void *block)
+{
+    struct core_local local;
+    return core_find_local(heap, my_word, block, &local) ? load_relaxed(&local.slab->block_bytes) : 0;
 }
 
 /* ---------------------------------------------------------------- owners */

@@ -171,11 +171,18 @@ EXPORTED void *pvalloc(size_t size)
 
 /* ---------------------------------------------------------------- size */
 
-EXPORTED size_t malloc_usable_size(void *block)
+static COLD size_t size_slowly(void *block)
 {
-    if (block == NULL)
-        return 0;
-    size_t bytes_wide = may_be_wide(block) ? wide_size(block) : 0;
+    size_t bytes_wide = block != NULL && may_be_wide(block) ? wide_size(block) : 0;
     cairn_heap *heap = malloc_heap_made();
     return bytes_wide != 0 || heap == NULL ? bytes_wide : cairn_size(heap, block);
+}
+
+/* As short as the others: some programs ask for the size of each block that they allocate and free. */
+EXPORTED size_t malloc_usable_size(void *block)
+{
+    cairn_heap *heap = malloc_self.home;
+    if (UNLIKELY(may_be_wide(block)) || UNLIKELY(heap == NULL))
+        return size_slowly(block);
+    return cairn_size(heap, block);
 }
