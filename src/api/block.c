@@ -206,19 +206,29 @@ static bool find_live(struct cairn_heap *heap, const void *block, const char *ca
 /* Whether this thread used the heap last, of that check, and it still lives as it did then. */
 ALWAYS_INLINE bool is_last(uint64_t check)
 {
-    return LIKELY(check == thread_last.check);
+    return LIKELY(word_is(&thread_last.check, check));
 }
 
-/* The same of a lockable or exact heap, the check of whose bins is another than what is_last compares. */
+/* The same of a lockable or exact heap. */
 ALWAYS_INLINE bool is_guarded_last(uint64_t check)
 {
-    return (check ^ GUARDED) == thread_last.check;
+    return word_is(&thread_last.check_guarded, check);
 }
 
 /* The bin for a size that is looked up, of the heap that this thread used last. */
 ALWAYS_INLINE struct bin *last_bin(size_t size)
 {
     return bins_bin(thread_last.bins, class_table[(size + 15) / 16]);
+}
+
+/* Of a guarded heap check is UINT64_MAX, of another check_guarded: what no heap has. */
+ALWAYS_INLINE struct bins *set_last(struct bins *bins, uint64_t check, uint64_t check_guarded)
+{
+    store_relaxed(&thread_last.check, check);
+    store_relaxed(&thread_last.check_guarded, check_guarded);
+    thread_last.word = bins->word;
+    thread_last.bins = bins;
+    return bins;
 }
 
 /* Makes a heap the one that this thread used last; NULL when its bins are not current, or not for the fast paths. */
@@ -228,8 +238,7 @@ ALWAYS_INLINE struct bins *make_last(const struct cairn_heap *heap)
     uint64_t check = heap_check(&heap->core);
     if (UNLIKELY(check != load_relaxed(&bins->check)))
         return NULL;
-    thread_last = (struct last_heap){.check = check, .word = bins->word, .bins = bins};
-    return bins;
+    return set_last(bins, check, UINT64_MAX);
 }
 
 /*
@@ -239,57 +248,75 @@ ALWAYS_INLINE struct bins *make_last(const struct cairn_heap *heap)
 static struct bins *make_guarded_last(const struct cairn_heap *heap)
 {
     struct bins *bins = thread_bins(heap);
-    uint64_t check = heap_check(&heap->core) ^ GUARDED;
-    if (check != load_relaxed(&bins->check) || heap->checked != NULL)
+    uint64_t check = heap_check(&heap->core);
+    if ((check ^ GUARDED) != load_relaxed(&bins->check) || heap->checked != NULL)
         return NULL;
-    thread_last = (struct last_heap){.check = check, .word = bins->word, .bins = bins};
-    return bins;
+    thread_last.owner = bins->owner;
+    return set_last(bins, UINT64_MAX, check);
 }
 
 /*
- * From here to end_guarded the heap is not stopped: either this sees that it was, or who stopped it sees that this
- * thread is busy (call.c tells why). False when it was.
+ * From here to end_guarded a guarded heap, whose check just now fitted the bins, is not stopped: either this sees that
+ * it was, or who stopped it sees that this thread is busy (call.c tells why). False when it was.
  */
-ALWAYS_INLINE bool begin_guarded(const struct cairn_heap *heap, struct bins *bins)
+ALWAYS_INLINE bool begin_guarded(const struct cairn_heap *heap, struct core_owner *owner, uint64_t check)
 {
-    store_relaxed(&bins->owner->busy, 1);
+    store_relaxed(&owner->busy, 1);
     atomic_signal_fence(memory_order_seq_cst);
     uint64_t life = load_acquire(heap->core.life); /* what the holder of the lock did is done */
-    return LIKELY((life ^ heap->core.key ^ GUARDED) == load_relaxed(&bins->check));
+    return LIKELY((life ^ heap->core.key) == check);
 }
 
-ALWAYS_INLINE void end_guarded(struct bins *bins)
+ALWAYS_INLINE void end_guarded(struct core_owner *owner)
 {
-    store_release(&bins->owner->busy, 0);
+    store_release(&owner->busy, 0);
 }
 
-/* NULL: nothing is claimed, or the heap was stopped. */
-ALWAYS_INLINE void *take_guarded(const struct cairn_heap *heap, size_t size, struct bins *bins, struct bin *bin)
+static NOINLINE void *alloc_unguarded(struct cairn_heap *heap, size_t size, struct core_owner *owner)
 {
-    void *block = NULL;
-    if (begin_guarded(heap, bins) && LIKELY(bin->claim != 0))
-        block = core_alloc_sized(&heap->core, bin, size);
-    end_guarded(bins);
+    end_guarded(owner);
+    return alloc_slowly(heap, 0, size, plain, "alloc");
+}
+
+/* Of the heap that this thread used last, as free_guarded. */
+ALWAYS_INLINE void *alloc_guarded(struct cairn_heap *heap, size_t size, uint64_t check)
+{
+    struct bins *bins = thread_last.bins;
+    if (UNLIKELY(size > CLASS_TABLE_MAX))
+        return alloc_slowly(heap, 0, size, plain, "alloc");
+    uint32_t size_class = class_table[(size + 15) / 16];
+    struct bin *bin = bins_bin(bins, size_class);
+    struct core_owner *owner = thread_last.owner;
+    if (UNLIKELY(!begin_guarded(heap, owner, check)) || UNLIKELY(bin->claim == 0))
+        return alloc_unguarded(heap, size, owner);
+    void *block = core_alloc_looked_up(bins, bin, size_class, size);
+    end_guarded(owner);
     return block;
 }
 
-static NOINLINE void *alloc_guarded(struct cairn_heap *heap, size_t size, struct bins *bins)
+static NOINLINE void notice_guarded(struct bins *bins, void *block)
 {
-    void *block = NULL;
-    if (LIKELY(size <= CLASS_TABLE_MAX))
-        block = take_guarded(heap, size, bins, bins_bin(bins, class_table[(size + 15) / 16]));
-    return LIKELY(block != NULL) ? block : alloc_slowly(heap, 0, size, plain, "alloc");
+    core_slab_noticed(bins, block);
+    end_guarded(bins->owner);
 }
 
-static NOINLINE void free_guarded(struct cairn_heap *heap, void *block, struct bins *bins)
+static NOINLINE void free_unguarded(struct cairn_heap *heap, void *block, struct core_owner *owner)
+{
+    end_guarded(owner);
+    free_slowly(heap, block);
+}
+
+ALWAYS_INLINE void free_guarded(struct cairn_heap *heap, void *block, uint64_t check)
 {
     bool noticed;
-    bool done = begin_guarded(heap, bins) && core_free_local(&heap->core, bins->word, block, &noticed);
-    if (UNLIKELY(done && noticed))
-        core_slab_noticed(bins, block);
-    end_guarded(bins);
-    if (UNLIKELY(!done))
-        free_slowly(heap, block);
+    struct core_owner *owner = thread_last.owner;
+    if (UNLIKELY(!begin_guarded(heap, owner, check)) ||
+        UNLIKELY(!core_free_local(&heap->core, thread_last.word, block, &noticed)))
+        free_unguarded(heap, block, owner);
+    else if (UNLIKELY(noticed))
+        notice_guarded(thread_last.bins, block);
+    else
+        end_guarded(owner);
 }
 
 /* Of a bin whose claim is empty, of the heap that this thread used last. */
@@ -305,14 +332,12 @@ static NOINLINE void *alloc_next(struct cairn_heap *heap, size_t size, struct bi
 /* By itself, for it is as short as it must be to go from one heap to the next. */
 static NOINLINE void *alloc_otherwise(struct cairn_heap *heap, size_t size, uint64_t check)
 {
-    if (is_guarded_last(check))
-        return alloc_guarded(heap, size, thread_last.bins);
-    struct bins *bins = make_last(heap), *guarded;
-    if (bins == NULL && (guarded = make_guarded_last(heap)) != NULL)
-        return alloc_guarded(heap, size, guarded);
+    struct bins *bins = make_last(heap);
+    if (bins == NULL && make_guarded_last(heap) != NULL)
+        return alloc_guarded(heap, size, check);
     if (UNLIKELY(bins == NULL) || UNLIKELY(size > CLASS_TABLE_MAX))
         return alloc_slowly(heap, 0, size, plain, "alloc");
-    struct bin *bin = bins_bin(bins, class_table[(size + 15) / 16]);
+    struct bin *bin = last_bin(size);
     return LIKELY(bin->claim != 0) ? core_alloc_claimed(bin) : alloc_next(heap, size, bin);
 }
 
@@ -320,8 +345,10 @@ CAIRN_API void *cairn_alloc(struct cairn_heap *heap, size_t size)
 {
     probe_alloc(heap, size);
     uint64_t check = heap_check(&heap->core);
-    if (UNLIKELY(!is_last(check)) || UNLIKELY(size > CLASS_TABLE_MAX))
-        return alloc_otherwise(heap, size, check);
+    if (UNLIKELY(!is_last(check)))
+        return is_guarded_last(check) ? alloc_guarded(heap, size, check) : alloc_otherwise(heap, size, check);
+    if (UNLIKELY(size > CLASS_TABLE_MAX))
+        return alloc_slowly(heap, 0, size, plain, "alloc");
     struct bin *bin = last_bin(size);
     return LIKELY(bin->claim != 0) ? core_alloc_claimed(bin) : alloc_next(heap, size, bin);
 }
@@ -340,14 +367,10 @@ static NOINLINE void free_not_local(struct cairn_heap *heap, struct bins *bins, 
 
 static NOINLINE void free_otherwise(struct cairn_heap *heap, void *block, uint64_t check)
 {
-    if (is_guarded_last(check)) {
-        free_guarded(heap, block, thread_last.bins);
-        return;
-    }
     bool noticed;
-    struct bins *bins = make_last(heap), *guarded;
-    if (bins == NULL && (guarded = make_guarded_last(heap)) != NULL)
-        free_guarded(heap, block, guarded);
+    struct bins *bins = make_last(heap);
+    if (bins == NULL && make_guarded_last(heap) != NULL)
+        free_guarded(heap, block, check);
     else if (bins == NULL)
         free_slowly(heap, block);
     else if (!core_free_local(&heap->core, bins->word, block, &noticed))
@@ -361,9 +384,12 @@ CAIRN_API void cairn_free(struct cairn_heap *heap, void *block)
     probe_free(heap, block);
     bool noticed;
     uint64_t check = heap_check(&heap->core);
-    if (UNLIKELY(!is_last(check)))
-        free_otherwise(heap, block, check);
-    else if (UNLIKELY(!core_free_local(&heap->core, thread_last.word, block, &noticed)))
+    if (UNLIKELY(!is_last(check))) {
+        if (is_guarded_last(check))
+            free_guarded(heap, block, check);
+        else
+            free_otherwise(heap, block, check);
+    } else if (UNLIKELY(!core_free_local(&heap->core, thread_last.word, block, &noticed)))
         free_not_local(heap, thread_last.bins, block);
     else if (UNLIKELY(noticed))
         core_slab_noticed(thread_last.bins, block);
@@ -371,18 +397,23 @@ CAIRN_API void cairn_free(struct cairn_heap *heap, void *block)
 
 static NOINLINE void *zalloc_otherwise(struct cairn_heap *heap, size_t size)
 {
+    uint64_t check = heap_check(&heap->core);
     struct bins *bins = NULL;
-    if (is_guarded_last(heap_check(&heap->core)))
+    if (is_guarded_last(check))
         bins = thread_last.bins;
     else if (make_last(heap) == NULL)
         bins = make_guarded_last(heap);
-    if (bins != NULL && LIKELY(size <= CLASS_TABLE_MAX)) {
-        struct bin *bin = bins_bin(bins, class_table[(size + 15) / 16]);
-        void *block = take_guarded(heap, size, bins, bin);
-        if (LIKELY(block != NULL))
-            return memset(block, 0, bin->block_bytes);
-    }
-    return alloc_slowly(heap, 0, size, zeroed, "zalloc");
+    if (bins == NULL || UNLIKELY(size > CLASS_TABLE_MAX))
+        return alloc_slowly(heap, 0, size, zeroed, "zalloc");
+    uint32_t size_class = class_table[(size + 15) / 16];
+    struct bin *bin = bins_bin(bins, size_class);
+    struct core_owner *owner = thread_last.owner;
+    void *block = NULL;
+    if (begin_guarded(heap, owner, check) && LIKELY(bin->claim != 0))
+        block = core_alloc_looked_up(bins, bin, size_class, size);
+    end_guarded(owner);
+    return LIKELY(block != NULL) ? memset(block, 0, class_bytes(size_class))
+                                 : alloc_slowly(heap, 0, size, zeroed, "zalloc");
 }
 
 CAIRN_API void *cairn_zalloc(struct cairn_heap *heap, size_t size)

@@ -109,20 +109,23 @@ struct cairn_heap {
 extern _Thread_local struct thread *thread_self;
 
 /*
- * The heap that this thread used last: what both fast paths need of it, in one place. Its check is that of the bins and
- * as unique, so an entry whose heap was closed or reset fits nothing any more; those whose bins go are forgotten.
+ * The heap that this thread used last: what the fast paths need of it, in one place. Its check is unique in the
+ * process, so an entry whose heap was closed or reset fits nothing any more; those whose bins go are forgotten.
  */
 struct last_heap {
-    uint64_t check; /* of the bins, when they were current; UINT64_MAX: none */
-    uint64_t word;  /* unit word of a slab that is this thread's and of this heap */
+    atomic_u64 check; /* of the heap, when the bins were current; UINT64_MAX: none, or a guarded heap */
+    uint64_t word;    /* unit word of a slab that is this thread's and of this heap */
     struct bins *bins;
+    atomic_u64 check_guarded; /* as check, of a guarded heap */
+    struct core_owner *owner; /* of the bins of a guarded heap */
 };
 
 extern _Thread_local struct last_heap thread_last;
 
 ALWAYS_INLINE void thread_forget_last(void)
 {
-    thread_last.check = UINT64_MAX;
+    store_relaxed(&thread_last.check, UINT64_MAX);
+    store_relaxed(&thread_last.check_guarded, UINT64_MAX);
 }
 
 /* The calling thread's bins for a heap, or some others whose check does not fit. */

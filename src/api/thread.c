@@ -17,7 +17,7 @@ static struct bins *nobody_table[1] = {&nobody_bins};
 static struct thread nobody = {.mask = 0, .table = nobody_table};
 
 _Thread_local struct thread *thread_self = &nobody;
-_Thread_local struct last_heap thread_last = {.check = UINT64_MAX};
+_Thread_local struct last_heap thread_last = {.check = UINT64_MAX, .check_guarded = UINT64_MAX};
 
 /* ---------------------------------------------------------------- the table */
 

@@ -57,9 +57,10 @@ struct slab_geometry {
  * Where sizes are exact, each block's slack (granted minus requested bytes) stands behind the slab's last block, in
  * this many bytes.
  */
+#define SLACK_WIDE 2048
 ALWAYS_INLINE uint32_t slack_width(uint32_t block_bytes)
 {
-    return block_bytes < 2048 ? 1 : 2;
+    return block_bytes < SLACK_WIDE ? 1 : 2;
 }
 
 /*

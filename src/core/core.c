@@ -35,6 +35,24 @@ static uint64_t get_exact(const struct section *section, uint32_t unit, const st
     return slack <= block_bytes ? block_bytes - slack : 0;
 }
 
+static void slack_store(unsigned char *at, uint32_t block_bytes, size_t size)
+{
+    uint32_t slack = block_bytes - (uint32_t)size;
+    at[0] = (unsigned char)slack;
+    if (slack_width(block_bytes) == 2)
+        at[1] = (unsigned char)(slack >> 8);
+}
+
+/* As core_alloc_looked_up, of a bin of any class. */
+static void *alloc_sized(const struct bins *bins, struct bin *bin, size_t size)
+{
+    if (bins->slacks != NULL) {
+        unsigned char *first = bin->word_base + bins->slacks[bin - bins->bin];
+        slack_store(first + (size_t)bit_lowest(bin->claim) * slack_width(bin->block_bytes), bin->block_bytes, size);
+    }
+    return core_alloc_claimed(bin);
+}
+
 /* Lets core_free_local reach the units that have come since. */
 static void refresh(struct core_heap *heap)
 {
@@ -99,6 +117,25 @@ static struct bins *take_spare(struct core_owner *owner)
     return bins;
 }
 
+#define SLACKS_BYTES (CLASS_COUNT * sizeof(uint32_t))
+
+static void give_slacks(const struct core_memory *memory, struct bins *bins)
+{
+    if (bins->slacks != NULL)
+        memory->give(bins->slacks, SLACKS_BYTES);
+    bins->slacks = NULL;
+}
+
+/* False: no memory. */
+static bool fit_slacks(const struct core_memory *memory, struct bins *bins, bool exact)
+{
+    if (!exact)
+        give_slacks(memory, bins);
+    else if (bins->slacks == NULL)
+        bins->slacks = memory->get(SLACKS_BYTES);
+    return !exact || bins->slacks != NULL;
+}
+
 struct bins *owner_bins(struct core_owner *owner, const struct core_heap *heap)
 {
     uint64_t word = unit_word(UNIT_SLAB, owner->number, heap->number, load_relaxed(&heap->life_made));
@@ -116,14 +153,17 @@ struct bins *owner_bins(struct core_owner *owner, const struct core_heap *heap)
     } else if (bins->word != word || bins->record != heap->word_made) {
         bins_reset(bins, heap); /* an earlier life: its slabs are not this owner's any more */
     }
+    if (!fit_slacks(owner->memory, bins, heap->exact))
+        return NULL; /* bins that fit no heap yet */
     bins->word = word;
     bins->record = heap->word_made;
     store_relaxed(&bins->check, load_relaxed(&heap->life_made) ^ heap->key ^ heap->guard);
     return bins;
 }
 
-static void give_rings(const struct core_memory *memory, struct bins *bins)
+static void empty_bins(const struct core_memory *memory, struct bins *bins)
 {
+    give_slacks(memory, bins);
     for (uint32_t c = 0; bins->rings != NULL && c < CLASS_COUNT; c++) {
         if (bins->rings[c].capacity != 0)
             memory->give(bins->rings[c].units, bins->rings[c].capacity * sizeof(uint32_t));
@@ -136,7 +176,7 @@ static void give_rings(const struct core_memory *memory, struct bins *bins)
 
 static void give_bins(const struct core_memory *memory, struct bins *bins)
 {
-    give_rings(memory, bins);
+    empty_bins(memory, bins);
     memory->give(bins, sizeof *bins);
 }
 
@@ -156,7 +196,7 @@ void owner_bins_drop(struct core_owner *owner, uint32_t heap)
         give_bins(owner->memory, bins);
         return;
     }
-    give_rings(owner->memory, bins);
+    empty_bins(owner->memory, bins);
     bins->next = owner->spare;
     owner->spare = bins;
     owner->spare_count++;
@@ -291,7 +331,10 @@ bool core_claim_next(struct bins *bins, struct bin *bin)
     slab->frees_left += bit_count(free);
     bin->claim = free;
     bin->live = &span_live(slab)[k];
-    bin->word_base = section_unit(bins->owner->section, bin->unit) + (size_t)k * 64 * bin->block_bytes;
+    unsigned char *first_block = section_unit(bins->owner->section, bin->unit);
+    bin->word_base = first_block + (size_t)k * 64 * bin->block_bytes;
+    if (bins->slacks != NULL)
+        bins->slacks[bin - bins->bin] = (uint32_t)(slab_slack(first_block, slab, k * 64) - bin->word_base);
     return true;
 }
 
@@ -822,7 +865,7 @@ static void *alloc_small(struct bins *bins, struct core_heap *heap, uint32_t siz
             return NULL;
         }
     }
-    return core_alloc_sized(heap, bin, size);
+    return alloc_sized(bins, bin, size);
 }
 
 /* ================================================================ large blocks */
@@ -1090,7 +1133,7 @@ void *core_alloc_to(struct bins *bins, struct core_heap *heap, size_t size, void
         }
         block = bin->word_base + (size_t)bit_lowest(bin->claim) * bin->block_bytes;
         set_hand(owner, HAND_ALLOC_TO, section_ref(section, block), heap);
-        core_alloc_sized(heap, bin, size);
+        alloc_sized(bins, bin, size);
         step();
         memset(block, 0, bin->block_bytes);
     } else {

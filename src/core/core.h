@@ -67,7 +67,8 @@ struct bins {
     uint64_t record;  /* the heap's record word: another one is another heap of that number */
     struct core_owner *owner;
     struct ring *rings; /* CLASS_COUNT of them; NULL until the first is needed */
-    struct bins *next;  /* of the same bucket */
+    uint32_t *slacks; /* where sizes are exact: bytes from each bin's word_base to the slack of that block; else NULL */
+    struct bins *next; /* of the same bucket */
     uint32_t heap;
     uint32_t index; /* of the handle they were last made current for: where they stand in their thread's table */
     struct bin bin[CLASS_COUNT];
@@ -213,28 +214,18 @@ ALWAYS_INLINE void *core_alloc_claimed(struct bin *bin)
     return bin->word_base + (uint32_t)bit_lowest_wide(claim) * bin->block_bytes; /* below 64 times 32 KiB */
 }
 
-/* Records how much of a block was not asked for, where slab_slack or what does the same tells; a hint for cairn_size.
+/*
+ * As core_alloc_claimed, of a class that is looked up; where sizes are exact, what was not asked for is recorded as
+ * slab_slack tells. A hint for cairn_size.
  */
-ALWAYS_INLINE void slack_store(unsigned char *at, uint32_t block_bytes, size_t size)
+ALWAYS_INLINE void *core_alloc_looked_up(const struct bins *bins, struct bin *bin, uint32_t size_class, size_t size)
 {
-    uint32_t slack = block_bytes - (uint32_t)size;
-    at[0] = (unsigned char)slack;
-    if (slack_width(block_bytes) == 2)
-        at[1] = (unsigned char)(slack >> 8);
-}
-
-/* As core_alloc_claimed; in a heap with exact sizes the size is recorded, see slab_slack. */
-ALWAYS_INLINE void *core_alloc_sized(const struct core_heap *heap, struct bin *bin, size_t size)
-{
-    if (!heap->exact)
-        return core_alloc_claimed(bin);
-    const struct span_image *slab = (const void *)(heap->spans + bin->unit * heap->span_stride);
-    uint32_t block_bytes = bin->block_bytes;
-    uint32_t index = (uint32_t)(bin->live - (const atomic_u64 *)(const void *)(slab + 1)) * 64 +
-                     (uint32_t)bit_lowest_wide(bin->claim);
+    _Static_assert(SLACK_WIDE >= CLASS_TABLE_MAX * 2, "the slack of these is one byte");
+    const uint32_t *slacks = bins->slacks;
+    size_t bit = (size_t)bit_lowest_wide(bin->claim);
     unsigned char *block = core_alloc_claimed(bin);
-    unsigned char *slacks = block + (size_t)(load_relaxed(&slab->blocks) - index) * block_bytes;
-    slack_store(slacks + (size_t)index * slack_width(block_bytes), block_bytes, size);
+    if (slacks != NULL)
+        bin->word_base[slacks[size_class] + bit] = (unsigned char)(bin->block_bytes - (uint32_t)size);
     return block;
 }
 
@@ -246,9 +237,9 @@ struct core_local {
 };
 
 /*
- * Finds a live block of a slab whose unit word is my_word, in its head unit; false when it is anything else, or a crime.
- * Only for units of the largest size: the view of a heap with smaller ones has local_end 0, and core_free and core_find
- * do the same with variables for constants.
+ * Finds a live block of a slab whose unit word is my_word, in its head unit; false when it is anything else, or a
+ * crime. Only for units of the largest size: the view of a heap with smaller ones has local_end 0, and core_free and
+ * core_find do the same with variables for constants.
  */
 ALWAYS_INLINE bool core_find_local(const struct core_heap *heap, uint64_t my_word, const void *block,
                                    struct core_local *ret)

@@ -119,6 +119,38 @@ START_TEST(a_block_has_exactly_the_size_asked_for)
 }
 END_TEST
 
+/* Of each class more blocks than a word of a slab has bits, freed and allocated again in another order. */
+START_TEST(many_blocks_of_a_class_have_each_their_size)
+{
+    enum { MANY = 300 };
+    cairn_heap *heap = make((enum kind)_i);
+    static const size_t largest[] = {16, 112, 1024, 1280, 4096, 8192};
+    unsigned char *blocks[MANY];
+    for (size_t c = 0; c < COUNT(largest); c++) {
+        size_t count = largest[c] < 4096 ? MANY : 40;
+        for (size_t round = 0; round < 3; round++) {
+            for (size_t i = 0; i < count; i++) {
+                if (round != 0 && i % 3 != round)
+                    continue;
+                if (round != 0)
+                    cairn_free(heap, blocks[i]);
+                blocks[i] = cairn_alloc(heap, largest[c] - (i + round) % 16);
+                REQUIRE_CALL(blocks[i] != NULL);
+                memset(blocks[i], (int)i, largest[c] - (i + round) % 16);
+            }
+        }
+        for (size_t i = 0; i < count; i++) {
+            size_t round = i % 3;
+            REQUIRE_SIZE(heap, blocks[i], largest[c] - (i + round) % 16);
+            REQUIRE(are_all(blocks[i], (unsigned char)i, largest[c] - (i + round) % 16));
+        }
+        for (size_t i = 0; i < count; i++)
+            cairn_free(heap, blocks[i * 7 % count]);
+    }
+    end(heap);
+}
+END_TEST
+
 START_TEST(an_aligned_block_has_exactly_the_size_asked_for)
 {
     cairn_heap *heap = make((enum kind)_i);
@@ -471,6 +503,7 @@ int main(void)
 {
     TCase *exact = tcase_create("exact");
     tcase_add_loop_test(exact, a_block_has_exactly_the_size_asked_for, 0, KINDS);
+    tcase_add_loop_test(exact, many_blocks_of_a_class_have_each_their_size, 0, KINDS);
     tcase_add_loop_test(exact, an_aligned_block_has_exactly_the_size_asked_for, 0, KINDS);
     tcase_add_loop_test(exact, alloc_to_gives_exactly_the_size_asked_for, 0, KINDS);
     tcase_add_loop_test(exact, realloc_expand_and_shrink_keep_sizes_exact, 0, KINDS);
