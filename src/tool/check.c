@@ -26,28 +26,39 @@ static void print_finding(const char *finding, void *arg)
     findings->count++;
 }
 
-int command_check(const struct tool_args *args)
+/* Of what is no shared heap: true when it was dealt with, *ret_said is what to return. */
+static bool is_something_else(const struct tool_args *args, const char *name, int *ret_said)
 {
-    const char *name = args->operands[0];
+    cairn_reader_info info;
+    int r;
+
+    if (args->server)
+        return false;
     cairn_section *section = tool_open_section(args, name);
 
     if (section) {
-        int said = section_check(args, name, section);
-
+        *ret_said = section_check(args, name, section);
         cairn_section_close(section);
-        return said;
+        return true;
     }
-    cairn_options options = {.directory = args->dir, .flags = CAIRN_READ_ONLY | CAIRN_DAMAGED_TOO};
+    if (tool_has_heap(args, name) || !published_is(args, name, &r, &info))
+        return false;
+    *ret_said = published_refuse(name, r, "checked");
+    return true;
+}
+
+int command_check(const struct tool_args *args)
+{
+    const char *name = args->operands[0];
     struct findings findings = {.json = args->json};
     cairn_stats stats = {.size = sizeof stats};
-    cairn_reader_info info;
     cairn_heap *heap;
     int r;
 
-    if (!tool_has_heap(args, name) && published_is(args, name, &r, &info))
-        return published_refuse(name, r, "checked");
+    if (is_something_else(args, name, &r))
+        return r;
     /* A heap that is too damaged to be opened is a finding; one that is not there or not ours is a failure to check. */
-    r = cairn_heap_open(&heap, name, &options);
+    r = tool_try_open(args, name, CAIRN_DAMAGED_TOO, &heap);
     if (r < 0 && r != -EUCLEAN)
         return tool_fail_heap();
 

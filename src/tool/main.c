@@ -42,7 +42,8 @@ static const struct command commands[] = {
     {"stat", "NAME", "tell the numbers of a heap", command_stat, TAKES_DIR | TAKES_SERVER | TAKES_JSON, 1, 1},
     {"map", "NAME", "draw what lies where in a heap", command_map, TAKES_DIR | TAKES_SERVER | TAKES_JSON | TAKES_SVG, 1,
      1},
-    {"check", "NAME", "check every structure of a heap", command_check, TAKES_DIR | TAKES_JSON, 1, 1},
+    {"check", "NAME", "check every structure of a heap", command_check, TAKES_DIR | TAKES_SERVER | TAKES_JSON, 1,
+     1},
     {"rm", "NAME...", "remove the names of heaps", command_rm, TAKES_DIR | TAKES_SERVER, 1, INT_MAX},
     {"clients", "", "list the clients of a heap server", command_clients, TAKES_SERVER | TAKES_JSON | TAKES_METRICS, 0,
      0},
@@ -289,14 +290,20 @@ bool tool_has_heap(const struct tool_args *args, const char *name)
     return r != -ENOENT;
 }
 
+int tool_try_open(const struct tool_args *args, const char *name, unsigned flags, cairn_heap **ret_heap)
+{
+    cairn_options options = {.directory = args->dir, .flags = CAIRN_READ_ONLY | flags};
+    cairn_client_options at_server = {.socket = args->socket, .flags = CAIRN_CLIENT_READ_ONLY | CAIRN_CLIENT_ANY_OWNER};
+
+    return args->server ? cairn_client_shared_open(ret_heap, name, &at_server)
+                        : cairn_heap_open(ret_heap, name, &options);
+}
+
 cairn_heap *tool_open(const struct tool_args *args, const char *name)
 {
-    cairn_options options = {.directory = args->dir, .flags = CAIRN_READ_ONLY};
-    cairn_client_options at_server = {.socket = args->socket, .flags = CAIRN_CLIENT_READ_ONLY | CAIRN_CLIENT_ANY_OWNER};
     cairn_heap *heap;
-    int r = args->server ? cairn_client_shared_open(&heap, name, &at_server) : cairn_heap_open(&heap, name, &options);
 
-    if (r < 0) {
+    if (tool_try_open(args, name, 0, &heap) < 0) {
         tool_fail_heap();
         return NULL;
     }

@@ -602,8 +602,16 @@ static void a_shared_heap_of_a_server_is_looked_into(void)
     EXPECT(says("in 88 blocks") && says("1 cell = "));
     EXPECT(run("map", server, "table", "-j") == FINE);
     EXPECT(is_json("cairn.map/1"));
+    EXPECT(run("check", server, "table", NULL) == FINE);
+    EXPECT(says("table: sound, as far as can be seen while 1 process may be at work in it\n"));
+    unsigned char *last = cairn_root_get(heap, "last"), *header = last - cairn_ref_of(heap, last);
+    header[100] ^= 1;
+    EXPECT(run("check", server, "table", NULL) == FAILED && says("table: 1 finding"));
+    header[100] ^= 1;
     EXPECT(run("stat", server, "orders", NULL) == FINE);
     EXPECT(says("in 5 blocks, of which 1 is the heap's own"));
+    EXPECT(run("check", server, "orders", NULL) == FAILED && says("of the other kind"));
+    EXPECT(run("check", server, "nothing", NULL) == FAILED && says("nothing: the server has no"));
     EXPECT(blocks_live(heap) == 88 && stats_of(heap).attaches == 2); /* its maker's and ours: who looks is none */
     EXPECT(run("rm", server, "orders", "nothing") == FAILED && says("of the other kind") &&
            says("nothing: the server has no"));
