@@ -411,6 +411,25 @@ START_TEST(a_shared_heap_is_reset_by_who_alone_holds_it)
 }
 END_TEST
 
+/* A handle that has only looked so far, or may not do more, finds the blocks of after a reset by another. */
+START_TEST(a_reset_moves_each_handle_on)
+{
+    cairn_heap *heap = create_shared("heap", 0);
+    cairn_heap *other;
+    cairn_options options = {.size = sizeof options, .flags = _i == 0 ? 0 : CAIRN_READ_ONLY};
+    ck_assert_int_eq(cairn_heap_open(&other, "heap", &options), 0);
+    for (int round = 0; round < 3; round++) {
+        ck_assert_int_eq(cairn_heap_reset(heap), 0);
+        unsigned char *small = must(cairn_alloc(heap, 100)), *large = must(cairn_alloc(heap, 100000));
+        ck_assert(cairn_is_block(other, small) && cairn_is_block(other, large));
+        ck_assert_uint_eq(cairn_size(other, small), cairn_size(heap, small));
+        ck_assert_uint_eq(cairn_size(other, large), cairn_size(heap, large));
+    }
+    cairn_heap_close(other);
+    end(heap);
+}
+END_TEST
+
 START_TEST(reset_frees_what_other_threads_allocated)
 {
     cairn_heap *heap = create_private(0);
@@ -851,6 +870,7 @@ int main(void)
     tcase_add_loop_test(heaps, blocks_are_counted_by_their_sizes, 0, KINDS);
     tcase_add_test(heaps, reset_frees_every_block_and_keeps_heap_and_limit);
     tcase_add_test(heaps, a_shared_heap_is_reset_by_who_alone_holds_it);
+    tcase_add_loop_test(heaps, a_reset_moves_each_handle_on, 0, 2);
     tcase_add_test(heaps, reset_frees_what_other_threads_allocated);
     tcase_add_test(heaps, close_ends_a_heap_with_blocks_in_it);
     tcase_add_test(heaps, thousands_of_heaps_live_at_once);
