@@ -803,6 +803,35 @@ START_TEST(clearing_a_heap_frees_its_blocks_and_no_others)
 }
 END_TEST
 
+/* A handle is moved on by any thread of its process: also beside one that is about to take a span. */
+START_TEST(bins_of_an_earlier_life_get_no_span)
+{
+    begin(SHIFT);
+    struct core_heap heap;
+    lent_heap(&heap, &lent.section, 0);
+    struct core_heap of_another = heap;
+    const size_t sizes[] = {100, lent.heap.slab_max + 1};
+    for (uint32_t i = 0; i < COUNT_OF(sizes); i++) {
+        struct bins *bins = owner_bins(&a.core, &heap);
+        ck_assert(heap_reset_begin(&b.core, &of_another) && heap_reset_finish(&b.core, &of_another));
+        store_relaxed(&heap.life_made, load_relaxed(&of_another.life_made));
+        int error = 0;
+        ck_assert_ptr_null(core_alloc(bins, &heap, sizes[i], &error));
+        ck_assert_int_eq(error, -EAGAIN);
+        ck_assert_uint_eq(bytes_in_spans(&lent.section), 0);
+        bins = owner_bins(&a.core, &heap);
+        void *block = core_alloc(bins, &heap, sizes[i], &error);
+        ck_assert_ptr_nonnull(block);
+        ck_assert_int_eq(core_find(&heap, block).crime, CRIME_NONE);
+        ck_assert_int_eq(core_free(bins, &heap, block), CRIME_NONE);
+        core_trim(bins, &heap);
+    }
+    heap_end(&a.core, &heap);
+    check_all_comes_back();
+    end();
+}
+END_TEST
+
 START_TEST(a_heap_that_ended_makes_place_for_another)
 {
     begin(SHIFT);
@@ -1094,6 +1123,7 @@ int main(void)
     TCase *heaps = add_case(suite, "several heaps");
     ADD(heaps, a_limit_holds_and_is_told_from_a_full_section);
     ADD(heaps, clearing_a_heap_frees_its_blocks_and_no_others);
+    ADD(heaps, bins_of_an_earlier_life_get_no_span);
     ADD(heaps, a_heap_that_ended_makes_place_for_another);
     ADD(heaps, a_heap_goes_on_with_the_slabs_of_one_that_ended);
 
