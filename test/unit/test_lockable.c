@@ -371,6 +371,43 @@ START_TEST(a_locked_heap_can_be_reset_and_stays_locked)
 }
 END_TEST
 
+static void *only_allocate(void *arg)
+{
+    struct crew *crew = arg;
+    while (!atomic_load(&crew->over)) {
+        (void)!cairn_alloc(crew->heap, 40); /* NULL where the last reset is long ago */
+        atomic_fetch_add_explicit(&crew->turns, 1, memory_order_relaxed);
+    }
+    return NULL;
+}
+
+/* Also while the reset is at it no call of another gets by: its block would be in a slab that is freed just then. */
+START_TEST(a_reset_under_the_lock_lets_nobody_in)
+{
+    static struct crew crew;
+    crew = (struct crew){.heap = make((enum kind)_i)};
+    pthread_t threads[WORKERS];
+    for (int i = 0; i < WORKERS; i++)
+        threads[i] = start_thread(only_allocate, &crew);
+    uint64_t resets = random_rounds(_i == SMALL || UNDER_SANITIZER ? 20 : 300);
+    for (uint64_t i = 0; i < resets; i++) {
+        uint64_t turns = atomic_load(&crew.turns);
+        while (atomic_load(&crew.turns) < turns + 2)
+            sched_yield();
+        REQUIRE_CALL(cairn_heap_lock(crew.heap) == 0);
+        for (int large = 0; large < 20; large++)
+            (void)!cairn_alloc(crew.heap, 70000); /* so that the reset takes a moment */
+        REQUIRE_CALL(cairn_heap_reset(crew.heap) == 0);
+        REQUIRE_EQUAL(blocks_live(crew.heap), 0);
+        REQUIRE_CALL(cairn_heap_unlock(crew.heap) == 0);
+    }
+    atomic_store(&crew.over, true);
+    for (int i = 0; i < WORKERS; i++)
+        join(threads[i]);
+    end(crew.heap);
+}
+END_TEST
+
 static void *resize_in_place(void *arg)
 {
     struct waiter *waiter = arg;
@@ -580,6 +617,7 @@ int main(void)
     tcase_add_loop_test(tests, one_thread_at_a_time_holds_the_lock, 0, KINDS);
     tcase_add_loop_test(tests, the_lock_is_given_back_as_often_as_it_was_taken, 0, KINDS);
     tcase_add_loop_test(tests, a_locked_heap_can_be_reset_and_stays_locked, 0, KINDS);
+    tcase_add_loop_test(tests, a_reset_under_the_lock_lets_nobody_in, 0, KINDS);
     tcase_add_loop_test(tests, sizes_stand_still_under_the_lock, 0, 4);
     tcase_add_loop_test(tests, a_reset_waits_for_the_lock, 0, KINDS);
     tcase_add_loop_test(tests, nobody_else_can_unlock, 0, KINDS);
