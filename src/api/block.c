@@ -179,6 +179,15 @@ bool heap_is_retired(struct cairn_heap *heap, const void *block)
     return is;
 }
 
+/* A reset of a shared heap moves the handle on: here of who only looks, in check_life of thread.c of who changes it. */
+static void follow_reset(struct cairn_heap *heap)
+{
+    uint64_t life = load_acquire(heap->core.life);
+    if (UNLIKELY(life != load_relaxed(&heap->core.life_made)) && heap->attachment->is_shared &&
+        !life_is_stopped(life) && !is_destroyed(heap))
+        store_relaxed(&heap->core.life_made, (uint32_t)life);
+}
+
 /*
  * Finds a live block, or names the crime. In a heap that another process destroyed there are no blocks, and whose its
  * memory is by now proves nothing: false, with the reason.
@@ -189,6 +198,7 @@ static bool find_live(struct cairn_heap *heap, const void *block, const char *ca
         crime_closed(heap, call);
     if (heap_is_the_parents(heap))
         return false;
+    follow_reset(heap);
     *ret_place = heap->checked != NULL ? checked_look(heap, block, call) : core_find(&heap->core, block);
     if (heap->published != NULL && ret_place->crime == CRIME_NONE && heap_is_retired(heap, block))
         ret_place->crime = CRIME_FREED;
@@ -221,7 +231,7 @@ ALWAYS_INLINE struct bin *last_bin(size_t size)
     return bins_bin(thread_last.bins, class_table[(size + 15) / 16]);
 }
 
-/* Of a guarded heap check is UINT64_MAX, of another check_guarded: what no heap has. */
+/* One of the two is the heap's check, the other UINT64_MAX, which no heap has: so one comparison tells the path. */
 ALWAYS_INLINE struct bins *set_last(struct bins *bins, uint64_t check, uint64_t check_guarded)
 {
     store_relaxed(&thread_last.check, check);
@@ -272,13 +282,14 @@ ALWAYS_INLINE void end_guarded(struct core_owner *owner)
     store_release(&owner->busy, 0);
 }
 
+/* Ends what begin_guarded began, and takes the slow path. */
 static NOINLINE void *alloc_unguarded(struct cairn_heap *heap, size_t size, struct core_owner *owner)
 {
     end_guarded(owner);
     return alloc_slowly(heap, 0, size, plain, "alloc");
 }
 
-/* Of the heap that this thread used last, as free_guarded. */
+/* Of the heap that this thread used last, which is guarded, and whose check is given. */
 ALWAYS_INLINE void *alloc_guarded(struct cairn_heap *heap, size_t size, uint64_t check)
 {
     struct bins *bins = thread_last.bins;
@@ -300,12 +311,14 @@ static NOINLINE void notice_guarded(struct bins *bins, void *block)
     end_guarded(bins->owner);
 }
 
+/* As alloc_unguarded. */
 static NOINLINE void free_unguarded(struct cairn_heap *heap, void *block, struct core_owner *owner)
 {
     end_guarded(owner);
     free_slowly(heap, block);
 }
 
+/* As alloc_guarded. */
 ALWAYS_INLINE void free_guarded(struct cairn_heap *heap, void *block, uint64_t check)
 {
     bool noticed;
@@ -395,25 +408,29 @@ CAIRN_API void cairn_free(struct cairn_heap *heap, void *block)
         core_slab_noticed(thread_last.bins, block);
 }
 
-static NOINLINE void *zalloc_otherwise(struct cairn_heap *heap, size_t size)
+/* As alloc_guarded; NULL: by the slow path. */
+static void *zalloc_guarded(const struct cairn_heap *heap, size_t size, uint64_t check)
 {
-    uint64_t check = heap_check(&heap->core);
-    struct bins *bins = NULL;
-    if (is_guarded_last(check))
-        bins = thread_last.bins;
-    else if (make_last(heap) == NULL)
-        bins = make_guarded_last(heap);
-    if (bins == NULL || UNLIKELY(size > CLASS_TABLE_MAX))
-        return alloc_slowly(heap, 0, size, zeroed, "zalloc");
+    if (UNLIKELY(size > CLASS_TABLE_MAX))
+        return NULL;
     uint32_t size_class = class_table[(size + 15) / 16];
-    struct bin *bin = bins_bin(bins, size_class);
+    struct bin *bin = bins_bin(thread_last.bins, size_class);
     struct core_owner *owner = thread_last.owner;
     void *block = NULL;
     if (begin_guarded(heap, owner, check) && LIKELY(bin->claim != 0))
-        block = core_alloc_looked_up(bins, bin, size_class, size);
+        block = core_alloc_looked_up(thread_last.bins, bin, size_class, size);
     end_guarded(owner);
-    return LIKELY(block != NULL) ? memset(block, 0, class_bytes(size_class))
-                                 : alloc_slowly(heap, 0, size, zeroed, "zalloc");
+    return block != NULL ? memset(block, 0, class_bytes(size_class)) : NULL;
+}
+
+static NOINLINE void *zalloc_otherwise(struct cairn_heap *heap, size_t size)
+{
+    uint64_t check = heap_check(&heap->core);
+    void *block = NULL;
+    if (is_guarded_last(check) || (make_last(heap) == NULL && make_guarded_last(heap) != NULL))
+        block = zalloc_guarded(heap, size, check);
+    /* A plain heap is the last one from here on; this once it goes the slow way. */
+    return LIKELY(block != NULL) ? block : alloc_slowly(heap, 0, size, zeroed, "zalloc");
 }
 
 CAIRN_API void *cairn_zalloc(struct cairn_heap *heap, size_t size)
@@ -476,7 +493,10 @@ static bool fits(const struct cairn_heap *heap, const struct core_place *place, 
     return !heap->core.exact || !is_slab || place->bytes_granted - size <= UINT8_MAX || place->bytes_granted >= 2048;
 }
 
-/* How large a block is that this thread allocated in the heap that it used last; 0: it is none, or not so simple. */
+/*
+ * How large a block is in a slab of this thread's, of the heap that it used last; 0: it is none, or not so simple.
+ * Exact and checked heaps are never is_last, so what is granted is the size.
+ */
 ALWAYS_INLINE uint32_t last_size(const struct cairn_heap *heap, const void *block)
 {
     return is_last(heap_check(&heap->core)) ? core_size_local(&heap->core, thread_last.word, block) : 0;
@@ -514,6 +534,7 @@ CAIRN_API void *cairn_realloc(struct cairn_heap *heap, void *block, size_t size)
     uint32_t bytes = last_size(heap, block);
     if (UNLIKELY(bytes == 0))
         return realloc_otherwise(heap, block, size);
+    /* As fits, where sizes are not exact. */
     return size <= bytes && size > bytes / 2 ? block : move(heap, block, size, bytes);
 }
 
@@ -592,6 +613,7 @@ CAIRN_API bool cairn_is_block(struct cairn_heap *heap, const void *address)
         return false;
     if (heap->checked != NULL)
         return checked_is_sound(heap, address);
+    follow_reset(heap);
     return core_find(&heap->core, address).crime == CRIME_NONE &&
            !(heap->published != NULL && heap_is_retired(heap, address));
 }

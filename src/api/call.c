@@ -53,7 +53,8 @@ static struct bins *begin_lockable(struct cairn_heap *heap, const char *call)
         }
         store_relaxed(&bins->owner->busy, 1);
         atomic_signal_fence(memory_order_seq_cst); /* pairs with the barrier in cairn_heap_lock */
-        if (load_acquire(heap->core.life) == load_relaxed(&heap->core.life_made))
+        /* The bins, too, are of the life that is now: the heap may have been reset since they were found. */
+        if ((load_acquire(heap->core.life) ^ heap->core.key ^ GUARDED) == load_relaxed(&bins->check))
             return bins;
         store_release(&bins->owner->busy, 0);
         heap_lock_take(&heap->lock); /* waits for whoever stopped it */

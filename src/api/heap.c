@@ -346,8 +346,6 @@ static int clear_private(struct cairn_heap *heap, bool end)
         heap_end(&owner->core, &heap->core);
     else
         heap_clear(&owner->core, &heap->core);
-    if (!end && heap->lockable && heap->mode == MODE_THREADS && heap_lock_is_mine(&heap->lock))
-        store_release(&heap->core.image->life, 0); /* reset under its lock, it stays stopped */
     mutex_unlock(&process_lock);
     if (end)
         thread_drop_heap(attachment, heap);

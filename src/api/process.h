@@ -117,7 +117,7 @@ struct last_heap {
     uint64_t word;    /* unit word of a slab that is this thread's and of this heap */
     struct bins *bins;
     atomic_u64 check_guarded; /* as check, of a guarded heap */
-    struct core_owner *owner; /* of the bins of a guarded heap */
+    struct core_owner *owner; /* of the bins; set where check_guarded is */
 };
 
 extern _Thread_local struct last_heap thread_last;

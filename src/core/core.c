@@ -46,11 +46,13 @@ static void slack_store(unsigned char *at, uint32_t block_bytes, size_t size)
 /* As core_alloc_looked_up, of a bin of any class. */
 static void *alloc_sized(const struct bins *bins, struct bin *bin, size_t size)
 {
+    size_t bit = bit_lowest(bin->claim);
+    void *block = core_alloc_claimed(bin);
     if (bins->slacks != NULL) {
         unsigned char *first = bin->word_base + bins->slacks[bin - bins->bin];
-        slack_store(first + (size_t)bit_lowest(bin->claim) * slack_width(bin->block_bytes), bin->block_bytes, size);
+        slack_store(first + bit * slack_width(bin->block_bytes), bin->block_bytes, size);
     }
-    return core_alloc_claimed(bin);
+    return block;
 }
 
 /* Lets core_free_local reach the units that have come since. */
@@ -68,6 +70,12 @@ static void bins_reset(struct bins *bins, const struct core_heap *heap)
     for (uint32_t c = 0; bins->rings != NULL && c < CLASS_COUNT; c++)
         bins->rings[c].count = 0;
     bins->heap = heap->number;
+}
+
+/* Of the heap, when they were made current. */
+static uint32_t bins_life(const struct bins *bins)
+{
+    return unit_low_of(bins->word);
 }
 
 struct bins *owner_find_bins(const struct core_owner *owner, uint32_t heap)
@@ -138,7 +146,8 @@ static bool fit_slacks(const struct core_memory *memory, struct bins *bins, bool
 
 struct bins *owner_bins(struct core_owner *owner, const struct core_heap *heap)
 {
-    uint64_t word = unit_word(UNIT_SLAB, owner->number, heap->number, load_relaxed(&heap->life_made));
+    uint32_t life = load_relaxed(&heap->life_made); /* once: another thread may move it on */
+    uint64_t word = unit_word(UNIT_SLAB, owner->number, heap->number, life);
     struct bins *bins = owner_find_bins(owner, heap->number);
     if (bins == NULL) {
         bins = grow_buckets(owner) ? take_spare(owner) : NULL;
@@ -157,7 +166,7 @@ struct bins *owner_bins(struct core_owner *owner, const struct core_heap *heap)
         return NULL; /* bins that fit no heap yet */
     bins->word = word;
     bins->record = heap->word_made;
-    store_relaxed(&bins->check, load_relaxed(&heap->life_made) ^ heap->key ^ heap->guard);
+    store_relaxed(&bins->check, life ^ heap->key ^ heap->guard);
     return bins;
 }
 
@@ -534,7 +543,7 @@ static bool take_orphan(struct bins *bins, uint32_t unit)
         ;
     bool is_sound = slab_is_sound(section, unit); /* now nobody else changes it */
     bool fits = is_sound && slab_fits(section, unit, (load_acquire(&heap->options) & HEAP_EXACT_SIZES) != 0);
-    if (is_sound && span_is_late(section, bins->heap, unit_low_of(bins->word))) {
+    if (is_sound && span_is_late(section, bins->heap, bins_life(bins))) {
         slab_make_orphan(section, unit, bins->word); /* and whose options those were is not known */
         return false;
     }
@@ -598,7 +607,7 @@ bool core_reap_next(struct bins *bins, uint32_t *unit, struct core_reaped *ret_r
 {
     struct core_owner *owner = bins->owner;
     struct section *section = owner->section;
-    uint32_t life = unit_low_of(bins->word);
+    uint32_t life = bins_life(bins);
     uint64_t orphan_word = unit_word(UNIT_ORPHAN, 0, bins->heap, life);
     uint64_t large_word = unit_word(UNIT_LARGE, 0, bins->heap, life);
     uint32_t end = section_units_end(section);
@@ -667,7 +676,8 @@ static void keep_huge(struct core_owner *owner, struct core_heap *heap)
         heap_limited(section, heap->image) != NULL)
         return;
     struct span_taken span;
-    if (span_take(owner, heap, (uint32_t)(HUGE_BYTES >> UNIT_SHIFT_MAX), HUGE_BYTES, &span) < 0)
+    uint32_t life = load_relaxed(&heap->life_made);
+    if (span_take(owner, heap, life, (uint32_t)(HUGE_BYTES >> UNIT_SHIFT_MAX), HUGE_BYTES, &span) < 0)
         return;
     uint64_t offset = section_offset(section, section_unit(section, span.unit));
     if (span_commit(section, owner->number, offset, HUGE_BYTES) < 0) {
@@ -706,7 +716,7 @@ static bool reuse_slab(struct bins *bins, struct core_heap *heap, uint32_t size_
     if (ended.serial == 0 || heap->exact || load_relaxed(&heap->image->bytes_kept) != 0)
         return false;
     owner->ended[size_class].serial = 0;
-    if (!span_take_unit(owner, heap, ended.unit, &span))
+    if (!span_take_unit(owner, heap, bins_life(bins), ended.unit, &span))
         return false;
     struct span_image *slab = section_span(section, ended.unit);
     uint64_t bytes = (uint64_t)load_relaxed(&slab->ready) * load_relaxed(&slab->block_bytes);
@@ -732,7 +742,7 @@ static int create_slab(struct bins *bins, struct core_heap *heap, uint32_t size_
     keep_huge(owner, heap);
     struct slab_geometry geometry = slab_geometry_of(size_class, section->unit_shift, heap->exact);
     struct span_taken span;
-    int error = span_take(owner, heap, geometry.span_units, 1, &span);
+    int error = span_take(owner, heap, bins_life(bins), geometry.span_units, 1, &span);
     if (error < 0)
         return error;
     /* The first block alone: slab_extend commits the rest as it is used, by pages or by what the section's step is. */
@@ -910,19 +920,20 @@ static void *alloc_large(struct bins *bins, struct core_heap *heap, uint64_t siz
     }
     uint64_t bytes = large_bytes(section, size != 0 ? size : 1);
     bool huge = section->backing->advise_huge != NULL && bytes >= HUGE_BYTES;
+    uint32_t life = bins_life(bins);
     struct span_taken span;
     int error = -ENOSPC;
     if (huge && alignment < HUGE_BYTES)
-        error = span_take(owner, heap, (uint32_t)large_units(section, bytes), HUGE_BYTES, &span);
+        error = span_take(owner, heap, life, (uint32_t)large_units(section, bytes), HUGE_BYTES, &span);
     if (error < 0 && error != -EAGAIN) {
-        error = span_take(owner, heap, (uint32_t)large_units(section, bytes), alignment, &span);
+        error = span_take(owner, heap, life, (uint32_t)large_units(section, bytes), alignment, &span);
         huge = huge && alignment >= HUGE_BYTES;
     }
     if (error < 0 && error != -EAGAIN) {
         owner_sweep(owner);
         (void)release_empty(bins);
         adopt(bins, CLASS_COUNT, UINT32_MAX);
-        error = span_take(owner, heap, (uint32_t)large_units(section, bytes), alignment, &span);
+        error = span_take(owner, heap, life, (uint32_t)large_units(section, bytes), alignment, &span);
     }
     if (error < 0) {
         *ret_error = error;
@@ -951,7 +962,7 @@ static void *alloc_large(struct bins *bins, struct core_heap *heap, uint64_t siz
     store_relaxed(&owner->image->hand_count, serial);
     if (op != HAND_NOTHING)
         set_hand(owner, op, section_ref(section, section_unit(section, span.unit)), heap);
-    span_publish(owner, &span, unit_word(UNIT_LARGE, owner->number, heap->number, load_relaxed(&heap->life_made)));
+    span_publish(owner, &span, unit_word(UNIT_LARGE, owner->number, heap->number, life));
     refresh(heap);
     *ret_is_zero = span.is_zero;
     return section_unit(section, span.unit);
@@ -1155,6 +1166,7 @@ void *core_alloc_to(struct bins *bins, struct core_heap *heap, size_t size, void
 struct core_place core_find(const struct core_heap *heap, const void *block)
 {
     const struct section *section = heap->section;
+    uint32_t life_made = load_relaxed(&heap->life_made);
     struct core_place place = {.crime = CRIME_FOREIGN};
     if (!section_holds_units(section, block))
         return place;
@@ -1204,8 +1216,8 @@ struct core_place core_find(const struct core_heap *heap, const void *block)
     }
     if (place.heap != heap->number)
         place.crime = CRIME_WRONG_HEAP;
-    else if (place.crime == CRIME_NONE && unit_low_of(word) != load_relaxed(&heap->life_made))
-        place.crime = CRIME_STALE;
+    else if (place.crime == CRIME_NONE && life_made != 0 && unit_low_of(word) != life_made)
+        place.crime = CRIME_STALE; /* of a handle that was made while the heap was stopped, nobody can tell */
     return place;
 }
 
@@ -1555,7 +1567,7 @@ int heap_keep(struct core_owner *owner, struct core_heap *heap, uint64_t bytes_s
     if (units == 0)
         return 0;
     struct span_taken span;
-    int error = span_take(owner, heap, (uint32_t)units, 1, &span);
+    int error = span_take(owner, heap, load_relaxed(&heap->life_made), (uint32_t)units, 1, &span);
     if (error < 0)
         return error;
     uint64_t offset = section_offset(section, section_unit(section, span.unit));
@@ -1597,11 +1609,6 @@ static uint32_t next_life(uint32_t life)
     return next != 0 ? next : 1;
 }
 
-static void change_life(struct heap_image *image, uint32_t life)
-{
-    store_release(&image->life, next_life(life));
-}
-
 /*
  * Frees the span at a head, and returns how many units it had; one that its owner is giving back just now is left to
  * it.
@@ -1625,8 +1632,10 @@ void heap_clear(struct core_owner *owner, struct core_heap *heap)
 {
     struct section *section = heap->section;
     struct heap_image *image = heap->image;
-    change_life(image, load_relaxed(&heap->life_made));
-    store_relaxed(&heap->life_made, (uint32_t)load_relaxed(&image->life));
+    uint32_t life = next_life(load_relaxed(&heap->life_made));
+    store_relaxed(&heap->life_made, life);
+    if (load_relaxed(&image->life) != life_stopped_by(0)) /* else whoever gives its lock back lets it go on */
+        store_release(&image->life, life);
     store_relaxed(&image->bytes_kept, 0);
     uint32_t low = ~load_relaxed(&image->units_low);
     uint32_t high = (uint32_t)min_u64(load_relaxed(&image->units_high), section_units_end(section));
@@ -1669,6 +1678,7 @@ void heap_give_back(struct section *section, uint32_t number)
 void heap_end(struct core_owner *owner, struct core_heap *heap)
 {
     heap_clear(owner, heap);
+    store_release(&heap->image->life, load_relaxed(&heap->life_made));
     free_record(heap->section, heap->number);
 }
 

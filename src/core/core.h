@@ -216,11 +216,11 @@ ALWAYS_INLINE void *core_alloc_claimed(struct bin *bin)
 
 /*
  * As core_alloc_claimed, of a class that is looked up; where sizes are exact, what was not asked for is recorded as
- * slab_slack tells. A hint for cairn_size.
+ * slab_slack tells. A hint for cairn_size, so it may come behind the store that commits.
  */
 ALWAYS_INLINE void *core_alloc_looked_up(const struct bins *bins, struct bin *bin, uint32_t size_class, size_t size)
 {
-    _Static_assert(SLACK_WIDE >= CLASS_TABLE_MAX * 2, "the slack of these is one byte");
+    _Static_assert(SLACK_WIDE > CLASS_TABLE_MAX, "the slack of these is one byte");
     const uint32_t *slacks = bins->slacks;
     size_t bit = (size_t)bit_lowest_wide(bin->claim);
     unsigned char *block = core_alloc_claimed(bin);
@@ -329,8 +329,9 @@ int heap_keep(struct core_owner *owner, struct core_heap *heap, uint64_t bytes_s
 void heap_view_init(struct core_heap *ret_heap, struct section *section, uint32_t number);
 
 /*
- * Frees all spans of a private heap, whoever owns them, and changes its life. Requires that no other call on the heap
- * is running. heap_end also gives the record back.
+ * Frees all spans of a private heap, whoever owns them, and changes its life; one that its lock has stopped stays
+ * stopped, and life_made tells in which life it is to go on. Requires that no other call on the heap is running.
+ * heap_end also gives the record back.
  */
 void heap_clear(struct core_owner *owner, struct core_heap *heap);
 void heap_end(struct core_owner *owner, struct core_heap *heap);

@@ -195,7 +195,7 @@ static bool take_all(struct section *section, uint32_t unit, uint32_t units, uin
     return true;
 }
 
-static int take_charged(struct core_owner *owner, const struct core_heap *heap, uint32_t units,
+static int take_charged(struct core_owner *owner, const struct core_heap *heap, uint32_t life, uint32_t units,
                         uint64_t alignment_bytes, struct span_taken *ret_span)
 {
     struct section *section = owner->section;
@@ -206,8 +206,8 @@ static int take_charged(struct core_owner *owner, const struct core_heap *heap, 
     if (error < 0)
         return error;
 
-    uint64_t taken_word = unit_word(UNIT_TAKEN, owner->number, heap->number, load_relaxed(&heap->life_made));
-    uint64_t kept_word = unit_word(UNIT_KEPT, 0, heap->number, load_relaxed(&heap->life_made));
+    uint64_t taken_word = unit_word(UNIT_TAKEN, owner->number, heap->number, life);
+    uint64_t kept_word = unit_word(UNIT_KEPT, 0, heap->number, life);
     bool searched_all = false;
     for (;;) {
         uint32_t hint = load_relaxed(&image->unit_hint);
@@ -254,25 +254,26 @@ static int take_charged(struct core_owner *owner, const struct core_heap *heap, 
     }
 }
 
-int span_take(struct core_owner *owner, const struct core_heap *heap, uint32_t units, uint64_t alignment_bytes,
-              struct span_taken *ret_span)
+int span_take(struct core_owner *owner, const struct core_heap *heap, uint32_t life, uint32_t units,
+              uint64_t alignment_bytes, struct span_taken *ret_span)
 {
     begin_charging(owner->section, owner->number, heap->number);
-    int error = take_charged(owner, heap, units, alignment_bytes, ret_span);
+    int error = take_charged(owner, heap, life, units, alignment_bytes, ret_span);
     end_charging(owner->section, owner->number);
-    if (error == 0 && span_is_late(owner->section, heap->number, load_relaxed(&heap->life_made))) {
+    if (error == 0 && span_is_late(owner->section, heap->number, life)) {
         span_put_back(owner, heap, ret_span);
         return -EAGAIN;
     }
     return error;
 }
 
-bool span_take_unit(struct core_owner *owner, const struct core_heap *heap, uint32_t unit, struct span_taken *ret_span)
+bool span_take_unit(struct core_owner *owner, const struct core_heap *heap, uint32_t life, uint32_t unit,
+                    struct span_taken *ret_span)
 {
     struct section *section = owner->section;
     uint64_t bytes = UINT64_C(1) << section->unit_shift;
     uint64_t seen = UNIT_FREE_USED;
-    uint64_t taken_word = unit_word(UNIT_TAKEN, owner->number, heap->number, load_relaxed(&heap->life_made));
+    uint64_t taken_word = unit_word(UNIT_TAKEN, owner->number, heap->number, life);
     *ret_span = (struct span_taken){.unit = unit, .units = 1};
     begin_charging(section, owner->number, heap->number);
     bool taken = charge(section, heap->number, bytes, 0) == 0;
@@ -281,7 +282,7 @@ bool span_take_unit(struct core_owner *owner, const struct core_heap *heap, uint
         taken = false;
     }
     end_charging(section, owner->number);
-    if (taken && span_is_late(section, heap->number, load_relaxed(&heap->life_made))) {
+    if (taken && span_is_late(section, heap->number, life)) {
         span_put_back(owner, heap, ret_span);
         return false;
     }

@@ -13,11 +13,13 @@ struct span_taken {
 };
 
 /*
- * Charges the heap and takes `units` consecutive FREE units, the first at a multiple of alignment_bytes. -EDQUOT: the
- * heap's limit; -ENOSPC: the section has no such run; -ENOMEM: no memory for the unit words.
+ * Charges the heap and takes `units` consecutive FREE units for it, as it is in that life, the first at a multiple of
+ * alignment_bytes. life is that of the bins which the span is for: another thread may have moved the handle on since.
+ * -EDQUOT: the heap's limit; -ENOSPC: the section has no such run; -ENOMEM: no memory for the unit words; -EAGAIN: the
+ * heap is in another life.
  */
-int span_take(struct core_owner *owner, const struct core_heap *heap, uint32_t units, uint64_t alignment_bytes,
-              struct span_taken *ret_span);
+int span_take(struct core_owner *owner, const struct core_heap *heap, uint32_t life, uint32_t units,
+              uint64_t alignment_bytes, struct span_taken *ret_span);
 
 /*
  * Whether a heap is not in that life any more, to be asked behind a store that names the unit for it: either this sees
@@ -40,7 +42,8 @@ int span_commit(struct section *section, uint32_t by, uint64_t offset, uint64_t 
 void span_settle_memory(struct section *section, uint32_t unit, uint32_t units);
 
 /* Takes that one unit, if it is FREE and was used; false when it is not, or the heap may not have it. */
-bool span_take_unit(struct core_owner *owner, const struct core_heap *heap, uint32_t unit, struct span_taken *ret_span);
+bool span_take_unit(struct core_owner *owner, const struct core_heap *heap, uint32_t life, uint32_t unit,
+                    struct span_taken *ret_span);
 
 /* Makes a span that is TAKEN the heap's to take again: KEPT. */
 void span_set_aside(struct core_owner *owner, const struct core_heap *heap, const struct span_taken *span);

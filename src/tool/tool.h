@@ -76,7 +76,8 @@ int tool_fail_heap(void);
 /* Whether there is something by that name that is a heap, or claims to be one. */
 bool tool_has_heap(const struct tool_args *args, const char *name);
 
-/* Attaches to a heap, in the directory or at the server, without the right to write. flags: more of cairn_heap_open's. */
+/* Attaches to a heap, in the directory or at the server, without the right to write. flags: more of cairn_heap_open's.
+ */
 int tool_try_open(const struct tool_args *args, const char *name, unsigned flags, cairn_heap **ret_heap);
 
 /* The same; on failure says why and returns NULL. */

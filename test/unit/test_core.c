@@ -832,6 +832,27 @@ START_TEST(bins_of_an_earlier_life_get_no_span)
 }
 END_TEST
 
+/* A reset that is refused leaves the blocks: also for who opened the heap in the moment in which it was stopped. */
+START_TEST(a_handle_made_while_the_heap_is_stopped_takes_no_block_for_stale)
+{
+    begin(SHIFT);
+    struct core_heap heap, made_meanwhile;
+    lent_heap(&heap, &lent.section, 0);
+    int error = 0;
+    void *block = core_alloc(owner_bins(&a.core, &heap), &heap, 100, &error);
+    ck_assert_ptr_nonnull(block);
+    struct core_heap of_another = heap;
+    ck_assert(heap_reset_begin(&b.core, &of_another));
+    heap_view_init(&made_meanwhile, &lent.section, heap.number);
+    ck_assert_int_eq(core_find(&made_meanwhile, block).crime, CRIME_NONE);
+    ck_assert(!heap_reset_finish(&b.core, &of_another));
+    ck_assert_int_eq(core_find(&made_meanwhile, block).crime, CRIME_NONE);
+    ck_assert_int_eq(core_free(owner_bins(&a.core, &heap), &heap, block), CRIME_NONE);
+    heap_end(&a.core, &heap);
+    end();
+}
+END_TEST
+
 START_TEST(a_heap_that_ended_makes_place_for_another)
 {
     begin(SHIFT);
@@ -1124,6 +1145,7 @@ int main(void)
     ADD(heaps, a_limit_holds_and_is_told_from_a_full_section);
     ADD(heaps, clearing_a_heap_frees_its_blocks_and_no_others);
     ADD(heaps, bins_of_an_earlier_life_get_no_span);
+    ADD(heaps, a_handle_made_while_the_heap_is_stopped_takes_no_block_for_stale);
     ADD(heaps, a_heap_that_ended_makes_place_for_another);
     ADD(heaps, a_heap_goes_on_with_the_slabs_of_one_that_ended);
 

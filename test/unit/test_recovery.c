@@ -229,7 +229,7 @@ START_TEST(units_that_were_taken_and_not_published_are_free_again)
 {
     begin(SHIFT);
     struct span_taken span;
-    ck_assert_int_eq(span_take(&a.core, &lent.heap, 3, 1, &span), 0);
+    ck_assert_int_eq(span_take(&a.core, &lent.heap, load_relaxed(&lent.heap.life_made), 3, 1, &span), 0);
     recover();
     end();
 }
@@ -239,7 +239,7 @@ START_TEST(tails_of_a_head_that_was_not_published_are_free_again)
 {
     begin(SHIFT);
     struct span_taken span;
-    ck_assert_int_eq(span_take(&a.core, &lent.heap, 4, 1, &span), 0);
+    ck_assert_int_eq(span_take(&a.core, &lent.heap, load_relaxed(&lent.heap.life_made), 4, 1, &span), 0);
     for (uint32_t i = 1; i < 3; i++) /* the last is not a tail yet */
         store_relaxed(&lent.section.unit_words[span.unit + i],
                       unit_word(UNIT_TAIL, a.core.number, lent.heap.number, span.unit));
@@ -252,7 +252,7 @@ START_TEST(units_that_were_charged_and_not_yet_taken_are_not_counted)
 {
     begin(SHIFT);
     struct span_taken span;
-    ck_assert_int_eq(span_take(&a.core, &lent.heap, 4, 1, &span), 0);
+    ck_assert_int_eq(span_take(&a.core, &lent.heap, load_relaxed(&lent.heap.life_made), 4, 1, &span), 0);
     for (uint32_t i = 2; i < 4; i++)
         store_relaxed(&lent.section.unit_words[span.unit + i], 0);
     store_relaxed(&a.core.image->charging, lent.heap.number); /* it says so itself */
@@ -355,7 +355,8 @@ static void begin_run(uint32_t unit_shift)
     actor_begin(&a, &run.section, &run.heap);
     actor_begin(&b, &run.section, &run.heap);
     struct span_taken span;
-    ck_assert_int_eq(span_take(&b.core, &run.heap, RUN_BYTES >> unit_shift, 4096, &span), 0);
+    ck_assert_int_eq(
+        span_take(&b.core, &run.heap, load_relaxed(&run.heap.life_made), RUN_BYTES >> unit_shift, 4096, &span), 0);
     run.first = span.unit;
     run.end = span.unit + span.units;
     run.offset = section_offset(&run.section, section_unit(&run.section, span.unit));
@@ -860,7 +861,7 @@ static void a_death(void)
     subject = actor_alloc(&a, 5u << lent.section.unit_shift);
     set_hand(HAND_ALLOC_TO, subject, dest);
     struct span_taken span;
-    ck_assert_int_eq(span_take(&a.core, &lent.heap, 3, 1, &span), 0);
+    ck_assert_int_eq(span_take(&a.core, &lent.heap, load_relaxed(&lent.heap.life_made), 3, 1, &span), 0);
     store_relaxed(&lent.section.unit_words[span.unit + 1],
                   unit_word(UNIT_TAIL, a.core.number, lent.heap.number, span.unit));
 }

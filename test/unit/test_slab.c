@@ -26,7 +26,8 @@ static void make_slab(struct section *section, struct core_heap *heap, uint32_t 
     actor_begin(&scene.other, section, heap);
     struct slab_geometry geometry = slab_geometry_of(class_of(size), section->unit_shift, false);
     struct span_taken span;
-    ck_assert_int_eq(span_take(&scene.owner.core, heap, geometry.span_units, 1, &span), 0);
+    ck_assert_int_eq(span_take(&scene.owner.core, heap, load_relaxed(&heap->life_made), geometry.span_units, 1, &span),
+                     0);
     scene.unit = span.unit;
     scene.slab = section_span(section, span.unit);
     scene.claim = 0;
