@@ -7,14 +7,15 @@
  * src/recovery/recovery.c (finish_hand for HAND_RESET).
  *
  *   life                of the heap: 1 at first, one more after each reset; while it is stopped, it says by whom
+ *   made                the life as the other process's handle knows it; each of that process's threads moves it on
  *   unit, unit_life     FREE, or TAKEN or SLAB of the other thread, which finds no slab of its own, and the life it was taken for
  *   hand[r]             of resetter r: it is at a reset, and the life to put back (0: empty). The first may be killed after any
  *                       store; it is recovered, by one who is killed and followed by another as often as the search likes
  *   holds               ghost: the other thread's call has returned a block, which nobody has freed
  *   reached             ghost: the latest life that a reset went on to
  *
- *   other     life as it knows it?  else wait;   unit FREE -> TAKEN by CAS, or ORPHAN -> SLAB;   life again: another?  the unit
- *             goes back;   SLAB
+ *   other     life as made?  else wait, and move it on;   bins of that life;   unit FREE -> TAKEN by CAS, or ORPHAN -> SLAB;
+ *             life again: another than the bins'?  the unit goes back;   SLAB of the bins' life
  *   reset     wait until it is not stopped;   recover the dead;   hand;   CAS life L -> stopped by me;   barrier;   any unit of
  *             another's?  CAS life stopped by me -> L, and -EBUSY;   else CAS it -> L + 1;   hand = 0
  *   recovery  of a hand with L:   CAS life stopped by the dead -> L;   hand = 0
@@ -29,6 +30,8 @@
  *   LIFE_NOT_READ_AGAIN the other does not look at the life again when it has taken the unit: a call that
  *                       is held up, between its look at the life and its CAS, for as long as a whole
  *                       reset takes, returns a block of a life that is over                     block_of_the_living_freed
+ *   LIFE_OF_THE_HANDLE  the same, but it compares the life with the handle's, which another thread of
+ *                       its process has moved on meanwhile                                      block_of_the_living_freed
  *   STOPPED_BY_ANYBODY  a stopped heap does not say who stopped it: a resetter that is killed behind
  *                       its reset, before its hand is empty, and recovered while the next one is at
  *                       it, gets back the life that it ended itself                             ended_life_comes_back
@@ -45,7 +48,7 @@
 #endif
 #define IS_STOPPED (life == STOPPED(0) || life == STOPPED(1))
 
-byte life = 1;
+byte life = 1, made = 1;
 byte unit, unit_life;
 byte hand[2];
 byte reached = 1;
@@ -58,10 +61,16 @@ inline may_die() { if :: skip :: me == 0 -> dead = true; goto killed :: else fi 
 inline empty_buffer() { if :: late -> unit = TAKEN; late = false :: else fi }
 inline go_on_with(l) { forbid(ended_life_comes_back, l < reached); life = l; reached = l }
 
+#ifdef LIFE_OF_THE_HANDLE
+#define LIFE_OF_THE_CALL made
+#else
+#define LIFE_OF_THE_CALL seen
+#endif
 proctype Other() {
 	byte seen;
 again:
-	atomic { !IS_STOPPED -> seen = life }
+	atomic { !IS_STOPPED -> made = life }
+	atomic { seen = made }                  /* owner_bins; a slab's word has this life */
 #ifdef NO_BARRIER
 	atomic { late = true; unit_life = seen }
 #else
@@ -69,12 +78,15 @@ again:
 #endif
 #ifndef LIFE_NOT_READ_AGAIN
 	if
-	:: life == seen
-	:: life != seen -> atomic { empty_buffer(); unit = FREE; goto again }
+	:: life == LIFE_OF_THE_CALL
+	:: life != LIFE_OF_THE_CALL -> atomic { empty_buffer(); unit = FREE; goto again }
 	fi;
 #endif
 	atomic { empty_buffer(); unit = SLAB; holds = true; other_done = true }
 }
+
+/* Another thread of that process, in calls of its own. */
+proctype Sibling() { do :: atomic { !IS_STOPPED && made != life -> made = life } :: other_done -> break od }
 
 proctype Buffer() { do :: atomic { late -> empty_buffer() } :: other_done -> break od }
 
@@ -133,4 +145,4 @@ proctype Judge() {
 	od
 }
 
-init { atomic { run Other(); run Buffer(); run Resetter(0); run Resetter(1); run Recoverer(); run Judge() } }
+init { atomic { run Other(); run Sibling(); run Buffer(); run Resetter(0); run Resetter(1); run Recoverer(); run Judge() } }
