@@ -1,6 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* After fork the child uses every heap at once, as itself, whatever the parent's threads were doing. */
+/*
+ * After fork the child uses every heap at once, as itself, whatever the parent's threads were doing. What is made by
+ * vfork or posix_spawn has no handler of ours run in it, and is no process of the heap at any moment.
+ */
+#include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -324,6 +331,188 @@ static void a_childs_child_allocates_too(void)
     cairn_heap_close(shared_heap);
 }
 
+/* ---------------------------------------------------------------- programs */
+
+/* "cat" behind a pipe: it ends when the other end is closed. */
+struct program {
+    pid_t process;
+    int to;
+};
+
+enum start_by { BY_SPAWN, BY_VFORK, BY_FORK, WAYS };
+
+static char *const cat[] = {(char[]){"cat"}, NULL};
+
+/* What vfork makes runs in our memory, and in our thread's stead, until it is the program. */
+__attribute__((noinline)) static pid_t vfork_and_exec(int from)
+{
+    pid_t process = vfork(); /* NOLINT(clang-analyzer-security.insecureAPI.vfork): it is what is tried */
+    if (process != 0)
+        return process;
+    if (dup2(from, STDIN_FILENO) < 0)
+        _exit(126);
+    execve("/bin/cat", cat, NULL);
+    _exit(127);
+}
+
+static struct program program_start(enum start_by way, const int ends[2])
+{
+    struct program program = {.to = ends[1]};
+    if (way == BY_SPAWN) {
+        posix_spawn_file_actions_t actions;
+        REQUIRE(posix_spawn_file_actions_init(&actions) == 0);
+        REQUIRE(posix_spawn_file_actions_adddup2(&actions, ends[0], STDIN_FILENO) == 0);
+        REQUIRE(posix_spawn(&program.process, "/bin/cat", &actions, NULL, cat, NULL) == 0);
+        posix_spawn_file_actions_destroy(&actions);
+    } else if (way == BY_VFORK) {
+        program.process = vfork_and_exec(ends[0]);
+    } else if ((program.process = fork()) == 0) {
+        if (dup2(ends[0], STDIN_FILENO) >= 0)
+            execve("/bin/cat", cat, NULL);
+        _exit(127);
+    }
+    REQUIRE(program.process > 0);
+    close(ends[0]);
+    return program;
+}
+
+static void program_end(const struct program *program)
+{
+    close(program->to);
+    finish(program->process);
+}
+
+/* Starts one beside threads that are in the middle of calls, and finds itself as it was. */
+static void start_programs_by(enum start_by way)
+{
+    uint64_t seed = way;
+    for (int round = 0; round < FORKS / 2; round++) {
+        struct signed_block *block = make_block(shared_heap, seed + (uint64_t)round);
+        int ends[2];
+        REQUIRE(pipe2(ends, O_CLOEXEC) == 0);
+        struct program program = program_start(way, ends);
+        work(private_heap, &seed, 50); /* while it runs */
+        work(shared_heap, &seed, 50);
+        if (way != BY_FORK)
+            REQUIRE_EQUAL(stats_of(shared_heap).processes, 1);
+        program_end(&program);
+        require_whole(block);
+        cairn_free(shared_heap, block);
+    }
+    REQUIRE(cairn_recover(shared_heap) >= 0);
+    REQUIRE_EQUAL(stats_of(shared_heap).processes, 1);
+}
+
+static void a_program_that_is_started_is_no_process_of_the_heap(void)
+{
+    private_heap = create_private(0);
+    shared_heap = create_shared("heap", 0);
+    pthread_t threads[THREADS];
+    for (uintptr_t i = 0; i < THREADS; i++)
+        REQUIRE(pthread_create(&threads[i], NULL, be_busy, (void *)(i + 1)) == 0);
+    wait_for(&turns, THREADS);
+    for (enum start_by way = BY_SPAWN; way < WAYS; way++)
+        start_programs_by(way);
+    atomic_store(&stop, 1);
+    for (int i = 0; i < THREADS; i++)
+        REQUIRE(pthread_join(threads[i], NULL) == 0);
+    REQUIRE_EQUAL(blocks_live(private_heap), 0);
+    REQUIRE_EQUAL(blocks_live(shared_heap), 0);
+    REQUIRE_EQUAL(stats_of(shared_heap).owners, 1);
+    REQUIRE_SOUND(private_heap);
+    REQUIRE_SOUND(shared_heap);
+    cairn_heap_close(private_heap);
+    cairn_heap_close(shared_heap);
+}
+
+struct starter {
+    _Atomic uint32_t started;
+    enum start_by way;
+    int ends[2]; /* what it starts lives until we have closed ours */
+    pid_t program;
+};
+
+static void start_and_be_killed(void *arg)
+{
+    struct starter *starter = arg;
+    cairn_heap *heap = open_shared("heap", 0);
+    REQUIRE_CALL(cairn_alloc(heap, 100) != NULL);
+    starter->program = program_start(starter->way, starter->ends).process;
+    advance(&starter->started);
+    pause();
+}
+
+/* A program that outlives who started it has nothing of it that would make it seem alive: no descriptor, no mapping. */
+static void who_is_killed_is_dead_whatever_it_has_started(void)
+{
+    struct starter *starter = shared_memory(sizeof *starter);
+    cairn_heap *heap = create_shared("heap", 0);
+    for (enum start_by way = BY_SPAWN; way < WAYS; way++) {
+        *starter = (struct starter){.way = way};
+        REQUIRE(pipe2(starter->ends, O_CLOEXEC) == 0);
+        pid_t child = start(start_and_be_killed, starter);
+        wait_for(&starter->started, 1);
+        REQUIRE_EQUAL(stats_of(heap).processes, 2);
+        REQUIRE_EQUAL(cairn_recover(heap), 0);
+        kill(child, SIGKILL);
+        finish_by(child, SIGKILL);
+        REQUIRE_EQUAL(cairn_recover(heap), 1);
+        REQUIRE_EQUAL(stats_of(heap).processes, 1);
+        REQUIRE(kill(starter->program, 0) == 0); /* that one lives */
+        close(starter->ends[0]);
+        close(starter->ends[1]);
+    }
+    REQUIRE_EQUAL(blocks_live(heap), WAYS);
+    REQUIRE_SOUND(heap);
+    cairn_heap_close(heap);
+}
+
+struct gate {
+    _Atomic uint32_t inside;
+    int wait[2];
+};
+
+/* Between vfork and exec: it has our memory and with it the mapping that holds the lock. */
+static void vfork_and_wait(void *arg)
+{
+    struct gate *gate = arg;
+    cairn_heap *heap = open_shared("heap", 0);
+    REQUIRE_CALL(cairn_alloc(heap, 100) != NULL);
+    pid_t child = vfork(); /* NOLINT(clang-analyzer-security.insecureAPI.vfork): it is what is tried */
+    if (child == 0) {
+        char byte;
+        close(gate->wait[1]); /* so that it ends with the claim, whatever becomes of that */
+        advance(&gate->inside);
+        (void)!read(gate->wait[0], &byte, 1);
+        _exit(0);
+    }
+}
+
+/* Our memory is still in use, and so we are not dead; when it is not any more, we are. Never is it the other way round.
+ */
+static void who_is_killed_inside_a_vfork_is_recovered_after_it(void)
+{
+    if (UNDER_TSAN)
+        skip("ThreadSanitizer makes a fork of a vfork");
+    struct gate *gate = shared_memory(sizeof *gate);
+    REQUIRE(pipe2(gate->wait, O_CLOEXEC) == 0);
+    cairn_heap *heap = create_shared("heap", 0);
+    pid_t child = start(vfork_and_wait, gate);
+    wait_for(&gate->inside, 1);
+    kill(child, SIGKILL);
+    finish_by(child, SIGKILL);
+    REQUIRE_EQUAL(cairn_recover(heap), 0);
+    REQUIRE_EQUAL(stats_of(heap).processes, 2);
+    REQUIRE_CALL(cairn_alloc(heap, 100) != NULL);
+    REQUIRE(write(gate->wait[1], "", 1) == 1);
+    while (cairn_recover(heap) == 0) /* the claim's clock bounds it */
+        sched_yield();
+    REQUIRE_EQUAL(stats_of(heap).processes, 1);
+    REQUIRE_EQUAL(blocks_live(heap), 2);
+    REQUIRE_SOUND(heap);
+    cairn_heap_close(heap);
+}
+
 int main(void)
 {
     static const struct claim claims[] = {
@@ -334,6 +523,9 @@ int main(void)
         CLAIM(a_child_may_close_what_it_never_used),
         CLAIM(a_child_may_have_threads_of_its_own),
         CLAIM(a_childs_child_allocates_too),
+        CLAIM(a_program_that_is_started_is_no_process_of_the_heap),
+        CLAIM(who_is_killed_is_dead_whatever_it_has_started),
+        CLAIM(who_is_killed_inside_a_vfork_is_recovered_after_it),
     };
     return run_claims(claims, COUNT(claims), 30);
 }
