@@ -2,6 +2,7 @@
 /* A file system without room. Needs root, for a small tmpfs in a mount namespace of its own. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -174,6 +175,37 @@ static void a_full_heap_can_be_attached_and_emptied(void)
     unmount_small();
 }
 
+/* A tmpfs of no size is one without a limit: the smallest has a page, and that is taken here. */
+static void mount_of_size(size_t kib)
+{
+    mount_small(kib == 0 ? 4 : kib);
+    if (kib > 0)
+        return;
+    int file = open(workspace_path("small/all"), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    REQUIRE(file >= 0 && posix_fallocate(file, 0, 4096) == 0);
+    REQUIRE(posix_fallocate(file, 4096, 4096) == ENOSPC);
+    close(file);
+}
+
+/* Opened again there, by another process: full as it is, it may be refused, and is used when it is not. */
+static void use_again(void *arg)
+{
+    const char *name = arg;
+    cairn_heap *heap = untouched;
+    if (cairn_heap_open(&heap, name, NULL) < 0) {
+        REQUIRE(heap == untouched);
+        require_it_says_full();
+        return;
+    }
+    REQUIRE_SOUND(heap);
+    void *block = cairn_alloc(heap, 100);
+    if (block == NULL)
+        REQUIRE_EQUAL(cairn_last_errno(), -ENOMEM);
+    cairn_free(heap, block);
+    REQUIRE_SOUND(heap);
+    cairn_heap_close(heap);
+}
+
 /* Each size between nothing and enough. */
 static void a_heap_is_created_whole_or_not_at_all(void)
 {
@@ -181,8 +213,8 @@ static void a_heap_is_created_whole_or_not_at_all(void)
     size_t smallest = 0;
     for (size_t l = 0; l < COUNT(limits); l++) {
         bool fitted = false;
-        for (size_t kib = 4; kib <= 256; kib += 4) {
-            mount_small(kib);
+        for (size_t kib = 0; kib <= 1024; kib += 4) {
+            mount_of_size(kib);
             cairn_options options = {.size = sizeof options, .name = "heap", .bytes_max = limits[l]};
             cairn_heap *heap = untouched;
             char *before = look_around();
@@ -202,9 +234,12 @@ static void a_heap_is_created_whole_or_not_at_all(void)
                 fitted = true;
                 /* It may have no room for a block, and then it says so. */
                 fill(heap, 1000);
-                if (limits[l] != 256 * KIB) /* there the heap's own limit is as near */
+                if (limits[l] == 0 || limits[l] == 64 * MIB) /* where the heap's own limit is as near, it may be that */
                     require_it_says_full();
+                else
+                    REQUIRE_EQUAL(cairn_last_errno(), -ENOMEM);
                 require_intact();
+                finish(start(use_again, (char[]){"heap"}));
                 free_all(heap);
                 REQUIRE_SOUND(heap);
                 cairn_heap_close(heap);
@@ -240,13 +275,100 @@ static void roots_need_room_too(void)
     unmount_small();
 }
 
+/* ---------------------------------------------------------------- a competitor */
+
+struct contest {
+    _Atomic uint32_t filled;  /* how often it has taken all there is, */
+    _Atomic uint32_t emptied; /* and given it back */
+    _Atomic uint32_t over;
+};
+
+/* Takes what is left of the file system, and gives it back, as fast as it can. */
+static void compete(void *arg)
+{
+    struct contest *contest = arg;
+    int file = open(workspace_path("small/competitor"), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    REQUIRE(file >= 0);
+    while (atomic_load(&contest->over) == 0) {
+        off_t bytes = 0;
+        while (posix_fallocate(file, bytes, 4096) == 0)
+            bytes += 4096;
+        advance(&contest->filled);
+        REQUIRE(ftruncate(file, 0) == 0);
+        advance(&contest->emptied);
+    }
+    close(file);
+    REQUIRE(unlink(workspace_path("small/competitor")) == 0);
+}
+
+/* Heaps are created, filled, given back and destroyed beside it: each call does as it says or has its reason. */
+static void a_competitor_that_fills_and_frees_harms_nothing(void)
+{
+    struct contest *contest = shared_memory(sizeof *contest);
+    mount_small(1024);
+    pid_t competitor = start(compete, contest);
+    wait_for(&contest->emptied, 1);
+    uint32_t created = 0, refused = 0, blocks_refused = 0, blocks_got = 0;
+    for (uint32_t round = 0; round < 300 || atomic_load(&contest->filled) < 100 || blocks_refused == 0; round++) {
+        cairn_options options = {.size = sizeof options, .name = "heap", .bytes_max = round % 2 == 0 ? 0 : 64 * MIB};
+        cairn_heap *heap = untouched;
+        if (cairn_heap_create(&heap, &options) < 0) {
+            REQUIRE(heap == untouched);
+            REQUIRE_EQUAL(cairn_last_errno(), -ENOMEM);
+            REQUIRE(access(workspace_path("small/heap"), F_OK) < 0);
+            refused++;
+            continue;
+        }
+        created++;
+        static const size_t sizes[] = {100, 3000, 40000, 150000};
+        for (uint32_t turn = 0; turn < 40; turn++) {
+            size_t size = sizes[(round + turn) % COUNT(sizes)];
+            unsigned char *bytes = cairn_zalloc(heap, size);
+            if (bytes == NULL) {
+                REQUIRE_EQUAL(cairn_last_errno(), -ENOMEM);
+                blocks_refused++;
+                /* A thread whose first call this is may find no room for its record. */
+                REQUIRE_CALL(turn % 8 != 0 || cairn_trim(heap) >= 0 || cairn_last_errno() == -ENOMEM);
+                continue;
+            }
+            blocks_got++;
+            memset(bytes, sign_of(block_count), size); /* it is there, whatever the competitor takes */
+            blocks[block_count++] = (struct block){bytes, size};
+            if (turn % 3 == 2) {
+                require_intact();
+                block_count--;
+                cairn_free(heap, blocks[block_count].bytes);
+            }
+        }
+        require_intact();
+        free_all(heap);
+        REQUIRE_SOUND(heap);
+        REQUIRE_EQUAL(blocks_live(heap), 0);
+        cairn_heap_close(heap);
+        REQUIRE_CALL(cairn_heap_unlink("heap", NULL) == 0);
+    }
+    atomic_store(&contest->over, 1);
+    finish(competitor);
+    REQUIRE(created > 0 && blocks_got > 0);
+    printf(
+        "        %u heaps created and %u refused, %u blocks allocated and %u refused, while all was taken %u times\n",
+        created, refused, blocks_got, blocks_refused, atomic_load(&contest->filled));
+    cairn_heap *heap = create_shared("heap", 0); /* and when it has gone everything is as before */
+    fill(heap, 5000);
+    REQUIRE(block_count * 5000 > 512 * KIB);
+    require_intact();
+    free_all(heap);
+    cairn_heap_close(heap);
+    REQUIRE_CALL(cairn_heap_unlink("heap", NULL) == 0);
+    unmount_small();
+}
+
 int main(void)
 {
     static const struct claim claims[] = {
-        CLAIM(a_full_file_system_is_null_and_a_reason),
-        CLAIM(a_full_heap_can_be_attached_and_emptied),
-        CLAIM(a_heap_is_created_whole_or_not_at_all),
-        CLAIM(roots_need_room_too),
+        CLAIM(a_full_file_system_is_null_and_a_reason),         CLAIM(a_full_heap_can_be_attached_and_emptied),
+        CLAIM(a_heap_is_created_whole_or_not_at_all),           CLAIM(roots_need_room_too),
+        CLAIM(a_competitor_that_fills_and_frees_harms_nothing),
     };
     return run_claims(claims, COUNT(claims), 15);
 }
