@@ -389,6 +389,9 @@ struct check {
 extern bool full_run;
 extern uint64_t trial_seed;
 
+/* A bit for each kind of round of which this run has said that it is skipped. */
+extern _Atomic uint32_t *skips_told;
+
 /* The step at which a trial stands, for the report of a failure. */
 extern _Atomic uint64_t *at_step;
 

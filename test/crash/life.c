@@ -297,7 +297,10 @@ uint64_t life_trial(uint64_t seed, uint64_t only_step, struct tally *tally)
     for (uint32_t i = 0; i < ROUNDS; i++) {
         atomic_store(at_step, i);
         for (size_t kind = 0; kind < COUNT(rounds); kind++) {
-            if (!rounds[kind].run(&round) && atomic_fetch_add(&tally->skipped, 1) == 0)
+            if (rounds[kind].run(&round))
+                continue;
+            atomic_fetch_add(&tally->skipped, 1);
+            if ((atomic_fetch_or(skips_told, UINT32_C(1) << kind) >> kind & 1) == 0)
                 printf("life: SKIPPED what needs %s: no permission\n", rounds[kind].needs);
         }
     }

@@ -34,6 +34,7 @@ char *fail_text;
 bool full_run = true;
 uint64_t trial_seed;
 _Atomic uint64_t *at_step;
+_Atomic uint32_t *skips_told;
 
 static const char *library_path;
 static const char *folder = ".";
@@ -483,6 +484,7 @@ int main(int argc, char **argv)
     }
     if (!stops_load(library_path))
         fputs("crash: no objdump: steps take five times as long\n", stderr);
+    skips_told = shared_memory(sizeof *skips_told);
     main_process = getpid();
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     atexit(end_all);
