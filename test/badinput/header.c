@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "section/layout.h"
+#include "section/section.h"
 #include "support/workspace.h"
 
 static const char name[] = "heap";
@@ -284,9 +285,12 @@ static void what_is_for_people_may_be_anything(void)
 static void counts_beyond_their_tables_are_damage(void)
 {
     make_heap();
-    for (int i = 0; i < 6; i++) {
+    for (int i = 0; i < 7; i++) {
         struct section_image bad = good;
         switch (i) {
+        case 6: /* there is always the heap that it was made for */
+            atomic_store(&bad.heaps_end, 0);
+            break;
         case 0:
             atomic_store(&bad.units_end, bad.units_max + 1);
             break;
@@ -306,6 +310,31 @@ static void counts_beyond_their_tables_are_damage(void)
             atomic_store(&bad.damaged, 1);
             break;
         }
+        refused_with(&bad, -EUCLEAN);
+    }
+}
+
+/* Headers that are in order, of sections that lie in no file: nobody could be alive there, or nowhere, or all is
+ * committed. */
+static void a_header_of_a_section_without_a_file_is_damage(void)
+{
+    make_heap();
+    const struct section_params usual = {.bytes_max = good.bytes_max,
+                                         .address = good.address,
+                                         .processes_max = good.processes_max,
+                                         .owners_max = good.owners_max,
+                                         .heaps_max = good.heaps_max,
+                                         .roots_max = good.roots_max};
+    struct section_params of[] = {usual, usual, usual};
+    of[0].processes_max = 0;
+    of[1].address = 0;
+    of[2].committed = of[2].packed = true;
+    for (size_t i = 0; i < COUNT(of); i++) {
+        struct section_image bad;
+        const char *reason = "";
+        REQUIRE(section_plan(&bad, &of[i]) == 0);
+        atomic_store(&bad.heaps_end, 1);
+        REQUIRE(section_header_check(&bad, bad.bytes_max, &reason) == 0); /* not by its own fault */
         refused_with(&bad, -EUCLEAN);
     }
 }
@@ -561,6 +590,7 @@ int main(void)
         CLAIM(tables_that_overlap_are_damage),
         CLAIM(what_is_for_people_may_be_anything),
         CLAIM(counts_beyond_their_tables_are_damage),
+        CLAIM(a_header_of_a_section_without_a_file_is_damage),
         CLAIM(counts_beyond_the_file_are_damage),
         CLAIM(marks_on_a_page_that_is_not_marked_are_damage),
         CLAIM(a_dead_owners_impossible_slab_is_damage),

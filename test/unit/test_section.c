@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "platform/platform.h"
+#include "section/backing.h"
 #include "support/model.h"
 #include "support/random.h"
 #include "support/suite.h"
@@ -311,6 +312,95 @@ START_TEST(no_field_can_be_wrong_by_itself_even_with_a_fitting_checksum)
             ck_abort_msg("%s is %#llx instead of %#llx: %d, not %d", field->name, (unsigned long long)wrong,
                          (unsigned long long)right, error, expected_error(&header));
     }
+}
+END_TEST
+
+/* A section by itself has none of the tables: a header that has some of them is neither. */
+START_TEST(a_header_has_all_the_tables_or_none)
+{
+    struct section_image raw;
+    struct section_params params = {.bytes_max = 16 * MIB, .raw = true};
+    ck_assert_int_eq(section_plan(&raw, &params), 0);
+    ck_assert_int_eq(section_header_check(&raw, UINT64_MAX, NULL), 0);
+    static const size_t counts[] = {
+        offsetof(struct section_image, owners_max), offsetof(struct section_image, heaps_max),
+        offsetof(struct section_image, processes_max), offsetof(struct section_image, roots_max)};
+    for (size_t i = 0; i < COUNT_OF(counts); i++) {
+        struct section_image header = raw;
+        const uint32_t one = 1;
+        memcpy((unsigned char *)&header + counts[i], &one, sizeof one);
+        header.checksum = checksum_of(&header);
+        ck_assert_int_eq(section_header_check(&header, UINT64_MAX, NULL), -EUCLEAN);
+    }
+    struct section_image strided = raw, bitless = raw, sound = sound_header(false);
+    strided.span_stride = sound.span_stride;
+    strided.checksum = checksum_of(&strided);
+    ck_assert_int_eq(section_header_check(&strided, UINT64_MAX, NULL), -EUCLEAN);
+    bitless.commit_offset = 0;
+    bitless.checksum = checksum_of(&bitless);
+    ck_assert_int_eq(section_header_check(&bitless, UINT64_MAX, NULL), -EUCLEAN);
+}
+END_TEST
+
+START_TEST(a_section_of_as_many_units_as_there_can_be_is_sound)
+{
+    struct section_image header;
+    struct section_params params = {.bytes_max = ((uint64_t)UNITS_LIMIT << UNIT_SHIFT_MIN) * 2,
+                                    .unit_shift = UNIT_SHIFT_MIN,
+                                    .processes_max = 64,
+                                    .owners_max = 100,
+                                    .heaps_max = 8,
+                                    .roots_max = 64};
+    ck_assert_int_eq(section_plan(&header, &params), 0);
+    ck_assert_uint_eq(header.units_max, UNITS_LIMIT);
+    ck_assert_int_eq(section_header_check(&header, UINT64_MAX, NULL), 0);
+    header.units_max--; /* fewer than there is room for */
+    header.checksum = checksum_of(&header);
+    ck_assert_int_eq(section_header_check(&header, UINT64_MAX, NULL), -EUCLEAN);
+}
+END_TEST
+
+static uint64_t no_data(int file, uint64_t from)
+{
+    (void)file, (void)from;
+    return UINT64_MAX;
+}
+
+static uint64_t all_data(int file, uint64_t from)
+{
+    (void)file;
+    return from;
+}
+
+/* Marks that take two pages: what the second page says counts when its mark stands in the first, or when it has bytes.
+ */
+START_TEST(marks_are_looked_at_as_far_as_the_file_goes)
+{
+    struct section_image header;
+    struct section section = {0};
+    ck_assert(section_marks_are_sound(&section, 0, no_data)); /* one that is committed for ever */
+    struct section_params params = {.bytes_max = 256 * MIB, .processes_max = 4, .owners_max = 4, .roots_max = 4};
+    ck_assert_int_eq(section_plan(&header, &params), 0);
+    uint64_t page = UINT64_C(1) << header.page_shift;
+    ck_assert_uint_ge(header.processes_offset, header.commit_offset + 2 * page);
+    unsigned char *base = aligned_alloc(page, header.units_offset);
+    ck_assert_ptr_nonnull(base);
+    memset(base, 0, header.units_offset);
+    memcpy(base, &header, sizeof header);
+    section_view_init(&section, base, &header);
+    uint64_t first = header.commit_offset >> header.page_shift, whole = header.units_offset;
+    ck_assert(!section_marks_are_sound(&section, whole, no_data)); /* not even the first page of them is marked */
+    store_relaxed(&section.commit_bits[first / 64], UINT64_C(1) << first % 64);
+    ck_assert(section_marks_are_sound(&section, whole, no_data));
+    ck_assert(section_marks_are_sound(&section, whole, all_data)); /* zeros are as good as a hole */
+    base[header.commit_offset + page + 8] = 1;
+    ck_assert(section_marks_are_sound(&section, whole, no_data)); /* the file system says that nothing is there */
+    ck_assert(!section_marks_are_sound(&section, whole, all_data));
+    ck_assert(section_marks_are_sound(&section, header.commit_offset + page, all_data)); /* it ends before that */
+    store_relaxed(&section.commit_bits[(first + 1) / 64],
+                  load_relaxed(&section.commit_bits[(first + 1) / 64]) | UINT64_C(1) << (first + 1) % 64);
+    ck_assert(section_marks_are_sound(&section, whole, all_data));
+    free(base);
 }
 END_TEST
 
@@ -915,6 +1005,9 @@ int main(void)
     tcase_add_loop_test(header, every_byte_of_the_constant_part_is_guarded, 0, 2);
     tcase_add_loop_test(header, no_field_can_be_wrong_by_itself_even_with_a_fitting_checksum, 0,
                         2 * (int)COUNT_OF(fields));
+    tcase_add_test(header, a_header_has_all_the_tables_or_none);
+    tcase_add_test(header, a_section_of_as_many_units_as_there_can_be_is_sound);
+    tcase_add_test(header, marks_are_looked_at_as_far_as_the_file_goes);
     tcase_add_test(header, a_header_of_the_other_byte_order_is_told_by_name);
     tcase_add_test(header, a_file_that_ends_before_its_commit_bits_is_refused);
     tcase_add_test(header, a_lent_section_is_not_opened_in_less_memory_than_it_has);
