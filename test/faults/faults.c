@@ -607,8 +607,11 @@ static int memory_file = -1;
 
 static int create_memory_file(void)
 {
-    return cairn_heap_create_fd(&heap, &memory_file,
-                                &(cairn_options){.name = "heap", .bytes_max = 64 * MIB, .bytes_start = MIB});
+    int error = cairn_heap_create_fd(&heap, &memory_file,
+                                     &(cairn_options){.name = "heap", .bytes_max = 64 * MIB, .bytes_start = MIB});
+    struct stat status;
+    REQUIRE(error < 0 || (fstat(memory_file, &status) == 0 && (size_t)status.st_size == 64 * MIB));
+    return error;
 }
 
 static void close_memory_file(void)
