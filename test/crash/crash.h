@@ -410,6 +410,8 @@ struct tour {
         struct actor *actor); /* another process does this again and again, while the actor stands; or NULL */
 };
 
+enum { TOUR_ONE_IN = 8 }; /* of the seeds of step */
+
 extern const struct tour tours[];
 extern const size_t tours_count;
 

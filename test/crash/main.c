@@ -41,6 +41,7 @@ static const char *folder = ".";
 static char run_directory[64];
 static unsigned jobs;
 static uint64_t quick_goal; /* 0: the check's own */
+static uint64_t tour_rounds; /* each tour so often, and nothing else; 0: by the seeds */
 static pid_t main_process;
 
 void fail(const char *format, ...)
@@ -252,10 +253,36 @@ struct work {
     struct tally *tally;
     uint64_t goal;   /* of tally->done */
     uint64_t failed; /* before this run */
+    _Atomic uint64_t *tours; /* still to be begun; NULL: seeds as they come */
     unsigned number;
 };
 
 static uint64_t failures_max = 20;
+
+static bool take_one(_Atomic uint64_t *left)
+{
+    uint64_t seen = atomic_load(left);
+    while (seen != 0 && !atomic_compare_exchange_weak(left, &seen, seen - 1))
+        ;
+    return seen != 0;
+}
+
+/* The next seed of a trial; those between two tours are passed over where only tours are made. */
+static uint64_t next_seed(const struct work *work)
+{
+    uint64_t seed;
+    do
+        seed = atomic_fetch_add(&work->tally->next_seed, 1);
+    while (work->tours != NULL && seed % TOUR_ONE_IN != 0);
+    return seed;
+}
+
+static bool goes_on(const struct work *work)
+{
+    if (atomic_load(&work->tally->failed) >= work->failed + failures_max)
+        return false;
+    return work->tours != NULL ? take_one(work->tours) : atomic_load(&work->tally->done) < work->goal;
+}
 
 static void work(void *arg)
 {
@@ -275,9 +302,8 @@ static void work(void *arg)
     }
     struct job job = {.check = work->check, .tally = work->tally, .only_step = UINT64_MAX};
     snprintf(job.directory, sizeof job.directory, "%s/%u", run_directory, work->number);
-    while (atomic_load(&work->tally->done) < work->goal &&
-           atomic_load(&work->tally->failed) < work->failed + failures_max) {
-        job.seed = atomic_fetch_add(&work->tally->next_seed, 1);
+    while (goes_on(work)) {
+        job.seed = next_seed(work);
         (void)trial(&job);
     }
 }
@@ -323,9 +349,14 @@ static void run_check(const struct check *check, bool quick)
     uint64_t begin = quick ? atomic_load(&tally->done) : 0;
     uint64_t goal = begin + (!quick ? check->full : quick_goal != 0 ? quick_goal : check->quick);
     uint64_t started = now(), failed = atomic_load(&tally->failed);
+    _Atomic uint64_t *tours = NULL;
+    if (check->trial == step_trial && tour_rounds != 0) {
+        tours = shared_memory(sizeof *tours);
+        atomic_store(tours, tour_rounds * tours_count);
+    }
     struct work each[64];
     for (unsigned i = 0; i < jobs; i++) {
-        each[i] = (struct work){.check = check, .tally = tally, .goal = goal, .number = i, .failed = failed};
+        each[i] = (struct work){.check = check, .tally = tally, .goal = goal, .number = i, .failed = failed, .tours = tours};
         (void)process_start(work, &each[i]);
     }
     for (unsigned running = jobs; running > 0;) {
@@ -443,6 +474,8 @@ int main(int argc, char **argv)
             jobs = (unsigned)strtoul(argv[++i], NULL, 10);
         else if (strcmp(argv[i], "--goal") == 0 && i + 1 < argc)
             quick_goal = strtoull(argv[++i], NULL, 10);
+        else if (strcmp(argv[i], "--tours") == 0 && i + 1 < argc)
+            tour_rounds = strtoull(argv[++i], NULL, 10);
         else if (strcmp(argv[i], "--until-failure") == 0)
             failures_max = 1;
         else if (strcmp(argv[i], "--reached") == 0)

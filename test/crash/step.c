@@ -21,7 +21,6 @@ enum {
     STEPPED_CALLS = 40,
     AUDITED_ONE_IN = 8, /* eights of seeds, for one of eight is a tour */
     TRACED_ONE_IN = 8,  /* a trap for each store finds states sooner, a tracer finds all */
-    TOUR_ONE_IN = 8,
     VISITED_ONE_IN = 2, /* of those that are traced and have a peer */
     VISITED_CALLS = 20,
     VISIT_AT_LOCK_ONE_IN = 3,
