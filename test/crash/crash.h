@@ -127,6 +127,41 @@ struct slot {
     uint64_t latencies[LATENCIES]; /* how many calls took less than 2^i nanoseconds, and not less than half of it */
 };
 
+/* What a process is in the middle of, as its owner's record and the units tell. */
+enum moment {
+    MOMENT_NEVER,
+    MOMENT_NOW,
+    MOMENT_STEP, /* instructions later */
+    MOMENT_LOCK, /* before an instruction with a lock prefix: between what it has seen, and what it makes of that */
+    MOMENT_HAND,
+    MOMENT_CHARGE,
+    MOMENT_WIDENING,
+    MOMENT_TAKEN,     /* units that are no span's yet */
+    MOMENT_RETURNING, /* units whose memory it gives back */
+    MOMENT_FREEING,
+    MOMENT_STOPPED,   /* a heap, by it */
+    MOMENT_KILLED,    /* a heap, and not swept yet */
+    MOMENT_SWEEPING,  /* its record is free, and units are still its */
+    MOMENT_ORPHANING, /* an orphan is counted and is none yet */
+    MOMENT_ADOPTED,   /* an orphan less than there were */
+    MOMENT_END,       /* of the call */
+};
+
+struct actor;
+
+/*
+ * When the actor stands at that moment, for the nth time, its visitor makes a call, up to that moment of its own, and
+ * stays there; or dies there. All that
+ * they do is stepped, and so is what was reached.
+ */
+struct appointment {
+    uint32_t when, until; /* enum moment */
+    uint32_t nth;         /* of MOMENT_STEP and MOMENT_LOCK; from 1 on */
+    bool dies;
+    void (*act)(struct actor *actor);       /* NULL: goes on with what it is at */
+    void (*successor)(struct actor *actor); /* what another does then, to the end; NULL: nobody comes */
+};
+
 struct world {
     char name[32];
     uint64_t bytes_max, bytes_start, flags; /* options of the heap */
@@ -136,6 +171,11 @@ struct world {
     bool is_wide;                           /* any size is as usual as another */
     bool is_visited;                        /* another goes on while the actor stands in a call */
     cairn_mutex *meeting;                   /* a lock that both of them want; NULL: none */
+    struct appointment appointment;         /* not MOMENT_NEVER: to be kept; then nobody comes by chance */
+    uint32_t appointments;                  /* so many were made; from the first on nobody comes by chance */
+    uint32_t orders, done;                  /* calls that a visitor was asked for, and has made */
+    void (*ordered)(struct actor *actor);   /* the last of them */
+    void *shared[8];                        /* blocks and places that both know, in heaps without a ledger */
     _Atomic uint32_t stepping;              /* the tracer steps while it is not 0 */
     _Atomic uint32_t pause, parked, stop;   /* of a crew's members, between two calls */
     _Atomic uint32_t stopped;               /* one of them is, by SIGSTOP: what it is at, nobody else finishes */
@@ -186,6 +226,10 @@ void actor_step(struct actor *actor, bool on);
 /* A call that gets a block, or changes one; NULL when there is no place for it, or the heap refuses. */
 struct record *actor_make(struct actor *actor, uint32_t heap, enum call_kind kind, struct record *old, size_t size,
                           size_t alignment);
+/* Makes an appointment with the visitor; it is kept in what is stepped next. */
+void actor_meet(struct actor *actor, struct appointment appointment);
+/* A visitor that does what it is asked for, and nothing else. */
+void actor_serve(struct actor *actor);
 /* Runs a thread to its end; what it steps begins where it says so, with actor_step, and ends with it. */
 void actor_thread(struct actor *actor, void *(*run)(void *actor));
 /* Gives a block away. */
@@ -270,6 +314,10 @@ void image_copy(const struct image *image, int to);
 /* What an owner is in the middle of: that of a thread, or with 0 any that has something, its hand before its charge. */
 enum unfinished { UNFINISHED_NOTHING, UNFINISHED_HAND, UNFINISHED_CHARGE, UNFINISHED_KINDS };
 enum unfinished image_unfinished(const struct image *image, pid_t thread);
+
+/* Whether a thread is at that moment, as far as the image tells: not STEP, LOCK and END. */
+bool image_is_moment(const struct image *image, pid_t thread, enum moment moment);
+uint32_t image_orphans(const struct image *image);
 
 /* Forks a process that is traced, and waits until it asks to be stepped. */
 pid_t traced_start(void (*run)(void *arg), void *arg);

@@ -40,7 +40,7 @@ static const char *library_path;
 static const char *folder = ".";
 static char run_directory[64];
 static unsigned jobs;
-static uint64_t quick_goal; /* 0: the check's own */
+static uint64_t quick_goal;  /* 0: the check's own */
 static uint64_t tour_rounds; /* each tour so often, and nothing else; 0: by the seeds */
 static pid_t main_process;
 
@@ -251,9 +251,9 @@ static bool trial(struct job *job)
 struct work {
     const struct check *check;
     struct tally *tally;
-    uint64_t goal;   /* of tally->done */
-    uint64_t failed; /* before this run */
-    _Atomic uint64_t *tours; /* still to be begun; NULL: seeds as they come */
+    uint64_t goal;                /* of tally->done */
+    uint64_t failed;              /* before this run */
+    _Atomic uint64_t *tours_left; /* still to be begun; NULL: seeds as they come */
     unsigned number;
 };
 
@@ -273,7 +273,7 @@ static uint64_t next_seed(const struct work *work)
     uint64_t seed;
     do
         seed = atomic_fetch_add(&work->tally->next_seed, 1);
-    while (work->tours != NULL && seed % TOUR_ONE_IN != 0);
+    while (work->tours_left != NULL && seed % TOUR_ONE_IN != 0);
     return seed;
 }
 
@@ -281,7 +281,7 @@ static bool goes_on(const struct work *work)
 {
     if (atomic_load(&work->tally->failed) >= work->failed + failures_max)
         return false;
-    return work->tours != NULL ? take_one(work->tours) : atomic_load(&work->tally->done) < work->goal;
+    return work->tours_left != NULL ? take_one(work->tours_left) : atomic_load(&work->tally->done) < work->goal;
 }
 
 static void work(void *arg)
@@ -349,14 +349,15 @@ static void run_check(const struct check *check, bool quick)
     uint64_t begin = quick ? atomic_load(&tally->done) : 0;
     uint64_t goal = begin + (!quick ? check->full : quick_goal != 0 ? quick_goal : check->quick);
     uint64_t started = now(), failed = atomic_load(&tally->failed);
-    _Atomic uint64_t *tours = NULL;
+    _Atomic uint64_t *left = NULL;
     if (check->trial == step_trial && tour_rounds != 0) {
-        tours = shared_memory(sizeof *tours);
-        atomic_store(tours, tour_rounds * tours_count);
+        left = shared_memory(sizeof *left);
+        atomic_store(left, tour_rounds * tours_count);
     }
     struct work each[64];
     for (unsigned i = 0; i < jobs; i++) {
-        each[i] = (struct work){.check = check, .tally = tally, .goal = goal, .number = i, .failed = failed, .tours = tours};
+        each[i] = (struct work){
+            .check = check, .tally = tally, .goal = goal, .number = i, .failed = failed, .tours_left = left};
         (void)process_start(work, &each[i]);
     }
     for (unsigned running = jobs; running > 0;) {

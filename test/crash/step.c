@@ -28,6 +28,8 @@ enum {
     VISIT_STEPS = 800,
     VISIT_STEPS_MAX = 20000, /* then it waits for who is visited */
     VISITOR_KILLED_ONE_IN = 300,
+    APPOINTMENT_STEPS_MAX = 40000,
+    PATIENCE = 6000, /* steps that a victim makes beside a visitor whom it may wait for */
 };
 
 /*
@@ -56,6 +58,10 @@ struct trial {
     /* Another at work, which goes on now and then while the victim stands still; 0: none. */
     pid_t visitor;
     bool visitor_steps; /* it stands in a call */
+    struct peer *visiting;
+    uint32_t kept;    /* appointments that were kept or are being waited for */
+    uint32_t orphans; /* when the last of them was made */
+    uint64_t alone;   /* steps of the victim since the visitor made one */
     pid_t verifier;
     int order[2], answer[2];
     int copy;
@@ -202,10 +208,101 @@ static void visit(struct trial *trial, pid_t victim)
     }
 }
 
+static bool is_moment(struct trial *trial, pid_t process, enum moment moment)
+{
+    struct world *world = trial->world;
+    switch (moment) {
+    case MOMENT_NEVER:
+        return false;
+    case MOMENT_NOW:
+        return true;
+    case MOMENT_STEP:
+        return world->appointment.nth-- <= 1;
+    case MOMENT_LOCK:
+        return traced_is_at_lock() && world->appointment.nth-- <= 1;
+    case MOMENT_ADOPTED:
+        return image_orphans(&trial->image) < trial->orphans;
+    case MOMENT_END:
+        return world->done == world->orders;
+    default:
+        return image_is_moment(&trial->image, process, moment);
+    }
+}
+
+static bool has_appointment(struct trial *trial, pid_t victim)
+{
+    struct world *world = trial->world;
+    if (world->appointment.when == MOMENT_NEVER || !traced_can_wait(victim))
+        return false;
+    if (trial->kept != world->appointments)
+        trial->orphans = image_orphans(&trial->image);
+    trial->kept = world->appointments;
+    return is_moment(trial, victim, world->appointment.when);
+}
+
+/* One step of the visitor's, or on to its next call. */
+static void visitor_step(struct trial *trial)
+{
+    static const struct image none;
+    struct world *world = trial->world;
+    atomic_store(&world->stepping, trial->visitor_steps);
+    trial->visitor_steps =
+        trial->visitor_steps ? traced_step(trial->visitor, world, &none) : traced_resume(&trial->visitor);
+}
+
+static void visitor_start(struct trial *trial);
+
+/* The visitor goes on to that moment, or until it has done what it was asked for. */
+static void advance(struct trial *trial, pid_t victim, enum moment until)
+{
+    struct world *world = trial->world;
+    bool stands = false, rests = false;
+    stops_clear(victim);
+    for (uint32_t steps = 0; steps < APPOINTMENT_STEPS_MAX && !rests && !stands; steps++) {
+        visitor_step(trial);
+        bool is_inside = trial->visitor_steps && traced_can_wait(trial->visitor);
+        stands = is_inside && is_moment(trial, trial->visitor, until);
+        rests = trial->visitor_steps && !is_inside && world->done == world->orders;
+    }
+    while (!rests && trial->visitor_steps && !traced_can_wait(trial->visitor))
+        visitor_step(trial);
+    stops_clear(trial->visitor);
+    atomic_store(&world->stepping, 1);
+}
+
+static void keep_appointment(struct trial *trial, pid_t victim)
+{
+    struct world *world = trial->world;
+    struct appointment appointment = world->appointment;
+    world->appointment = (struct appointment){.when = MOMENT_NEVER};
+    stops_clear(victim);
+    if (trial->visitor == 0)
+        visitor_start(trial);
+    advance(trial, victim, appointment.until);
+    trial->alone = 0;
+    if (!appointment.dies)
+        return;
+    traced_kill(trial->visitor);
+    trial->visitor = 0;
+    if (appointment.successor == NULL)
+        return;
+    world->ordered = appointment.successor;
+    world->orders++;
+    visitor_start(trial);
+    advance(trial, victim, MOMENT_END);
+}
+
+/* With appointments nobody comes by chance; but a victim that makes so many steps may wait for who stands there. */
+static bool seems_to_wait(struct trial *trial, pid_t victim)
+{
+    return trial->world->appointments != 0 && trial->visitor != 0 && ++trial->alone % PATIENCE == 0 &&
+           traced_can_wait(victim);
+}
+
 /* Oftener between what the victim has seen and what it makes of that. */
 static bool is_time_for_a_visit(struct trial *trial, pid_t victim)
 {
-    return trial->visitor != 0 && traced_can_wait(victim) &&
+    return trial->world->appointments == 0 && trial->visitor != 0 && traced_can_wait(victim) &&
            random_below(&trial->random, traced_is_at_lock() ? VISIT_AT_LOCK_ONE_IN : VISIT_ONE_IN) == 0;
 }
 
@@ -218,9 +315,16 @@ static void step_traced(struct trial *trial, void (*run)(void *arg), void *arg, 
         if (stepping)
             look(trial, false); /* what happened between the calls */
         while (stepping) {
-            bool visited = is_time_for_a_visit(trial, process);
-            if (visited)
+            bool visited = has_appointment(trial, process);
+            if (visited) {
+                keep_appointment(trial, process);
+            } else if (seems_to_wait(trial, process)) {
+                advance(trial, process, MOMENT_END);
+                visited = true;
+            } else if (is_time_for_a_visit(trial, process)) {
                 visit(trial, process);
+                visited = true;
+            }
             stepping = traced_step(process, trial->world, &trial->image);
             atomic_fetch_add(at_step, 1);
             atomic_fetch_add(&trial->tally->steps, 1);
@@ -341,6 +445,7 @@ enum peer_end { PEER_LIVES, PEER_DIES, PEER_LEAVES, PEER_ENDS };
 struct peer {
     struct world *world;
     const struct tour *tour; /* NULL: turns by chance */
+    uint32_t number;         /* of a visitor's slot: one that has died gets a successor */
     uint32_t turns;
     enum peer_end end;
     int ready, stay;
@@ -385,7 +490,9 @@ static void visitor_run(void *arg)
     struct peer *peer = arg;
     struct actor actor = {0};
     calls_without |= not_beside_a_visitor;
-    actor_begin(&actor, peer->world, 1);
+    actor_begin(&actor, peer->world, peer->number);
+    if (peer->tour != NULL && peer->tour->visitor == actor_serve)
+        actor_serve(&actor);
     struct random *random = &actor.slot->random;
     for (uint32_t i = 0; i < peer->turns; i++)
         actor_turn(&actor);
@@ -428,9 +535,10 @@ static void visitor_run(void *arg)
     }
 }
 
-static void visitor_start(struct trial *trial, struct peer *peer)
+static void visitor_start(struct trial *trial)
 {
-    trial->visitor = traced_start(visitor_run, peer);
+    trial->visiting->number++;
+    trial->visitor = traced_start(visitor_run, trial->visiting);
     trial->visitor_steps = traced_resume(&trial->visitor);
     stops_clear(trial->visitor);
     atomic_store(&trial->world->stepping, 0);
@@ -502,7 +610,8 @@ uint64_t step_trial(uint64_t seed, uint64_t only_step, struct tally *tally)
     peer.turns = tour != NULL ? 0 : (uint32_t)random_below(&trial.random, 200);
     peer.end = tour != NULL ? PEER_LIVES : (enum peer_end)random_below(&trial.random, PEER_ENDS);
     if (world->is_visited) {
-        visitor_start(&trial, &peer);
+        trial.visiting = &peer;
+        visitor_start(&trial);
     } else if (has_peer) {
         if (pipe(ready) < 0 || pipe(stay) < 0)
             fail("no descriptors");

@@ -5,6 +5,7 @@
  */
 #include "crash.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -431,6 +432,438 @@ static void beside_large_blocks(struct actor *actor)
     call(actor, CALL_RECOVER, 0);
 }
 
+/* ---------------------------------------------------------------- by appointment */
+
+/*
+ * A heap that no ledger tells of, bound to who made it: where it died there is nothing of it left to be told. Each
+ * process has its own handle.
+ */
+static cairn_heap *part, *inner;
+
+static void make_part(struct actor *actor, cairn_options options)
+{
+    freely(actor);
+    options.name = "part";
+    options.parent = actor->heap;
+    options.flags |= CAIRN_BOUND;
+    if (cairn_heap_create(&part, &options) < 0)
+        part = NULL;
+}
+
+/* The visitor's; without steps. */
+static bool see_part(struct actor *actor)
+{
+    cairn_heap_close(part);
+    part = NULL;
+    return cairn_heap_open_child(&part, actor->heap, "part") == 0;
+}
+
+/* The handle is closed by that, if only by one who was faster. */
+static void destroy(cairn_heap **heap)
+{
+    int error = *heap != NULL ? cairn_heap_destroy(*heap) : 0;
+    if (error == 0 || error == -ESTALE)
+        *heap = NULL;
+}
+
+static void end_part(struct actor *actor)
+{
+    freely(actor);
+    if (see_part(actor) && cairn_heap_open_child(&inner, part, "inner") == 0)
+        destroy(&inner);
+    destroy(&part);
+}
+
+/* What was arranged has happened, or will not; and the visitor is in no call, so that nobody waits for it. */
+static bool was_met(struct actor *actor)
+{
+    bool met = actor->world->appointment.when == MOMENT_NEVER;
+    actor->world->appointment.when = MOMENT_NEVER;
+    stepped(actor);
+    if (met) {
+        actor_meet(actor, (struct appointment){.when = MOMENT_NOW, .until = MOMENT_END});
+        actor_step(actor, true);
+        (void)cairn_last_errno();
+        actor_step(actor, false);
+    }
+    freely(actor);
+    return met;
+}
+
+/* The call that an act consists of, in heaps without a ledger. */
+static void allocs(struct actor *actor, cairn_heap *heap, size_t size, uint32_t place)
+{
+    stepped(actor);
+    actor_step(actor, true);
+    void *block = heap != NULL ? cairn_alloc(heap, size) : NULL;
+    actor_step(actor, false);
+    actor->world->shared[place] = block;
+}
+
+static void frees(struct actor *actor, cairn_heap *heap, uint32_t place)
+{
+    void *block = actor->world->shared[place];
+    actor->world->shared[place] = NULL;
+    stepped(actor);
+    actor_step(actor, true);
+    if (heap != NULL)
+        cairn_free(heap, block);
+    actor_step(actor, false);
+}
+
+static void allocs_small(struct actor *actor)
+{
+    if (see_part(actor))
+        allocs(actor, part, 100, 0);
+}
+
+static void allocs_large(struct actor *actor)
+{
+    if (see_part(actor))
+        allocs(actor, part, actor->world->bytes_max / 40, 1);
+}
+
+static void allocs_of_a_size(struct actor *actor)
+{
+    static const size_t sizes[] = {100, 300, 1000, 3000, 7000};
+    static uint32_t turn;
+    if (see_part(actor))
+        allocs(actor, part, sizes[turn++ % COUNT(sizes)], 7);
+}
+
+static void opens_and_frees(struct actor *actor)
+{
+    if (see_part(actor))
+        frees(actor, part, 0);
+}
+
+static void resets_part(struct actor *actor)
+{
+    if (!see_part(actor))
+        return;
+    stepped(actor);
+    actor_step(actor, true);
+    (void)cairn_heap_reset(part);
+    actor_step(actor, false);
+}
+
+static void destroys_part(struct actor *actor)
+{
+    if (!see_part(actor))
+        return;
+    stepped(actor);
+    actor_step(actor, true);
+    destroy(&part);
+    actor_step(actor, false);
+}
+
+static void makes_inner(struct actor *actor)
+{
+    if (!see_part(actor))
+        return;
+    cairn_options options = {.name = "inner", .parent = part};
+    stepped(actor);
+    actor_step(actor, true);
+    if (cairn_heap_create(&inner, &options) < 0)
+        inner = NULL;
+    void *block = inner != NULL ? cairn_alloc(inner, 300) : NULL;
+    actor_step(actor, false);
+    (void)block;
+}
+
+static void trims(struct actor *actor)
+{
+    stepped(actor);
+    call(actor, CALL_TRIM, 0);
+}
+
+static void recovers(struct actor *actor)
+{
+    stepped(actor);
+    call(actor, CALL_RECOVER, 0);
+}
+
+static void takes_and_returns(struct actor *actor)
+{
+    size_t most = actor->world->bytes_max;
+    freely(actor);
+    drop(actor, get(actor, 0, CALL_ALLOC, most / 6));
+    trims(actor);
+}
+
+static void has_a_large_block(struct actor *actor)
+{
+    stepped(actor);
+    drop(actor, get(actor, 0, CALL_ALLOC, actor->world->bytes_max / 40));
+}
+
+static void leaves(struct actor *actor)
+{
+    cairn_heap_close(part);
+    part = NULL;
+    stepped(actor);
+    call(actor, CALL_REOPEN, 0);
+}
+
+/* Slabs of some classes, half empty, which become orphans. */
+static void leaves_slabs(struct actor *actor)
+{
+    static const size_t sizes[] = {100, 1000, 3000};
+    struct record *records[12];
+    freely(actor);
+    for (size_t i = 0; i < COUNT(records); i++)
+        records[i] = get(actor, 0, CALL_ALLOC, sizes[i % COUNT(sizes)]);
+    for (size_t i = 0; i < COUNT(records) / 2; i++)
+        drop(actor, records[i]);
+    leaves(actor);
+}
+
+typedef void step_fn(struct actor *actor);
+
+/* Makes the second call between the parts of the first: before each instruction of it with a lock prefix, in turn. */
+static void race(struct actor *actor, step_fn *prepare, step_fn *mine, step_fn *theirs, enum moment until,
+                 uint32_t locks_max)
+{
+    for (uint32_t nth = 1; nth <= locks_max; nth++) {
+        freely(actor);
+        prepare(actor);
+        actor_meet(actor, (struct appointment){.when = MOMENT_LOCK, .nth = nth, .act = theirs, .until = until});
+        mine(actor);
+        if (!was_met(actor))
+            return;
+    }
+}
+
+/* Once, at a moment that the image tells. */
+static void meet_at(struct actor *actor, step_fn *mine, enum moment when, step_fn *theirs, enum moment until)
+{
+    actor_meet(actor, (struct appointment){.when = when, .act = theirs, .until = until});
+    mine(actor);
+    (void)was_met(actor);
+}
+
+/* Twice: a heap that is ended while it is stopped leaves a life to its record's next that is for one heap alone. */
+static void new_part(struct actor *actor)
+{
+    end_part(actor);
+    make_part(actor, (cairn_options){0});
+    end_part(actor);
+    make_part(actor, (cairn_options){.bytes_start = actor->world->bytes_max / 128});
+}
+
+static void some_part(struct actor *actor)
+{
+    if (part == NULL)
+        new_part(actor);
+}
+
+static void my_small(struct actor *actor)
+{
+    allocs(actor, part, 100, 2);
+}
+
+static void my_large(struct actor *actor)
+{
+    allocs(actor, part, actor->world->bytes_max / 40, 3);
+}
+
+static void my_reset(struct actor *actor)
+{
+    stepped(actor);
+    actor_step(actor, true);
+    if (part != NULL)
+        (void)cairn_heap_reset(part);
+    actor_step(actor, false);
+}
+
+static void my_destroy(struct actor *actor)
+{
+    stepped(actor);
+    actor_step(actor, true);
+    destroy(&part);
+    actor_step(actor, false);
+}
+
+static void my_longer(struct actor *actor)
+{
+    stepped(actor);
+    actor_step(actor, true);
+    if (part != NULL && actor->world->shared[3] != NULL)
+        (void)cairn_expand(part, actor->world->shared[3], actor->world->bytes_max / 20);
+    actor_step(actor, false);
+}
+
+static void my_free_of_its_small(struct actor *actor)
+{
+    frees(actor, part, 0);
+}
+
+static void my_free_from(struct actor *actor)
+{
+    void **place = actor->world->shared[4];
+    stepped(actor);
+    actor_step(actor, true);
+    if (part != NULL && place != NULL && *place != NULL)
+        (void)cairn_free_from(part, place);
+    actor_step(actor, false);
+}
+
+/* It allocates, and where it stands is told by a block of the same heap. */
+static void allocs_to(struct actor *actor, size_t size)
+{
+    actor->world->shared[4] = NULL;
+    if (!see_part(actor))
+        return;
+    void **place = cairn_zalloc(part, sizeof *place);
+    stepped(actor);
+    actor_step(actor, true);
+    if (place != NULL && cairn_alloc_to(part, size, place) == 0)
+        actor->world->shared[4] = place;
+    actor_step(actor, false);
+}
+
+static void allocs_small_to(struct actor *actor)
+{
+    allocs_to(actor, 100);
+}
+
+static void allocs_large_to(struct actor *actor)
+{
+    allocs_to(actor, actor->world->bytes_max / 40);
+}
+
+/* The visitor does something between two calls. */
+static void have(struct actor *actor, step_fn *theirs)
+{
+    stepped(actor);
+    actor_meet(actor, (struct appointment){.when = MOMENT_NOW, .act = theirs, .until = MOMENT_END});
+    actor_step(actor, true);
+    (void)cairn_last_errno();
+    actor_step(actor, false);
+    freely(actor);
+}
+
+static void its_small_in_new_part(struct actor *actor)
+{
+    new_part(actor);
+    have(actor, allocs_small);
+}
+
+static void large_in_new_part(struct actor *actor)
+{
+    new_part(actor);
+    if (part != NULL)
+        actor->world->shared[3] = cairn_alloc(part, actor->world->bytes_max / 40);
+}
+
+static void its_small_to_in_new_part(struct actor *actor)
+{
+    new_part(actor);
+    have(actor, allocs_small_to);
+}
+
+static void its_large_to_in_new_part(struct actor *actor)
+{
+    new_part(actor);
+    have(actor, allocs_large_to);
+}
+
+/* Two that end, reset or fill a heap at once. */
+static void at_once(struct actor *actor)
+{
+    enum { LOCKS = 14 };
+    race(actor, new_part, my_destroy, destroys_part, MOMENT_END, LOCKS);
+    race(actor, new_part, my_destroy, resets_part, MOMENT_END, LOCKS);
+    race(actor, new_part, my_destroy, resets_part, MOMENT_STOPPED, LOCKS);
+    race(actor, new_part, my_destroy, makes_inner, MOMENT_END, LOCKS);
+    race(actor, some_part, my_reset, resets_part, MOMENT_END, LOCKS);
+    race(actor, new_part, my_reset, destroys_part, MOMENT_END, LOCKS);
+    race(actor, new_part, my_large, allocs_large, MOMENT_END, LOCKS);
+    race(actor, some_part, my_large, resets_part, MOMENT_STOPPED, LOCKS);
+    end_part(actor);
+}
+
+/* What a call has in its hand, of a heap that another ends or stops. */
+static void in_the_hand(struct actor *actor)
+{
+    its_small_in_new_part(actor);
+    meet_at(actor, my_free_of_its_small, MOMENT_HAND, destroys_part, MOMENT_END);
+    its_small_in_new_part(actor);
+    meet_at(actor, my_free_of_its_small, MOMENT_HAND, destroys_part, MOMENT_KILLED);
+    its_small_to_in_new_part(actor);
+    my_free_from(actor); /* elsewhere, and nobody comes */
+    its_large_to_in_new_part(actor);
+    my_free_from(actor);
+    its_small_to_in_new_part(actor);
+    meet_at(actor, my_free_from, MOMENT_HAND, destroys_part, MOMENT_END);
+    its_large_to_in_new_part(actor);
+    meet_at(actor, my_free_from, MOMENT_HAND, leaves, MOMENT_END);
+    large_in_new_part(actor);
+    meet_at(actor, my_longer, MOMENT_HAND, destroys_part, MOMENT_END);
+    large_in_new_part(actor);
+    meet_at(actor, my_longer, MOMENT_HAND, resets_part, MOMENT_STOPPED);
+    new_part(actor);
+    meet_at(actor, my_large, MOMENT_TAKEN, resets_part, MOMENT_STOPPED);
+    new_part(actor);
+    meet_at(actor, my_small, MOMENT_TAKEN, resets_part, MOMENT_STOPPED);
+    new_part(actor);
+    meet_at(actor, my_small, MOMENT_NOW, resets_part, MOMENT_STOPPED); /* waits until it goes on */
+    /* It frees, and dies of that when the heap is another: what it had in its hand is somebody else's. */
+    new_part(actor);
+    my_small(actor);
+    actor->world->shared[0] = actor->world->shared[2];
+    actor_meet(actor, (struct appointment){.when = MOMENT_NOW, .act = opens_and_frees, .until = MOMENT_HAND});
+    stepped(actor);
+    actor_step(actor, true);
+    (void)cairn_last_errno();
+    actor_step(actor, false);
+    actor_meet(actor,
+               (struct appointment){.when = MOMENT_STOPPED, .until = MOMENT_NOW, .dies = true, .successor = recovers});
+    my_reset(actor);
+    (void)was_met(actor);
+    end_part(actor);
+}
+
+/* One dies in the middle, and another recovers what it left, beside this one. */
+static void die_at(struct actor *actor, step_fn *theirs, enum moment until, step_fn *mine, enum moment when)
+{
+    actor_meet(actor,
+               (struct appointment){.when = when, .act = theirs, .until = until, .dies = true, .successor = recovers});
+    mine(actor);
+    (void)was_met(actor);
+}
+
+static void my_recovery(struct actor *actor)
+{
+    stepped(actor);
+    call(actor, CALL_RECOVER, 0);
+}
+
+static void dead_in_the_middle(struct actor *actor)
+{
+    freely(actor);
+    new_part(actor);
+    die_at(actor, takes_and_returns, MOMENT_RETURNING, my_recovery, MOMENT_NOW);
+    die_at(actor, takes_and_returns, MOMENT_RETURNING, has_a_large_block, MOMENT_WIDENING);
+    die_at(actor, has_a_large_block, MOMENT_CHARGE, has_a_large_block, MOMENT_CHARGE); /* who cannot count */
+    my_recovery(actor);                                                                /* now it can */
+    die_at(actor, allocs_large, MOMENT_CHARGE, my_large, MOMENT_CHARGE);
+    my_recovery(actor);
+    die_at(actor, makes_inner, MOMENT_CHARGE, my_recovery, MOMENT_NOW);
+    end_part(actor);
+    /* A count of orphans that is too high: nobody finds so many. */
+    actor_meet(actor,
+               (struct appointment){.when = MOMENT_NOW, .act = leaves_slabs, .until = MOMENT_ORPHANING, .dies = true});
+    my_recovery(actor);
+    (void)was_met(actor);
+    stepped(actor);
+    ask_for_all(actor, 0);
+    freely(actor);
+    fill_up(actor, 0);
+    stepped(actor);
+    ask_for_all(actor, 0);
+}
+
 #define MIB (UINT64_C(1) << 20)
 
 const struct tour tours[] = {
@@ -456,5 +889,9 @@ const struct tour tours[] = {
     {"blocks that another frees", MIB, 0, NULL, gives_its_blocks_away, frees_what_it_is_given},
     {"blocks that another frees, in a roomy heap", 32 * MIB, 0, NULL, gives_its_blocks_away, frees_what_it_is_given},
     {"beside another's large blocks", MIB, 0, NULL, beside_large_blocks, has_large_blocks},
+    {"two at once", MIB, 0, NULL, at_once, actor_serve},
+    {"in the hand", MIB, 0, NULL, in_the_hand, actor_serve},
+    {"in the hand, in a roomy heap", 32 * MIB, 0, NULL, in_the_hand, actor_serve},
+    {"dead in the middle", 4 * MIB, 0, NULL, dead_in_the_middle, actor_serve},
 };
 const size_t tours_count = COUNT(tours);

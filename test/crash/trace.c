@@ -476,6 +476,91 @@ enum unfinished image_unfinished(const struct image *image, pid_t thread)
     return found;
 }
 
+#define TABLE(image, type, offset) ((const type *)(const void *)((image)->view + header_of(image)->offset))
+
+/* 0: the thread has none. */
+static uint32_t owner_of(const struct image *image, pid_t thread)
+{
+    const struct section_image *header = header_of(image);
+    const struct owner_image *owners = TABLE(image, struct owner_image, owners_offset);
+    for (uint32_t i = 0; i < header->owners_end; i++) {
+        if (owners[i].thread_id == (uint32_t)thread && owners[i].word >> RECORD_STATE_SHIFT != RECORD_FREE)
+            return i + 1;
+    }
+    return 0;
+}
+
+/* Units of that state and owner, of a heap or (0) of none; with any owner and heap those of the state. */
+static uint32_t units_of(const struct image *image, enum unit_state state, uint32_t owner, bool of_heap, bool of_any)
+{
+    const atomic_u64 *words = TABLE(image, atomic_u64, unit_words_offset);
+    uint32_t count = 0;
+    for (uint32_t unit = 0; unit < header_of(image)->units_end; unit++) {
+        uint64_t word = words[unit];
+        count += unit_state_of(word) == state &&
+                 (of_any || (unit_owner_of(word) == owner && (unit_heap_of(word) != 0) == of_heap));
+    }
+    return count;
+}
+
+uint32_t image_orphans(const struct image *image)
+{
+    return units_of(image, UNIT_ORPHAN, 0, true, true);
+}
+
+static bool any_is_swept(const struct image *image)
+{
+    const struct heap_image *heaps = TABLE(image, struct heap_image, heaps_offset);
+    const atomic_u64 *words = TABLE(image, atomic_u64, unit_words_offset);
+    for (uint32_t unit = 0; unit < header_of(image)->units_end; unit++) {
+        uint32_t heap = unit_heap_of(words[unit]);
+        if (unit_state_of(words[unit]) != UNIT_FREE && heap != 0 &&
+            heaps[heap - 1].word >> RECORD_STATE_SHIFT == RECORD_FREE)
+            return true;
+    }
+    return false;
+}
+
+bool image_is_moment(const struct image *image, pid_t thread, enum moment moment)
+{
+    const struct section_image *header = header_of(image);
+    const struct heap_image *heaps = TABLE(image, struct heap_image, heaps_offset);
+    uint32_t number = owner_of(image, thread), counted = 0;
+    if (number == 0)
+        return false;
+    const struct owner_image *owner = &TABLE(image, struct owner_image, owners_offset)[number - 1];
+    switch (moment) {
+    case MOMENT_HAND:
+        return owner->hand != 0;
+    case MOMENT_CHARGE:
+        return owner->charging != 0;
+    case MOMENT_WIDENING:
+        return owner->widening != 0;
+    case MOMENT_TAKEN:
+        return units_of(image, UNIT_TAKEN, number, true, false) != 0;
+    case MOMENT_RETURNING:
+        return units_of(image, UNIT_TAKEN, number, false, false) != 0;
+    case MOMENT_FREEING:
+        return units_of(image, UNIT_FREEING, number, true, false) != 0;
+    case MOMENT_STOPPED:
+    case MOMENT_KILLED:
+        for (uint32_t i = 0; i < header->heaps_end; i++) {
+            if (moment == MOMENT_STOPPED ? heaps[i].life == life_stopped_by(number)
+                                         : heaps[i].word >> RECORD_STATE_SHIFT == RECORD_PENDING)
+                return true;
+        }
+        return false;
+    case MOMENT_SWEEPING:
+        return any_is_swept(image);
+    case MOMENT_ORPHANING:
+        for (uint32_t i = 0; i < header->heaps_end; i++)
+            counted += heaps[i].orphans;
+        return counted > image_orphans(image);
+    default:
+        return false;
+    }
+}
+
 /* Only where there is data: the rest is zero, committed or not. */
 void image_copy(const struct image *image, int to)
 {

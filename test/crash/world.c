@@ -409,6 +409,33 @@ void actor_step(struct actor *actor, bool on)
     ask_for_steps(actor, on);
 }
 
+void actor_meet(struct actor *actor, struct appointment appointment)
+{
+    struct world *world = actor->world;
+    if (appointment.act != NULL) {
+        world->ordered = appointment.act;
+        world->orders++;
+    }
+    world->appointment = appointment;
+    world->appointments++;
+}
+
+void actor_serve(struct actor *actor)
+{
+    struct world *world = actor->world;
+    uint32_t seen = world->done;
+    while (true) {
+        actor->mode = TRACED;
+        ask_for_steps(actor, true); /* stands here until it is asked */
+        ask_for_steps(actor, false);
+        if (world->orders == seen)
+            continue;
+        seen = world->orders;
+        world->ordered(actor);
+        world->done = seen;
+    }
+}
+
 /* Tables that are full are no error; one that is said to be and is not would be. */
 static void require_full(cairn_heap *heap);
 
@@ -1315,8 +1342,11 @@ static int see_used_span(const cairn_span *span, void *arg)
         return 0;
     if (span->kind != CAIRN_SPAN_FREE && (span->blocks_live != 0 || span->kind == CAIRN_SPAN_BUSY ||
                                           span->kind == CAIRN_SPAN_LARGE || span->kind == CAIRN_SPAN_OTHER))
-        fail("an empty heap has a span of kind %d at unit %llu, %#llx, with %u blocks", (int)span->kind,
-             (unsigned long long)unit, (unsigned long long)word, span->blocks_live);
+        fail("an empty heap has a span of kind %d at unit %llu, %#llx, with %u blocks; its heap has word %#llx, life "
+             "%llx",
+             (int)span->kind, (unsigned long long)unit, (unsigned long long)word, span->blocks_live,
+             (unsigned long long)TABLE(image, struct heap_image, heaps_offset)[unit_heap_of(word) - 1].word,
+             (unsigned long long)TABLE(image, struct heap_image, heaps_offset)[unit_heap_of(word) - 1].life);
     return 0;
 }
 
