@@ -144,6 +144,8 @@ enum moment {
     MOMENT_SWEEPING,  /* its record is free, and units are still its */
     MOMENT_ORPHANING, /* an orphan is counted and is none yet */
     MOMENT_ADOPTED,   /* an orphan less than there were */
+    MOMENT_HALF,      /* the header of a slab that is being made is written in part */
+    MOMENT_BORN,      /* a slab is there, and none of its blocks is ready */
     MOMENT_END,       /* of the call */
 };
 
@@ -155,8 +157,8 @@ struct actor;
  * they do is stepped, and so is what was reached.
  */
 struct appointment {
-    uint32_t when, until; /* enum moment */
-    uint32_t nth;         /* of MOMENT_STEP and MOMENT_LOCK; from 1 on */
+    uint32_t when, until;    /* enum moment */
+    uint32_t nth, until_nth; /* of MOMENT_STEP and MOMENT_LOCK; from 1 on */
     bool dies;
     void (*act)(struct actor *actor);       /* NULL: goes on with what it is at */
     void (*successor)(struct actor *actor); /* what another does then, to the end; NULL: nobody comes */
@@ -240,6 +242,9 @@ void actor_guest(struct actor *actor, uint32_t host);
 void actor_leave(struct actor *actor);
 /* From here on the file grows by no more than so many bytes, as where the file system is full. */
 void world_limit_growth(struct world *world, uint64_t bytes);
+/* From here on the system refuses all memory that this process wants for the heap, or for itself. */
+void world_refuse_memory(struct world *world);
+void world_refuse_own_memory(void);
 /* A block that no ledger tells of: it may live or not. */
 void world_add_maybe(struct world *world, void *block);
 

@@ -6,15 +6,20 @@
  */
 #include "crash.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 enum {
@@ -154,6 +159,8 @@ static void keep_dead(struct trial *trial, struct dead *dead)
     if (dead->world == NULL)
         dead->world = world_new();
     memcpy(dead->world, trial->world, sizeof *dead->world);
+    dead->world->appointment.when = MOMENT_NEVER; /* nobody visits who goes on from there */
+    dead->world->appointments = 0;
     snprintf(dead->name, sizeof dead->name, "dead%u", (unsigned)(dead - trial->dead));
     snprintf(dead->world->name, sizeof dead->world->name, "%s", dead->name);
     int file = open(path_of(dead->name), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
@@ -208,7 +215,7 @@ static void visit(struct trial *trial, pid_t victim)
     }
 }
 
-static bool is_moment(struct trial *trial, pid_t process, enum moment moment)
+static bool is_moment(struct trial *trial, pid_t process, enum moment moment, uint32_t *nth)
 {
     struct world *world = trial->world;
     switch (moment) {
@@ -217,9 +224,9 @@ static bool is_moment(struct trial *trial, pid_t process, enum moment moment)
     case MOMENT_NOW:
         return true;
     case MOMENT_STEP:
-        return world->appointment.nth-- <= 1;
+        return (*nth)-- <= 1;
     case MOMENT_LOCK:
-        return traced_is_at_lock() && world->appointment.nth-- <= 1;
+        return traced_is_at_lock() && (*nth)-- <= 1;
     case MOMENT_ADOPTED:
         return image_orphans(&trial->image) < trial->orphans;
     case MOMENT_END:
@@ -237,7 +244,7 @@ static bool has_appointment(struct trial *trial, pid_t victim)
     if (trial->kept != world->appointments)
         trial->orphans = image_orphans(&trial->image);
     trial->kept = world->appointments;
-    return is_moment(trial, victim, world->appointment.when);
+    return is_moment(trial, victim, world->appointment.when, &world->appointment.nth);
 }
 
 /* One step of the visitor's, or on to its next call. */
@@ -253,7 +260,7 @@ static void visitor_step(struct trial *trial)
 static void visitor_start(struct trial *trial);
 
 /* The visitor goes on to that moment, or until it has done what it was asked for. */
-static void advance(struct trial *trial, pid_t victim, enum moment until)
+static void advance(struct trial *trial, pid_t victim, enum moment until, uint32_t nth)
 {
     struct world *world = trial->world;
     bool stands = false, rests = false;
@@ -261,7 +268,7 @@ static void advance(struct trial *trial, pid_t victim, enum moment until)
     for (uint32_t steps = 0; steps < APPOINTMENT_STEPS_MAX && !rests && !stands; steps++) {
         visitor_step(trial);
         bool is_inside = trial->visitor_steps && traced_can_wait(trial->visitor);
-        stands = is_inside && is_moment(trial, trial->visitor, until);
+        stands = is_inside && is_moment(trial, trial->visitor, until, &nth);
         rests = trial->visitor_steps && !is_inside && world->done == world->orders;
     }
     while (!rests && trial->visitor_steps && !traced_can_wait(trial->visitor))
@@ -278,7 +285,7 @@ static void keep_appointment(struct trial *trial, pid_t victim)
     stops_clear(victim);
     if (trial->visitor == 0)
         visitor_start(trial);
-    advance(trial, victim, appointment.until);
+    advance(trial, victim, appointment.until, appointment.until_nth);
     trial->alone = 0;
     if (!appointment.dies)
         return;
@@ -289,7 +296,7 @@ static void keep_appointment(struct trial *trial, pid_t victim)
     world->ordered = appointment.successor;
     world->orders++;
     visitor_start(trial);
-    advance(trial, victim, MOMENT_END);
+    advance(trial, victim, MOMENT_END, 0);
 }
 
 /* With appointments nobody comes by chance; but a victim that makes so many steps may wait for who stands there. */
@@ -319,7 +326,7 @@ static void step_traced(struct trial *trial, void (*run)(void *arg), void *arg, 
             if (visited) {
                 keep_appointment(trial, process);
             } else if (seems_to_wait(trial, process)) {
-                advance(trial, process, MOMENT_END);
+                advance(trial, process, MOMENT_END, 0);
                 visited = true;
             } else if (is_time_for_a_visit(trial, process)) {
                 visit(trial, process);
@@ -374,6 +381,30 @@ void world_limit_growth(struct world *world, uint64_t bytes)
     struct rlimit limit = {.rlim_cur = most, .rlim_max = most};
     if (setrlimit(RLIMIT_FSIZE, &limit) < 0)
         fail("no limit");
+}
+
+static void refuse(long call, int error)
+{
+    struct sock_filter filter[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)call, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (uint32_t)error),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {.len = COUNT(filter), .filter = filter};
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0)
+        fail("system calls cannot be refused: %s", strerror(errno));
+}
+
+void world_refuse_memory(struct world *world)
+{
+    world->is_limited = true;
+    refuse(SYS_fallocate, ENOSPC);
+}
+
+void world_refuse_own_memory(void)
+{
+    refuse(SYS_mmap, ENOMEM);
 }
 
 /* What has threads, or waits outside its calls. */

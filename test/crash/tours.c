@@ -6,6 +6,8 @@
 #include "crash.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -147,6 +149,108 @@ static void slabs_empty(struct actor *actor)
     }
 }
 
+/* More slabs of a class than a ring begins with. */
+static void many_slabs(struct actor *actor)
+{
+    struct record *records[76];
+    freely(actor);
+    for (size_t i = 0; i < COUNT(records); i++)
+        records[i] = get(actor, 0, CALL_ALLOC, 15000);
+    for (size_t i = 0; i < COUNT(records); i += 4) {
+        if (i > 56)
+            stepped(actor);
+        drop(actor, records[i]);
+    }
+    for (size_t i = 0; i < 6; i++)
+        (void)get(actor, 0, CALL_ALLOC, 15000);
+    freely(actor);
+    for (size_t i = 0; i < COUNT(records); i++)
+        drop(actor, i % 4 != 0 ? records[i] : NULL);
+    stepped(actor);
+    call(actor, CALL_TRIM, 0);
+}
+
+/* A slab with several words: the free block is in one that the search has passed. */
+static void many_small(struct actor *actor)
+{
+    struct record *records[150];
+    freely(actor);
+    for (size_t i = 0; i < COUNT(records); i++)
+        records[i] = get(actor, 0, CALL_ALLOC, 16);
+    for (size_t i = 0; i < COUNT(records); i += 9)
+        drop(actor, records[i]);
+    stepped(actor);
+    for (size_t i = 0; i < COUNT(records); i += 9)
+        records[i] = get(actor, 0, CALL_ALLOC, 16);
+    /* A slab of a heap that no ledger tells of, filled to its last block. */
+    enum { BLOCKS = 128 };
+    static void *blocks[BLOCKS];
+    cairn_heap *child = NULL;
+    cairn_options options = {.name = "small", .parent = actor->heap, .flags = CAIRN_BOUND};
+    if (cairn_heap_create(&child, &options) < 0)
+        return;
+    for (size_t i = 0; i < BLOCKS; i++)
+        blocks[i] = cairn_alloc(child, 16);
+    actor_step(actor, true);
+    cairn_free(child, blocks[5]);
+    blocks[5] = cairn_alloc(child, 16);
+    cairn_free(child, blocks[5]);
+    cairn_free(child, blocks[BLOCKS / 2 + 5]);
+    blocks[5] = cairn_alloc(child, 16);
+    blocks[BLOCKS / 2 + 5] = cairn_alloc(child, 16);
+    actor_step(actor, false);
+}
+
+/* Alignments and sizes of all kinds; sizes that change where a block stays; links to large blocks. */
+static void alignments(struct actor *actor)
+{
+    static const size_t sizes[] = {1, 700, 2100, 9000, 30000};
+    stepped(actor);
+    for (size_t alignment = 16; alignment <= 64 << 10; alignment *= 2)
+        for (size_t i = 0; i < COUNT(sizes); i++)
+            drop(actor, actor_make(actor, 0, CALL_ALIGNED, NULL, sizes[i], alignment));
+    struct record *records[] = {get(actor, 0, CALL_ALLOC, 2900), get(actor, 0, CALL_ALLOC, 9000),
+                                get(actor, 0, CALL_ALLOC, 100001)};
+    for (size_t i = 0; i < COUNT(records); i++) {
+        change(actor, CALL_EXPAND, records[i], records[i] != NULL ? records[i]->size + 9 : 0);
+        struct record *shorter =
+            records[i] != NULL ? actor_make(actor, 0, CALL_REALLOC, records[i], records[i]->size - 300, 0) : NULL;
+        drop(actor, shorter);
+    }
+    if (actor->slot->links[0].block != NULL)
+        actor_call(actor, (struct call){.kind = CALL_FREE_FROM});
+    actor_call(actor, (struct call){.kind = CALL_ALLOC_TO, .size = actor->world->bytes_max / 40});
+    if (actor->slot->links[0].block != NULL)
+        actor_call(actor, (struct call){.kind = CALL_FREE_FROM});
+    (void)get(actor, 0, CALL_ALLOC, actor->world->bytes_max + 1);
+    actor_call(actor, (struct call){.kind = CALL_CHILD_CREATE, .bytes_start = actor->world->bytes_max});
+}
+
+/* Blocks of more than what is given back at once, freed while more is free than is retained; more than once around. */
+static void wide_blocks(struct actor *actor)
+{
+    struct record *wide[9];
+    for (uint32_t turn = 0; turn < 3; turn++) {
+        freely(actor);
+        for (size_t i = 0; i < COUNT(wide); i++)
+            wide[i] = get(actor, 0, CALL_ALLOC, 1300000 + turn * 100000);
+        for (size_t i = 0; i < COUNT(wide); i++) {
+            if (i >= 4)
+                stepped(actor);
+            drop(actor, wide[i]);
+        }
+    }
+    struct record *spans[100];
+    freely(actor);
+    for (size_t i = 0; i < COUNT(spans); i++)
+        spans[i] = get(actor, 0, CALL_ALLOC, 200000);
+    for (size_t i = 0; i < COUNT(spans); i++) {
+        if (i > 50)
+            stepped(actor);
+        drop(actor, spans[i]);
+    }
+}
+
 /* ---------------------------------------------------------------- refusals */
 
 /* Each way to ask for memory, where there is little or none. */
@@ -280,6 +384,164 @@ static void full_file_system(struct actor *actor)
     actor_call(actor, (struct call){.kind = CALL_CHILD_CREATE, .index = 1, .bytes_start = actor->world->bytes_max / 4});
     (void)get(actor, 0, CALL_ZALLOC, actor->world->bytes_max / 8);
     ask_for_all(actor, 1);
+}
+
+/* The system has no memory left: no header, no page, no table grows. Blocks of other classes are all there is. */
+static void refused_memory(struct actor *actor)
+{
+    freely(actor);
+    leave_larger(actor, 0);
+    struct record *largest = get(actor, 0, CALL_ALLOC, 32000);
+    struct record *large = get(actor, 0, CALL_ALLOC, actor->world->bytes_max / 32);
+    world_refuse_memory(actor->world);
+    stepped(actor);
+    change(actor, CALL_EXPAND, large, actor->world->bytes_max / 16);
+    ask_for_all(actor, 0);
+    for (uint32_t i = 0; i < 4; i++)
+        (void)get(actor, 0, CALL_ALLOC, 32000);
+    drop(actor, largest);
+    actor_call(actor, (struct call){.kind = CALL_CHILD_CREATE, .bytes_start = actor->world->bytes_max / 4});
+    drop(actor, large);
+    call(actor, CALL_TRIM, 0);
+}
+
+/* Where the words of the units reach into another page, and there is no memory for that. */
+static void refused_words(struct actor *actor)
+{
+    freely(actor);
+    cairn_heap *child = NULL;
+    cairn_options options = {.name = "wide", .parent = actor->heap, .flags = CAIRN_BOUND}; /* no ledger's */
+    if (cairn_heap_create(&child, &options) < 0 || cairn_alloc(child, 31 << 20) == NULL)
+        return;
+    void *small = cairn_alloc(child, 100);
+    world_refuse_memory(actor->world);
+    stepped(actor);
+    (void)get(actor, 0, CALL_ALLOC, 4 << 20);
+    actor_step(actor, true);
+    void *refused = cairn_alloc(child, 4 << 20);
+    actor_step(actor, false);
+    if (small == NULL || refused != NULL)
+        return;
+}
+
+/* Small tables: four heaps. */
+static void few_heaps(struct actor *actor)
+{
+    static const char *const names[] = {"a", "b", "c", "d"};
+    cairn_heap *heaps[COUNT(names)];
+    uint32_t count = 0;
+    cairn_options options = {.name = names[0], .parent = actor->heap, .flags = CAIRN_BOUND}; /* no ledger's */
+    freely(actor);
+    while (count < COUNT(heaps) && cairn_heap_create(&heaps[count], &options) == 0)
+        options.name = names[++count % COUNT(names)];
+    stepped(actor);
+    actor_call(actor, (struct call){.kind = CALL_CHILD_CREATE});
+    for (uint32_t i = 0; i < count; i++) {
+        cairn_heap *child = NULL;
+        options.parent = heaps[i];
+        actor_step(actor, true);
+        (void)cairn_heap_create(&child, &options);
+        actor_step(actor, false);
+    }
+    freely(actor);
+    for (uint32_t i = 0; i < count; i++)
+        (void)cairn_heap_destroy(heaps[i]);
+    stepped(actor);
+    actor_call(actor, (struct call){.kind = CALL_CHILD_CREATE});
+}
+
+/* Without memory for the process's own tables: bins, rings, handles. */
+static void refused_own_memory(struct actor *actor)
+{
+    enum { HEAPS = 60, HANDLES = 9000 };
+    static cairn_heap *heaps[HEAPS], *handles[HANDLES];
+    void *blocks[HEAPS][9];
+    uint32_t count = 0, handle = 0;
+    freely(actor);
+    for (; count < HEAPS; count++) {
+        char name[16];
+        snprintf(name, sizeof name, "many-%u", count);
+        cairn_options options = {.name = name, .parent = actor->heap, .flags = CAIRN_BOUND}; /* no ledger's */
+        if (cairn_heap_create(&heaps[count], &options) < 0)
+            break;
+    }
+    world_refuse_own_memory();
+    while (handle < HANDLES && cairn_heap_open_child(&handles[handle], actor->heap, "many-0") == 0)
+        handle++;
+    stepped(actor);
+    actor_step(actor, true);
+    cairn_heap *child = NULL;
+    cairn_options options = {.parent = actor->heap, .flags = CAIRN_BOUND};
+    (void)cairn_heap_create(&child, &options);
+    actor_step(actor, false);
+    freely(actor);
+    uint32_t refused = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        memset(blocks[i], 0, sizeof blocks[i]);
+        if (refused > 0 && refused < 3)
+            actor_step(actor, true);
+        for (uint32_t k = 0; k < 9; k++)
+            blocks[i][k] = k == 0 || blocks[i][0] != NULL ? cairn_alloc(heaps[i], 1000) : NULL;
+        if (refused > 0 && refused < 3)
+            actor_step(actor, false);
+        refused += blocks[i][0] == NULL;
+        actor->mode = refused > 0 ? TRACED : FREE_RUNNING;
+    }
+    /* A full slab gets a free block: there is no ring for it. */
+    for (uint32_t i = 0; i < count; i++) {
+        actor->mode = i < 4 || (i % 8 == 0) ? TRACED : FREE_RUNNING;
+        actor_step(actor, true);
+        cairn_free(heaps[i], blocks[i][0]);
+        actor_step(actor, false);
+    }
+}
+
+/* More threads than there are records for. */
+static struct {
+    pthread_mutex_t gate;
+    struct actor *actor;
+    atomic_uint there;
+} crowd = {.gate = PTHREAD_MUTEX_INITIALIZER};
+
+static void *one_of_a_crowd(void *arg)
+{
+    void *block = cairn_alloc(crowd.actor->heap, 48);
+    (void)arg;
+    cairn_free(crowd.actor->heap, block);
+    atomic_fetch_add(&crowd.there, 1);
+    pthread_mutex_lock(&crowd.gate);
+    pthread_mutex_unlock(&crowd.gate);
+    return NULL;
+}
+
+static void *too_many(void *arg)
+{
+    struct actor *actor = arg;
+    actor_step(actor, true);
+    void *block = cairn_alloc(actor->heap, 48);
+    cairn_free(actor->heap, block);
+    actor_step(actor, false);
+    return NULL;
+}
+
+static void crowded(struct actor *actor)
+{
+    pthread_t threads[16];
+    uint32_t count = 0;
+    freely(actor);
+    crowd.actor = actor;
+    pthread_mutex_lock(&crowd.gate);
+    while (count < COUNT(threads) && pthread_create(&threads[count], NULL, one_of_a_crowd, NULL) == 0)
+        count++;
+    while (atomic_load(&crowd.there) < count)
+        sched_yield();
+    stepped(actor);
+    atomic_fetch_add(&actor->world->lost_max, 1);
+    actor_thread(actor, too_many);
+    freely(actor);
+    pthread_mutex_unlock(&crowd.gate);
+    while (count-- > 0)
+        pthread_join(threads[count], NULL);
 }
 
 /* Tables that are full, and free again from below. */
@@ -520,7 +782,7 @@ static void allocs_small(struct actor *actor)
 static void allocs_large(struct actor *actor)
 {
     if (see_part(actor))
-        allocs(actor, part, actor->world->bytes_max / 40, 1);
+        allocs(actor, part, actor->world->bytes_max / 110, 1);
 }
 
 static void allocs_of_a_size(struct actor *actor)
@@ -664,7 +926,7 @@ static void my_small(struct actor *actor)
 
 static void my_large(struct actor *actor)
 {
-    allocs(actor, part, actor->world->bytes_max / 40, 3);
+    allocs(actor, part, actor->world->bytes_max / 110, 3);
 }
 
 static void my_reset(struct actor *actor)
@@ -753,7 +1015,7 @@ static void large_in_new_part(struct actor *actor)
 {
     new_part(actor);
     if (part != NULL)
-        actor->world->shared[3] = cairn_alloc(part, actor->world->bytes_max / 40);
+        actor->world->shared[3] = cairn_alloc(part, actor->world->bytes_max / 110);
 }
 
 static void its_small_to_in_new_part(struct actor *actor)
@@ -817,9 +1079,10 @@ static void in_the_hand(struct actor *actor)
     actor_step(actor, true);
     (void)cairn_last_errno();
     actor_step(actor, false);
-    actor_meet(actor,
-               (struct appointment){.when = MOMENT_STOPPED, .until = MOMENT_NOW, .dies = true, .successor = recovers});
+    actor_meet(actor, (struct appointment){.when = MOMENT_STOPPED, .until = MOMENT_NOW, .dies = true});
     my_reset(actor);
+    stepped(actor);
+    call(actor, CALL_RECOVER, 0);
     (void)was_met(actor);
     end_part(actor);
 }
@@ -839,6 +1102,282 @@ static void my_recovery(struct actor *actor)
     call(actor, CALL_RECOVER, 0);
 }
 
+static void *thread_of_orphans(void *arg)
+{
+    struct actor *actor = arg;
+    if (part == NULL)
+        return NULL;
+    actor->world->shared[5] = cairn_alloc(part, 100);
+    actor->world->shared[6] = cairn_alloc(part, 1000);
+    return NULL;
+}
+
+/* In it two slabs are nobody's. */
+static void part_of_orphans(struct actor *actor)
+{
+    new_part(actor);
+    actor_thread(actor, thread_of_orphans);
+}
+
+/* And one of them is empty. */
+static void part_of_an_empty_orphan(struct actor *actor)
+{
+    part_of_orphans(actor);
+    if (part != NULL)
+        cairn_free(part, actor->world->shared[5]);
+}
+
+static void allocs_and_leaves(struct actor *actor)
+{
+    allocs_small(actor);
+    leaves(actor);
+}
+
+static void my_trim(struct actor *actor)
+{
+    stepped(actor);
+    actor_step(actor, true);
+    if (part != NULL)
+        (void)cairn_trim(part);
+    actor_step(actor, false);
+}
+
+static void my_other(struct actor *actor)
+{
+    allocs(actor, part, 3000, 2);
+}
+
+static void bare_part(struct actor *actor)
+{
+    end_part(actor);
+    make_part(actor, (cairn_options){0});
+}
+
+/* It stands where its slab is counted as an orphan, and is none yet. */
+static void part_of_an_orphan_to_be(struct actor *actor)
+{
+    bare_part(actor);
+    stepped(actor);
+    actor_meet(actor, (struct appointment){.when = MOMENT_NOW, .act = allocs_and_leaves, .until = MOMENT_ORPHANING});
+    actor_step(actor, true);
+    (void)cairn_last_errno();
+    actor_step(actor, false);
+    freely(actor);
+}
+
+static void orphans_at_once(struct actor *actor)
+{
+    enum { LOCKS = 10 };
+    race(actor, part_of_orphans, my_small, allocs_small, MOMENT_END, LOCKS);
+    race(actor, part_of_an_empty_orphan, my_other, allocs_and_leaves, MOMENT_END, LOCKS);
+    race(actor, part_of_an_orphan_to_be, my_trim, NULL, MOMENT_END, LOCKS);
+    part_of_orphans(actor);
+    meet_at(actor, my_small, MOMENT_ADOPTED, resets_part, MOMENT_STOPPED);
+    part_of_an_empty_orphan(actor);
+    meet_at(actor, my_other, MOMENT_ADOPTED, resets_part, MOMENT_STOPPED);
+    part_of_an_orphan_to_be(actor);
+    my_trim(actor);
+    (void)was_met(actor);
+    have(actor, NULL);
+    /* Killed between the slab and its first block: an orphan in which none is ready. */
+    bare_part(actor);
+    die_at(actor, allocs_small, MOMENT_BORN, my_trim, MOMENT_NOW);
+    my_trim(actor);
+    /* Of a heap that another has ended. */
+    bare_part(actor);
+    my_small(actor);
+    my_large(actor);
+    have(actor, destroys_part);
+    leaves(actor);
+    end_part(actor);
+}
+
+/* More than is set aside: the units behind, which another takes. */
+static void my_wide(struct actor *actor)
+{
+    allocs(actor, part, actor->world->bytes_max / 512 * 7, 3);
+}
+
+static void kept_part(struct actor *actor)
+{
+    end_part(actor);
+    make_part(actor, (cairn_options){.bytes_start = actor->world->bytes_max / 512 * 4});
+}
+
+static void makes_inner_and_resets(struct actor *actor)
+{
+    if (!see_part(actor))
+        return;
+    cairn_options options = {.name = "inner", .parent = part};
+    cairn_heap_close(inner);
+    inner = NULL;
+    if (cairn_heap_create(&inner, &options) < 0)
+        return;
+    stepped(actor);
+    actor_step(actor, true);
+    (void)cairn_heap_reset(inner);
+    actor_step(actor, false);
+}
+
+static void my_trim_of_all(struct actor *actor)
+{
+    stepped(actor);
+    call(actor, CALL_TRIM, 0);
+}
+
+static void bare_part_and_free_memory(struct actor *actor)
+{
+    bare_part(actor);
+    drop(actor, get(actor, 0, CALL_ALLOC, actor->world->bytes_max / 10));
+}
+
+static void more_at_once(struct actor *actor)
+{
+    enum { LOCKS = 24 };
+    race(actor, kept_part, my_wide, has_a_large_block, MOMENT_TAKEN, LOCKS);
+    race(actor, bare_part, my_large, allocs_large, MOMENT_END, LOCKS);
+    race(actor, large_in_new_part, my_longer, allocs_large, MOMENT_END, LOCKS);
+    race(actor, new_part, my_destroy, makes_inner_and_resets, MOMENT_STOPPED, LOCKS);
+    race(actor, bare_part_and_free_memory, my_trim_of_all, allocs_of_a_size, MOMENT_END, LOCKS);
+    for (uint32_t i = 0; i < 5; i++) {
+        bare_part_and_free_memory(actor);
+        meet_at(actor, my_trim_of_all, MOMENT_RETURNING, allocs_of_a_size, MOMENT_END);
+    }
+    end_part(actor);
+}
+
+/* A slab of this process's, full, and blocks of it that another frees: told, not told yet, and in its hand. */
+static void full_slab(struct actor *actor, size_t size, uint32_t count, uint32_t which)
+{
+    bare_part(actor);
+    for (uint32_t i = 0; part != NULL && i < count; i++) {
+        void *block = cairn_alloc(part, size);
+        if (i == which)
+            actor->world->shared[0] = block;
+        if (i == which + 1)
+            actor->world->shared[5] = block;
+    }
+}
+
+/* By a handle that it has used already: what is stepped is the free alone. */
+static void frees_at_once(struct actor *actor)
+{
+    if (!see_part(actor) || cairn_alloc(part, 300) == NULL)
+        return;
+    frees(actor, part, 0);
+}
+
+static void frees_the_other(struct actor *actor)
+{
+    if (see_part(actor))
+        frees(actor, part, 5);
+}
+
+static void news(struct actor *actor)
+{
+    enum { TINY = 16, TINIES = 300 };
+    full_slab(actor, TINY, TINIES, 100);
+    have(actor, opens_and_frees);
+    for (uint32_t i = 0; i < 3; i++) {
+        stepped(actor);
+        actor_step(actor, true);
+        for (uint32_t k = 0; part != NULL && k < 90; k++)
+            (void)!cairn_alloc(part, TINY);
+        actor_step(actor, false);
+    }
+    full_slab(actor, 7000, 5, 1);
+    actor_meet(actor,
+               (struct appointment){.when = MOMENT_NOW, .act = frees_at_once, .until = MOMENT_LOCK, .until_nth = 2});
+    for (uint32_t i = 0; i < 5; i++)
+        allocs(actor, part, 7000, 2);
+    (void)was_met(actor);
+    have(actor, NULL);
+    full_slab(actor, TINY, TINIES, 100);
+    actor_meet(actor,
+               (struct appointment){.when = MOMENT_NOW, .act = frees_at_once, .until = MOMENT_LOCK, .until_nth = 2});
+    stepped(actor);
+    actor_step(actor, true);
+    for (uint32_t k = 0; part != NULL && k < 90; k++)
+        (void)!cairn_alloc(part, TINY);
+    actor_step(actor, false);
+    (void)was_met(actor);
+    have(actor, NULL);
+    full_slab(actor, 1000, 5, 1);
+    have(actor, frees_the_other);
+    actor_meet(actor, (struct appointment){.when = MOMENT_NOW, .act = opens_and_frees, .until = MOMENT_HAND});
+    my_trim(actor);
+    (void)was_met(actor);
+    have(actor, NULL);
+    /* A hand that is set when the unit is another slab's already. */
+    for (uint32_t nth = 10; nth < 130; nth += 6) {
+        bare_part(actor);
+        my_small(actor);
+        actor->world->shared[0] = actor->world->shared[2];
+        actor_meet(actor, (struct appointment){
+                              .when = MOMENT_NOW, .act = frees_at_once, .until = MOMENT_STEP, .until_nth = nth});
+        stepped(actor);
+        actor_step(actor, true);
+        (void)cairn_last_errno();
+        destroy(&part);
+        actor_step(actor, false);
+        make_part(actor, (cairn_options){0});
+        my_small(actor);
+        if (part != NULL)
+            cairn_free(part, actor->world->shared[2]);
+        actor_meet(actor,
+                   (struct appointment){.when = MOMENT_NOW, .until = MOMENT_HAND, .dies = nth == 70 || nth == 82});
+        my_trim(actor);
+        (void)was_met(actor);
+        my_recovery(actor);
+        have(actor, NULL);
+    }
+    end_part(actor);
+}
+
+static void gives_all_back(struct actor *actor)
+{
+    frees(actor, part, 0);
+    stepped(actor);
+    actor_step(actor, true);
+    if (part != NULL)
+        (void)cairn_trim(part);
+    actor_step(actor, false);
+}
+
+static void goes_and_comes(struct actor *actor)
+{
+    gives_all_back(actor);
+    allocs(actor, part, 1000, 0);
+}
+
+/* Another's slab goes, and another begins in its place, while it is looked at. */
+static void looks(struct actor *actor)
+{
+    enum { FIRST = 60, LAST = 700, BY = 11 };
+    uint32_t turn = 0;
+    bare_part(actor);
+    for (uint32_t nth = FIRST + (uint32_t)random_below(&actor->slot->random, BY); nth < LAST; nth += BY, turn++) {
+        have(actor, allocs_small);
+        actor_meet(actor, (struct appointment){.when = MOMENT_STEP,
+                                               .nth = nth,
+                                               .act = turn % 3 == 0 ? gives_all_back : goes_and_comes,
+                                               .until = turn % 3 == 1 ? MOMENT_HALF : MOMENT_END});
+        stepped(actor);
+        actor_step(actor, true);
+        (void)cairn_check(actor->heap, NULL, NULL);
+        actor_step(actor, false);
+        if (!was_met(actor))
+            break;
+        have(actor, gives_all_back);
+    }
+    end_part(actor);
+}
+
+static void frees_from(struct actor *actor)
+{
+    my_free_from(actor);
+}
+
 static void dead_in_the_middle(struct actor *actor)
 {
     freely(actor);
@@ -850,7 +1389,15 @@ static void dead_in_the_middle(struct actor *actor)
     die_at(actor, allocs_large, MOMENT_CHARGE, my_large, MOMENT_CHARGE);
     my_recovery(actor);
     die_at(actor, makes_inner, MOMENT_CHARGE, my_recovery, MOMENT_NOW);
+    new_part(actor);
+    have(actor, allocs_large_to);
+    die_at(actor, frees_from, MOMENT_FREEING, my_recovery, MOMENT_NOW);
     end_part(actor);
+    /* Gives memory back that this one has named, to commit it. */
+    freely(actor);
+    (void)get(actor, 0, CALL_ALLOC, actor->world->bytes_max / 3);
+    for (uint32_t i = 0; i < 3; i++)
+        die_at(actor, takes_and_returns, MOMENT_RETURNING, has_a_large_block, MOMENT_WIDENING);
     /* A count of orphans that is too high: nobody finds so many. */
     actor_meet(actor,
                (struct appointment){.when = MOMENT_NOW, .act = leaves_slabs, .until = MOMENT_ORPHANING, .dies = true});
@@ -875,7 +1422,7 @@ const struct tour tours[] = {
     {"a full heap", MIB / 4, 0, NULL, full_heap, NULL},
     {"threads", 4 * MIB, 0, NULL, threads, NULL},
     {"a limit, and a part set aside", 4 * MIB, 0, NULL, limit_and_start, NULL},
-    {"many heaps", MIB, 0, NULL, many_heaps, NULL},
+    {"many heaps", 4 * MIB, 0, NULL, many_heaps, NULL},
     {"a full file system", 4 * MIB, 0, NULL, full_file_system, NULL},
     {"a full file system, with exact sizes", 4 * MIB, CAIRN_EXACT_SIZES, NULL, full_file_system, NULL},
     {"slabs empty, with exact sizes", 4 * MIB, CAIRN_EXACT_SIZES, NULL, slabs_empty, NULL},
@@ -889,6 +1436,22 @@ const struct tour tours[] = {
     {"blocks that another frees", MIB, 0, NULL, gives_its_blocks_away, frees_what_it_is_given},
     {"blocks that another frees, in a roomy heap", 32 * MIB, 0, NULL, gives_its_blocks_away, frees_what_it_is_given},
     {"beside another's large blocks", MIB, 0, NULL, beside_large_blocks, has_large_blocks},
+    {"many slabs", 32 * MIB, 0, NULL, many_slabs, NULL},
+    {"many small blocks", MIB, 0, NULL, many_small, NULL},
+    {"alignments", 32 * MIB, 0, NULL, alignments, NULL},
+    {"alignments, with exact sizes", 32 * MIB, CAIRN_EXACT_SIZES, NULL, alignments, NULL},
+    {"alignments, in small units", MIB, 0, NULL, alignments, NULL},
+    {"alignments, in small units, with exact sizes", MIB, CAIRN_EXACT_SIZES, NULL, alignments, NULL},
+    {"wide blocks", 32 * MIB, 0, NULL, wide_blocks, NULL},
+    {"refused memory", 32 * MIB, 0, NULL, refused_memory, NULL},
+    {"refused words", 128 * MIB, 0, NULL, refused_words, NULL},
+    {"few heaps", MIB / 4, 0, NULL, few_heaps, NULL},
+    {"refused memory of its own", 4 * MIB, 0, NULL, refused_own_memory, NULL},
+    {"a crowd", MIB / 4, 0, NULL, crowded, NULL},
+    {"orphans at once", MIB, 0, NULL, orphans_at_once, actor_serve},
+    {"more at once", MIB, 0, NULL, more_at_once, actor_serve},
+    {"news", MIB, 0, NULL, news, actor_serve},
+    {"looks", MIB, 0, NULL, looks, actor_serve},
     {"two at once", MIB, 0, NULL, at_once, actor_serve},
     {"in the hand", MIB, 0, NULL, in_the_hand, actor_serve},
     {"in the hand, in a roomy heap", 32 * MIB, 0, NULL, in_the_hand, actor_serve},

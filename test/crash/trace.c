@@ -521,11 +521,42 @@ static bool any_is_swept(const struct image *image)
     return false;
 }
 
+/* Than it has. */
+static bool any_counts_more_orphans(const struct image *image)
+{
+    const struct heap_image *heaps = TABLE(image, struct heap_image, heaps_offset);
+    const atomic_u64 *words = TABLE(image, atomic_u64, unit_words_offset);
+    for (uint32_t i = 0; i < header_of(image)->heaps_end; i++) {
+        uint32_t orphans = 0;
+        for (uint32_t unit = 0; unit < header_of(image)->units_end; unit++)
+            orphans += unit_state_of(words[unit]) == UNIT_ORPHAN && unit_heap_of(words[unit]) == i + 1;
+        if (heaps[i].word >> RECORD_STATE_SHIFT == RECORD_LIVE && heaps[i].orphans > orphans)
+            return true;
+    }
+    return false;
+}
+
+/* A unit of that state and owner whose header says that no block is ready. */
+static bool any_is_unready(const struct image *image, enum unit_state state, uint32_t owner)
+{
+    const struct section_image *header = header_of(image);
+    const atomic_u64 *words = TABLE(image, atomic_u64, unit_words_offset);
+    for (uint32_t unit = 0; unit < header->units_end; unit++) {
+        if (unit_state_of(words[unit]) != state || unit_owner_of(words[unit]) != owner)
+            continue;
+        const unsigned char *at = image->view + header->spans_offset + (size_t)unit * header->span_stride;
+        const struct span_image *span = (const struct span_image *)(const void *)at;
+        if (is_committed(image, (size_t)(at - image->view)) && span->serial != 0 && span->ready == 0)
+            return true;
+    }
+    return false;
+}
+
 bool image_is_moment(const struct image *image, pid_t thread, enum moment moment)
 {
     const struct section_image *header = header_of(image);
     const struct heap_image *heaps = TABLE(image, struct heap_image, heaps_offset);
-    uint32_t number = owner_of(image, thread), counted = 0;
+    uint32_t number = owner_of(image, thread);
     if (number == 0)
         return false;
     const struct owner_image *owner = &TABLE(image, struct owner_image, owners_offset)[number - 1];
@@ -552,10 +583,12 @@ bool image_is_moment(const struct image *image, pid_t thread, enum moment moment
         return false;
     case MOMENT_SWEEPING:
         return any_is_swept(image);
+    case MOMENT_HALF:
+        return any_is_unready(image, UNIT_TAKEN, number);
+    case MOMENT_BORN:
+        return any_is_unready(image, UNIT_SLAB, number);
     case MOMENT_ORPHANING:
-        for (uint32_t i = 0; i < header->heaps_end; i++)
-            counted += heaps[i].orphans;
-        return counted > image_orphans(image);
+        return any_counts_more_orphans(image);
     default:
         return false;
     }
