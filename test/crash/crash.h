@@ -134,6 +134,7 @@ enum moment {
     MOMENT_STEP, /* instructions later */
     MOMENT_LOCK, /* before an instruction with a lock prefix: between what it has seen, and what it makes of that */
     MOMENT_HAND,
+    MOMENT_FREED, /* the block in its hand is free, and its owner was not told */
     MOMENT_CHARGE,
     MOMENT_WIDENING,
     MOMENT_TAKEN,     /* units that are no span's yet */

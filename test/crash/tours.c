@@ -471,7 +471,7 @@ static void refused_own_memory(struct actor *actor)
     stepped(actor);
     actor_step(actor, true);
     cairn_heap *child = NULL;
-    cairn_options options = {.parent = actor->heap, .flags = CAIRN_BOUND};
+    cairn_options options = {.name = "more", .parent = actor->heap, .flags = CAIRN_BOUND};
     (void)cairn_heap_create(&child, &options);
     actor_step(actor, false);
     freely(actor);
@@ -1286,15 +1286,13 @@ static void news(struct actor *actor)
         actor_step(actor, false);
     }
     full_slab(actor, 7000, 5, 1);
-    actor_meet(actor,
-               (struct appointment){.when = MOMENT_NOW, .act = frees_at_once, .until = MOMENT_LOCK, .until_nth = 2});
+    actor_meet(actor, (struct appointment){.when = MOMENT_NOW, .act = frees_at_once, .until = MOMENT_FREED});
     for (uint32_t i = 0; i < 5; i++)
         allocs(actor, part, 7000, 2);
     (void)was_met(actor);
     have(actor, NULL);
     full_slab(actor, TINY, TINIES, 100);
-    actor_meet(actor,
-               (struct appointment){.when = MOMENT_NOW, .act = frees_at_once, .until = MOMENT_LOCK, .until_nth = 2});
+    actor_meet(actor, (struct appointment){.when = MOMENT_NOW, .act = frees_at_once, .until = MOMENT_FREED});
     stepped(actor);
     actor_step(actor, true);
     for (uint32_t k = 0; part != NULL && k < 90; k++)
@@ -1309,7 +1307,7 @@ static void news(struct actor *actor)
     (void)was_met(actor);
     have(actor, NULL);
     /* A hand that is set when the unit is another slab's already. */
-    for (uint32_t nth = 10; nth < 130; nth += 6) {
+    for (uint32_t nth = 60; nth < 400; nth += 16) {
         bare_part(actor);
         my_small(actor);
         actor->world->shared[0] = actor->world->shared[2];
@@ -1318,14 +1316,14 @@ static void news(struct actor *actor)
         stepped(actor);
         actor_step(actor, true);
         (void)cairn_last_errno();
-        destroy(&part);
         actor_step(actor, false);
+        freely(actor);
+        destroy(&part);
         make_part(actor, (cairn_options){0});
-        my_small(actor);
-        if (part != NULL)
-            cairn_free(part, actor->world->shared[2]);
-        actor_meet(actor,
-                   (struct appointment){.when = MOMENT_NOW, .until = MOMENT_HAND, .dies = nth == 70 || nth == 82});
+        void *block = part != NULL ? cairn_alloc(part, 100) : NULL;
+        if (block != NULL)
+            cairn_free(part, block);
+        actor_meet(actor, (struct appointment){.when = MOMENT_NOW, .until = MOMENT_HAND, .dies = nth / 16 % 4 == 0});
         my_trim(actor);
         (void)was_met(actor);
         my_recovery(actor);

@@ -552,6 +552,23 @@ static bool any_is_unready(const struct image *image, enum unit_state state, uin
     return false;
 }
 
+/* Whether the bit is set of the block that a hand names, in a slab. */
+static bool is_freed(const struct image *image, uint64_t hand)
+{
+    const struct section_image *header = header_of(image);
+    uint64_t inside = (hand & HAND_REF_MASK) - header->units_offset;
+    uint64_t unit = inside >> header->unit_shift;
+    if (hand == 0 || unit >= header->units_end)
+        return false;
+    uint64_t word = TABLE(image, atomic_u64, unit_words_offset)[unit];
+    unit = unit_state_of(word) == UNIT_TAIL ? unit_low_of(word) : unit;
+    const unsigned char *at = image->view + header->spans_offset + (size_t)unit * header->span_stride;
+    const struct span_image *span = (const struct span_image *)(const void *)at;
+    uint64_t index = (inside - (unit << header->unit_shift)) * span->reciprocal >> 32;
+    const atomic_u64 *elsewhere = (const atomic_u64 *)(const void *)(span + 1) + span->elsewhere_at;
+    return index < span->ready && (elsewhere[index / 64] >> index % 64 & 1) != 0;
+}
+
 bool image_is_moment(const struct image *image, pid_t thread, enum moment moment)
 {
     const struct section_image *header = header_of(image);
@@ -563,6 +580,8 @@ bool image_is_moment(const struct image *image, pid_t thread, enum moment moment
     switch (moment) {
     case MOMENT_HAND:
         return owner->hand != 0;
+    case MOMENT_FREED:
+        return is_freed(image, owner->hand);
     case MOMENT_CHARGE:
         return owner->charging != 0;
     case MOMENT_WIDENING:
