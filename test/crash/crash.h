@@ -127,7 +127,7 @@ struct slot {
     uint64_t latencies[LATENCIES]; /* how many calls took less than 2^i nanoseconds, and not less than half of it */
 };
 
-/* What a process is in the middle of, as its owner's record and the units tell. */
+/* What a process is in the middle of: as it stands itself, or as its owner's record and the units tell. */
 enum moment {
     MOMENT_NEVER,
     MOMENT_NOW,
@@ -142,7 +142,6 @@ enum moment {
     MOMENT_FREEING,
     MOMENT_STOPPED,   /* a heap, by it */
     MOMENT_KILLED,    /* a heap, and not swept yet */
-    MOMENT_SWEEPING,  /* its record is free, and units are still its */
     MOMENT_ORPHANING, /* an orphan is counted and is none yet */
     MOMENT_ADOPTED,   /* an orphan less than there were */
     MOMENT_HALF,      /* the header of a slab that is being made is written in part */
@@ -154,8 +153,7 @@ struct actor;
 
 /*
  * When the actor stands at that moment, for the nth time, its visitor makes a call, up to that moment of its own, and
- * stays there; or dies there. All that
- * they do is stepped, and so is what was reached.
+ * stays there; or dies there. What it does is stepped, too.
  */
 struct appointment {
     uint32_t when, until;    /* enum moment */

@@ -490,47 +490,39 @@ static uint32_t owner_of(const struct image *image, pid_t thread)
     return 0;
 }
 
-/* Units of that state and owner, of a heap or (0) of none; with any owner and heap those of the state. */
-static uint32_t units_of(const struct image *image, enum unit_state state, uint32_t owner, bool of_heap, bool of_any)
+/* Whether an owner has units in that state, for a heap or for none. */
+static bool has_units(const struct image *image, enum unit_state state, uint32_t owner, bool of_heap)
 {
     const atomic_u64 *words = TABLE(image, atomic_u64, unit_words_offset);
-    uint32_t count = 0;
     for (uint32_t unit = 0; unit < header_of(image)->units_end; unit++) {
         uint64_t word = words[unit];
-        count += unit_state_of(word) == state &&
-                 (of_any || (unit_owner_of(word) == owner && (unit_heap_of(word) != 0) == of_heap));
-    }
-    return count;
-}
-
-uint32_t image_orphans(const struct image *image)
-{
-    return units_of(image, UNIT_ORPHAN, 0, true, true);
-}
-
-static bool any_is_swept(const struct image *image)
-{
-    const struct heap_image *heaps = TABLE(image, struct heap_image, heaps_offset);
-    const atomic_u64 *words = TABLE(image, atomic_u64, unit_words_offset);
-    for (uint32_t unit = 0; unit < header_of(image)->units_end; unit++) {
-        uint32_t heap = unit_heap_of(words[unit]);
-        if (unit_state_of(words[unit]) != UNIT_FREE && heap != 0 &&
-            heaps[heap - 1].word >> RECORD_STATE_SHIFT == RECORD_FREE)
+        if (unit_state_of(word) == state && unit_owner_of(word) == owner && (unit_heap_of(word) != 0) == of_heap)
             return true;
     }
     return false;
 }
 
-/* Than it has. */
+/* Of a heap, or (0) of all. */
+static uint32_t orphans_of(const struct image *image, uint32_t heap)
+{
+    const atomic_u64 *words = TABLE(image, atomic_u64, unit_words_offset);
+    uint32_t count = 0;
+    for (uint32_t unit = 0; unit < header_of(image)->units_end; unit++)
+        count += unit_state_of(words[unit]) == UNIT_ORPHAN && (heap == 0 || unit_heap_of(words[unit]) == heap);
+    return count;
+}
+
+uint32_t image_orphans(const struct image *image)
+{
+    return orphans_of(image, 0);
+}
+
+/* Whether a heap counts more than it has. */
 static bool any_counts_more_orphans(const struct image *image)
 {
     const struct heap_image *heaps = TABLE(image, struct heap_image, heaps_offset);
-    const atomic_u64 *words = TABLE(image, atomic_u64, unit_words_offset);
     for (uint32_t i = 0; i < header_of(image)->heaps_end; i++) {
-        uint32_t orphans = 0;
-        for (uint32_t unit = 0; unit < header_of(image)->units_end; unit++)
-            orphans += unit_state_of(words[unit]) == UNIT_ORPHAN && unit_heap_of(words[unit]) == i + 1;
-        if (heaps[i].word >> RECORD_STATE_SHIFT == RECORD_LIVE && heaps[i].orphans > orphans)
+        if (heaps[i].word >> RECORD_STATE_SHIFT == RECORD_LIVE && heaps[i].orphans > orphans_of(image, i + 1))
             return true;
     }
     return false;
@@ -587,11 +579,11 @@ bool image_is_moment(const struct image *image, pid_t thread, enum moment moment
     case MOMENT_WIDENING:
         return owner->widening != 0;
     case MOMENT_TAKEN:
-        return units_of(image, UNIT_TAKEN, number, true, false) != 0;
+        return has_units(image, UNIT_TAKEN, number, true);
     case MOMENT_RETURNING:
-        return units_of(image, UNIT_TAKEN, number, false, false) != 0;
+        return has_units(image, UNIT_TAKEN, number, false);
     case MOMENT_FREEING:
-        return units_of(image, UNIT_FREEING, number, true, false) != 0;
+        return has_units(image, UNIT_FREEING, number, true);
     case MOMENT_STOPPED:
     case MOMENT_KILLED:
         for (uint32_t i = 0; i < header->heaps_end; i++) {
@@ -600,8 +592,6 @@ bool image_is_moment(const struct image *image, pid_t thread, enum moment moment
                 return true;
         }
         return false;
-    case MOMENT_SWEEPING:
-        return any_is_swept(image);
     case MOMENT_HALF:
         return any_is_unready(image, UNIT_TAKEN, number);
     case MOMENT_BORN:
