@@ -176,7 +176,7 @@ struct world {
     uint32_t appointments;                  /* so many were made; from the first on nobody comes by chance */
     uint32_t orders, done;                  /* calls that a visitor was asked for, and has made */
     void (*ordered)(struct actor *actor);   /* the last of them */
-    void *shared[8];                        /* blocks and places that both know, in heaps without a ledger */
+    void *shared[9];                        /* blocks and places that both know, in heaps without a ledger */
     _Atomic uint32_t stepping;              /* the tracer steps while it is not 0 */
     _Atomic uint32_t pause, parked, stop;   /* of a crew's members, between two calls */
     _Atomic uint32_t stopped;               /* one of them is, by SIGSTOP: what it is at, nobody else finishes */

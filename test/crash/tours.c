@@ -736,6 +736,22 @@ static void end_part(struct actor *actor)
     destroy(&part);
 }
 
+enum { IN_USE = 8 }; /* of the places that both know */
+
+/*
+ * A block that was got beside another's reset is one of the life that is now: who stopped the heap finds it held, or
+ * who asked for it begins again. One of an earlier life is a crime to free.
+ */
+static void use_up(struct actor *actor)
+{
+    void *block = actor->world->shared[IN_USE];
+    actor->world->shared[IN_USE] = NULL;
+    if (part == NULL || block == NULL)
+        return;
+    memset(block, 1, 100);
+    cairn_free(part, block);
+}
+
 /* What was arranged has happened, or will not; and the visitor is in no call, so that nobody waits for it. */
 static bool was_met(struct actor *actor)
 {
@@ -749,6 +765,7 @@ static bool was_met(struct actor *actor)
         actor_step(actor, false);
     }
     freely(actor);
+    use_up(actor);
     return met;
 }
 
@@ -913,6 +930,12 @@ static void new_part(struct actor *actor)
     make_part(actor, (cairn_options){.bytes_start = actor->world->bytes_max / 128});
 }
 
+static void bare_part(struct actor *actor)
+{
+    end_part(actor);
+    make_part(actor, (cairn_options){0});
+}
+
 static void some_part(struct actor *actor)
 {
     if (part == NULL)
@@ -927,6 +950,16 @@ static void my_small(struct actor *actor)
 static void my_large(struct actor *actor)
 {
     allocs(actor, part, actor->world->bytes_max / 110, 3);
+}
+
+static void my_small_in_use(struct actor *actor)
+{
+    allocs(actor, part, 100, IN_USE);
+}
+
+static void my_large_in_use(struct actor *actor)
+{
+    allocs(actor, part, actor->world->bytes_max / 110, IN_USE);
 }
 
 static void my_reset(struct actor *actor)
@@ -1041,7 +1074,8 @@ static void at_once(struct actor *actor)
     race(actor, some_part, my_reset, resets_part, MOMENT_END, LOCKS);
     race(actor, new_part, my_reset, destroys_part, MOMENT_END, LOCKS);
     race(actor, new_part, my_large, allocs_large, MOMENT_END, LOCKS);
-    race(actor, some_part, my_large, resets_part, MOMENT_STOPPED, LOCKS);
+    race(actor, some_part, my_large_in_use, resets_part, MOMENT_STOPPED, LOCKS);
+    race(actor, bare_part, my_large_in_use, resets_part, MOMENT_END, LOCKS);
     end_part(actor);
 }
 
@@ -1065,11 +1099,11 @@ static void in_the_hand(struct actor *actor)
     large_in_new_part(actor);
     meet_at(actor, my_longer, MOMENT_HAND, resets_part, MOMENT_STOPPED);
     new_part(actor);
-    meet_at(actor, my_large, MOMENT_TAKEN, resets_part, MOMENT_STOPPED);
+    meet_at(actor, my_large_in_use, MOMENT_TAKEN, resets_part, MOMENT_STOPPED);
     new_part(actor);
-    meet_at(actor, my_small, MOMENT_TAKEN, resets_part, MOMENT_STOPPED);
+    meet_at(actor, my_small_in_use, MOMENT_TAKEN, resets_part, MOMENT_STOPPED);
     new_part(actor);
-    meet_at(actor, my_small, MOMENT_NOW, resets_part, MOMENT_STOPPED); /* waits until it goes on */
+    meet_at(actor, my_small_in_use, MOMENT_NOW, resets_part, MOMENT_STOPPED); /* waits until it goes on */
     /* It frees, and dies of that when the heap is another: what it had in its hand is somebody else's. */
     new_part(actor);
     my_small(actor);
@@ -1147,12 +1181,6 @@ static void my_other(struct actor *actor)
     allocs(actor, part, 3000, 2);
 }
 
-static void bare_part(struct actor *actor)
-{
-    end_part(actor);
-    make_part(actor, (cairn_options){0});
-}
-
 /* It stands where its slab is counted as an orphan, and is none yet. */
 static void part_of_an_orphan_to_be(struct actor *actor)
 {
@@ -1169,10 +1197,11 @@ static void orphans_at_once(struct actor *actor)
 {
     enum { LOCKS = 10 };
     race(actor, part_of_orphans, my_small, allocs_small, MOMENT_END, LOCKS);
+    race(actor, part_of_orphans, my_small_in_use, resets_part, MOMENT_END, LOCKS);
     race(actor, part_of_an_empty_orphan, my_other, allocs_and_leaves, MOMENT_END, LOCKS);
     race(actor, part_of_an_orphan_to_be, my_trim, NULL, MOMENT_END, LOCKS);
     part_of_orphans(actor);
-    meet_at(actor, my_small, MOMENT_ADOPTED, resets_part, MOMENT_STOPPED);
+    meet_at(actor, my_small_in_use, MOMENT_ADOPTED, resets_part, MOMENT_STOPPED);
     part_of_an_empty_orphan(actor);
     meet_at(actor, my_other, MOMENT_ADOPTED, resets_part, MOMENT_STOPPED);
     part_of_an_orphan_to_be(actor);
