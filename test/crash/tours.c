@@ -921,11 +921,8 @@ static void meet_at(struct actor *actor, step_fn *mine, enum moment when, step_f
     (void)was_met(actor);
 }
 
-/* Twice: a heap that is ended while it is stopped leaves a life to its record's next that is for one heap alone. */
 static void new_part(struct actor *actor)
 {
-    end_part(actor);
-    make_part(actor, (cairn_options){0});
     end_part(actor);
     make_part(actor, (cairn_options){.bytes_start = actor->world->bytes_max / 128});
 }
