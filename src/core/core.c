@@ -72,6 +72,12 @@ static void bins_reset(struct bins *bins, const struct core_heap *heap)
     bins->heap = heap->number;
 }
 
+static uint32_t next_life(uint32_t life)
+{
+    uint32_t next = (life + 1) & UNIT_LIFE_MASK;
+    return next != 0 ? next : 1;
+}
+
 /* Of the heap, when they were made current. */
 static uint32_t bins_life(const struct bins *bins)
 {
@@ -1216,8 +1222,8 @@ struct core_place core_find(const struct core_heap *heap, const void *block)
     }
     if (place.heap != heap->number)
         place.crime = CRIME_WRONG_HEAP;
-    else if (place.crime == CRIME_NONE && life_made != 0 && unit_low_of(word) != life_made)
-        place.crime = CRIME_STALE; /* of a handle that was made while the heap was stopped, nobody can tell */
+    else if (place.crime == CRIME_NONE && unit_low_of(word) != life_made)
+        place.crime = CRIME_STALE;
     return place;
 }
 
@@ -1539,8 +1545,7 @@ static int claim_heap_from(struct section *section, uint32_t first, const struct
         store_relaxed(&image->orphans, 0);
         store_relaxed(&image->units_low, 0);
         store_relaxed(&image->units_high, 0);
-        uint64_t life = (load_relaxed(&image->life) + 1) & UNIT_LIFE_MASK;
-        store_relaxed(&image->life, life != 0 ? life : 1);
+        store_relaxed(&image->life, next_life((uint32_t)(load_relaxed(&image->life) & UNIT_LIFE_MASK)));
         store_release(&image->word, record_word(RECORD_LIVE, params->process, record_generation_of(seen)));
         store_relaxed(&section->image->heap_hint, number);
         *ret_number = number;
@@ -1595,7 +1600,7 @@ void heap_view_init(struct core_heap *ret_heap, struct section *section, uint32_
     ret_heap->slab_max = (uint32_t)class_slab_max(section->unit_shift);
     ret_heap->section = section;
     ret_heap->image = image;
-    store_relaxed(&ret_heap->life_made, (uint32_t)(load_relaxed(&image->life) & UNIT_LIFE_MASK)); /* 0: stopped */
+    store_relaxed(&ret_heap->life_made, (uint32_t)(load_relaxed(&image->life) & UNIT_LIFE_MASK));
     ret_heap->word_made = load_acquire(&image->word);
     ret_heap->exact = (image->options & HEAP_EXACT_SIZES) != 0;
     ret_heap->guard = (image->options & (HEAP_EXACT_SIZES | HEAP_LOCKABLE)) != 0 ? GUARDED : 0;
@@ -1603,12 +1608,6 @@ void heap_view_init(struct core_heap *ret_heap, struct section *section, uint32_
 }
 
 /* Never 0, which is no life. */
-static uint32_t next_life(uint32_t life)
-{
-    uint32_t next = (life + 1) & UNIT_LIFE_MASK;
-    return next != 0 ? next : 1;
-}
-
 /*
  * Frees the span at a head, and returns how many units it had; one that its owner is giving back just now is left to
  * it.
@@ -1634,7 +1633,7 @@ void heap_clear(struct core_owner *owner, struct core_heap *heap)
     struct heap_image *image = heap->image;
     uint32_t life = next_life(load_relaxed(&heap->life_made));
     store_relaxed(&heap->life_made, life);
-    if (load_relaxed(&image->life) != life_stopped_by(0)) /* else whoever gives its lock back lets it go on */
+    if (load_relaxed(&image->life) != LIFE_LOCKED) /* else whoever gives its lock back lets it go on */
         store_release(&image->life, life);
     store_relaxed(&image->bytes_kept, 0);
     uint32_t low = ~load_relaxed(&image->units_low);
@@ -1764,10 +1763,8 @@ bool heap_kill(struct section *section, uint32_t process, uint32_t number, uint6
         return false; /* another was faster */
     /* A reset that stopped it finds its life changed, and gives up. */
     uint64_t life = load_relaxed(&image->life);
-    uint32_t next;
-    do /* UNIT_LIFE_MASK - 1 is of no unit: only those before it can be */
-        next = life_is_stopped(life) ? UNIT_LIFE_MASK - 1 : next_life((uint32_t)life);
-    while (!cas_acq_rel(&image->life, &life, next));
+    while (!cas_acq_rel(&image->life, &life, next_life((uint32_t)(life & UNIT_LIFE_MASK))))
+        ;
     return true;
 }
 
@@ -1810,7 +1807,7 @@ void owner_sweep(struct core_owner *owner)
 /* ---------------------------------------------------------------- resetting it */
 
 /*
- *     life   L          me<<24       me<<24        L + 1    <- commits: every span of L is dead from here
+ *     life   L          L,me         L,me          L + 1    <- commits: every span of L is dead from here
  *     hand   reset,L    reset,L      reset,L       0
  *                       (barrier)    (others hold none)
  *
@@ -1820,7 +1817,7 @@ bool heap_reset_begin(struct core_owner *owner, struct core_heap *heap)
 {
     uint64_t life = load_relaxed(&heap->life_made);
     set_hand(owner, HAND_RESET, 0, heap);
-    if (cas_acq_rel(&heap->image->life, &life, life_stopped_by(owner->number)))
+    if (cas_acq_rel(&heap->image->life, &life, life_stopped_by(owner->number, (uint32_t)life)))
         return true;
     clear_hand(owner);
     return false;
@@ -1840,10 +1837,10 @@ bool heap_is_stopped_by_nobody(const struct section *section, uint32_t number)
 {
     const struct heap_image *image = section_heap(section, number);
     uint64_t life = load_acquire(&image->life);
-    uint64_t owner = life >> UNIT_HEAP_SHIFT;
+    uint64_t owner = (life & ~LIFE_STOPPED) >> UNIT_HEAP_SHIFT;
     if (!life_is_stopped(life))
         return false;
-    return (life & UNIT_LIFE_MASK) != 0 ||
+    return (life & LIFE_STOPPED) == 0 || (life & UNIT_LIFE_MASK) == 0 ||
            (!is_resetting(section, owner, number) && load_acquire(&image->life) == life &&
             !is_resetting(section, owner, number));
 }
@@ -1853,7 +1850,7 @@ bool heap_reset_finish(struct core_owner *owner, struct core_heap *heap)
     struct section *section = owner->section;
     struct heap_image *image = heap->image;
     uint32_t life = load_relaxed(&heap->life_made);
-    uint64_t stopped = life_stopped_by(owner->number);
+    uint64_t stopped = life_stopped_by(owner->number, life);
     uint32_t end = section_units_end(section);
     for (uint32_t unit = 0; unit < end; unit++) {
         uint64_t word = load_acquire(&section->unit_words[unit]);

@@ -29,7 +29,7 @@ ALWAYS_INLINE bool span_is_late(const struct section *section, uint32_t heap, ui
 {
     fence_behind_change(); /* the CAS that took the unit */
     uint64_t now = load_relaxed(&section_heap(section, heap)->life);
-    return now != life && now != life_stopped_by(0);
+    return now != life && now != LIFE_LOCKED;
 }
 
 /*

@@ -127,7 +127,7 @@ static const void *pointer_to(const struct section *section, uint64_t ref)
 static bool is_life_of(const struct section *section, uint32_t heap, uint64_t life)
 {
     uint64_t now = heap != 0 && heap <= section->heaps_max ? load_acquire(&section_heap(section, heap)->life) : 0;
-    return heap != 0 && (now == life || life_is_stopped(now));
+    return heap != 0 && (now & UNIT_LIFE_MASK) == life;
 }
 
 static void finish_hand(struct section *section, struct owner_image *image, uint32_t dead)
@@ -167,7 +167,7 @@ static void finish_hand(struct section *section, struct owner_image *image, uint
             free_block(section, &place, dead);
         break;
     case HAND_RESET: {
-        uint64_t stopped = life_stopped_by(dead);
+        uint64_t stopped = life_stopped_by(dead, (uint32_t)life);
         if (heap != 0 && heap <= section->heaps_max)
             (void)cas_acq_rel(&section_heap(section, heap)->life, &stopped, life);
         break;

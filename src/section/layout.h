@@ -24,7 +24,7 @@
 
 #include "base/base.h"
 
-#define IMAGE_VERSION 2u
+#define IMAGE_VERSION 3u
 #define IMAGE_BYTE_ORDER 0x01020304u
 /* Bytes 8f 'c' 'a' 'i' 'r' 'n' 1a 0a: no text file begins like this. */
 #define IMAGE_MAGIC UINT64_C(0x0a1a6e726961638f)
@@ -265,14 +265,20 @@ struct heap_image {
     uint64_t reserved4;
 };
 
-ALWAYS_INLINE uint64_t life_stopped_by(uint32_t owner)
+/* A bit that no handle's key has: so the check of a stopped heap (core.h) is that of no other. */
+#define LIFE_STOPPED (UINT64_C(1) << 62)
+
+/* life, while an owner resets the heap: who does, and the life that it was in. */
+ALWAYS_INLINE uint64_t life_stopped_by(uint32_t owner, uint32_t life)
 {
-    return (uint64_t)owner << UNIT_HEAP_SHIFT;
+    return LIFE_STOPPED | (uint64_t)owner << UNIT_HEAP_SHIFT | life;
 }
+
+#define LIFE_LOCKED UINT64_C(0) /* of a private heap, while a thread holds its lock */
 
 ALWAYS_INLINE bool life_is_stopped(uint64_t life)
 {
-    return life == 0 || life > UNIT_LIFE_MASK;
+    return life == LIFE_LOCKED || life > UNIT_LIFE_MASK;
 }
 
 #define DAMAGED_LIFE (UINT64_C(1) << 32)

@@ -587,8 +587,9 @@ bool image_is_moment(const struct image *image, pid_t thread, enum moment moment
     case MOMENT_STOPPED:
     case MOMENT_KILLED:
         for (uint32_t i = 0; i < header->heaps_end; i++) {
-            if (moment == MOMENT_STOPPED ? heaps[i].life == life_stopped_by(number)
-                                         : heaps[i].word >> RECORD_STATE_SHIFT == RECORD_PENDING)
+            if (moment == MOMENT_STOPPED
+                    ? heaps[i].life >> UNIT_HEAP_SHIFT == life_stopped_by(number, 0) >> UNIT_HEAP_SHIFT
+                    : heaps[i].word >> RECORD_STATE_SHIFT == RECORD_PENDING)
                 return true;
         }
         return false;

@@ -833,6 +833,46 @@ START_TEST(bins_of_an_earlier_life_get_no_span)
 END_TEST
 
 /* A reset that is refused leaves the blocks: also for who opened the heap in the moment in which it was stopped. */
+/* Beside this one a thread has a handle of another heap, with the key that makes a stopped one's check the likest. */
+START_TEST(a_stopped_heap_is_taken_for_no_other)
+{
+    begin(SHIFT);
+    struct core_heap heap, other;
+    lent_heap(&heap, &lent.section, 0);
+    lent_heap(&other, &lent.section, 0);
+    ck_assert_uint_eq(load_relaxed(heap.life), load_relaxed(other.life));
+    other.key = heap.key ^ (uint64_t)b.core.number << UNIT_HEAP_SHIFT;
+    ck_assert(heap_reset_begin(&b.core, &heap));
+    ck_assert_uint_ne(heap_check(&heap), heap_check(&other));
+    ck_assert_uint_ne(heap_check(&heap), heap_check(&other) ^ GUARDED);
+    ck_assert(heap_reset_finish(&b.core, &heap));
+    heap_end(&a.core, &heap);
+    heap_end(&a.core, &other);
+    end();
+}
+END_TEST
+
+/* Whoever recovers one who was killed at it ends it again; its units are still told from those of a living one. */
+START_TEST(a_heap_is_ended_while_it_is_stopped_as_often_as_one_likes)
+{
+    begin(SHIFT);
+    for (int turn = 0; turn < 4; turn++) {
+        struct core_heap heap;
+        lent_heap(&heap, &lent.section, 0);
+        ck_assert_int_eq(heap_keep(&a.core, &heap, UINT64_C(4) << lent.section.unit_shift), 0);
+        ck_assert(heap_reset_begin(&a.core, &heap));
+        ck_assert(heap_kill(&lent.section, 0, heap.number, heap.word_made));
+        for (int again = 0; again < turn; again++)
+            ck_assert(heap_kill(&lent.section, 0, heap.number, load_relaxed(&heap.image->word)));
+        ck_assert(!heap_reset_finish(&a.core, &heap));
+        heap_sweep(&lent.section, a.core.number, heap.number);
+        ck_assert_uint_eq(load_relaxed(&heap.image->bytes_charged), 0);
+    }
+    check_all_comes_back();
+    end();
+}
+END_TEST
+
 START_TEST(a_handle_made_while_the_heap_is_stopped_takes_no_block_for_stale)
 {
     begin(SHIFT);
@@ -1145,6 +1185,8 @@ int main(void)
     ADD(heaps, a_limit_holds_and_is_told_from_a_full_section);
     ADD(heaps, clearing_a_heap_frees_its_blocks_and_no_others);
     ADD(heaps, bins_of_an_earlier_life_get_no_span);
+    ADD(heaps, a_stopped_heap_is_taken_for_no_other);
+    ADD(heaps, a_heap_is_ended_while_it_is_stopped_as_often_as_one_likes);
     ADD(heaps, a_handle_made_while_the_heap_is_stopped_takes_no_block_for_stale);
     ADD(heaps, a_heap_that_ended_makes_place_for_another);
     ADD(heaps, a_heap_goes_on_with_the_slabs_of_one_that_ended);
