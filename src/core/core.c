@@ -72,6 +72,7 @@ static void bins_reset(struct bins *bins, const struct core_heap *heap)
     bins->heap = heap->number;
 }
 
+/* Never 0, which is no life. */
 static uint32_t next_life(uint32_t life)
 {
     uint32_t next = (life + 1) & UNIT_LIFE_MASK;
@@ -1607,7 +1608,6 @@ void heap_view_init(struct core_heap *ret_heap, struct section *section, uint32_
     refresh(ret_heap);
 }
 
-/* Never 0, which is no life. */
 /*
  * Frees the span at a head, and returns how many units it had; one that its owner is giving back just now is left to
  * it.
