@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Every system call that the library makes is made to fail: in each public call, at each place, with each error that
- * the call may answer, once and for ever. Then: the answer is a documented error or success; every heap is sound; the
- * same call succeeds when the system is well again; calls that fail again and again leave no descriptor and no mapping.
+ * Every system call that the library makes is made to fail, and every piece of memory for its own bookkeeping: in each
+ * public call, at each place, with each error that the call may answer, once and for ever. Then: the answer is a
+ * documented error or success; every heap is sound; the same call succeeds when the system is well again; calls that
+ * fail again and again leave no descriptor and no mapping.
  *
  * The library's calls of the C library are wrapped when this program is linked (test/CMakeLists.txt). Those that are
  * not made to fail stand in test/faults/others, each with its reason; test/faults.sh wants each call on one of the two
@@ -49,6 +50,7 @@ static struct {
     long made;                     /* calls of it since it was armed */
     long count;                    /* calls of all of them */
     const char *names[PLACES_MAX]; /* which they were */
+    size_t pool_most;              /* the largest piece that was asked for */
 } fault;
 
 /* The error with which a call of that function is to fail, 0 for none. */
@@ -126,6 +128,16 @@ WRAP(int, eventfd, -1, (unsigned n, int flags), (n, flags))
 WRAP(int, chmod, -1, (const char *path, mode_t mode), (path, mode))
 WRAP(int, pthread_create, error, (pthread_t * t, const pthread_attr_t *a, void *(*run)(void *), void *arg),
      (t, a, run, arg))
+
+/* Not the system's, but the library's own, which asks for a megabyte at a time. */
+void *__real_pool_get(size_t bytes);
+void *__wrap_pool_get(size_t bytes);
+void *__wrap_pool_get(size_t bytes)
+{
+    if (bytes > fault.pool_most)
+        fault.pool_most = bytes;
+    return due("pool_get") != 0 ? NULL : __real_pool_get(bytes);
+}
 
 /* Those with arguments that vary. */
 int __real_open(const char *path, int flags, ...);
@@ -241,6 +253,7 @@ static const struct errors {
     {"eventfd", {EMFILE, ENFILE, ENOMEM}},
     {"chmod", {EPERM}},
     {"pthread_create", {EAGAIN}},
+    {"pool_get", {ENOMEM}},
 };
 
 static const int *errors_for(const char *name)
@@ -449,6 +462,27 @@ static int open_read_only(void)
     return cairn_heap_open(&heap, "heap", &(cairn_options){.flags = CAIRN_READ_ONLY});
 }
 
+/* Something of the program's lies where the heap was. */
+static void have_name_and_no_place(void)
+{
+    have_name();
+    REQUIRE_CALL(open_named() == 0);
+    cairn_stats stats = stats_of(heap);
+    close_heap();
+    void *place = (void *)(uintptr_t)stats.address;
+    REQUIRE(__real_mmap(place, 65536, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == place);
+}
+
+static int open_anywhere(void)
+{
+    return cairn_heap_open(&heap, "heap", &(cairn_options){.flags = CAIRN_RELOCATE});
+}
+
+static int open_again(void)
+{
+    return cairn_heap_open(&other, "heap", NULL);
+}
+
 static void have_shared(void)
 {
     REQUIRE_CALL(create_named() == 0);
@@ -517,6 +551,77 @@ static void have_child(void)
 static int open_child(void)
 {
     return cairn_heap_open_child(&other, heap, "child");
+}
+
+/* Handles come in chunks: the next one needs another. */
+static cairn_heap *handles[1000];
+static uint32_t *handles_wanted;
+
+static void count_handles(void *arg)
+{
+    (void)arg;
+    for (;; ++*handles_wanted) {
+        fault.pool_most = 0;
+        REQUIRE(cairn_heap_open(&handles[*handles_wanted], "heap", NULL) == 0);
+        if (fault.pool_most >= 32 * KIB)
+            break;
+    }
+}
+
+static void use_up_handles(void)
+{
+    handles_wanted = shared_memory(sizeof *handles_wanted);
+    finish(start(count_handles, NULL));
+    REQUIRE(*handles_wanted > 0);
+    for (uint32_t i = 0; i < *handles_wanted; i++)
+        REQUIRE_CALL(cairn_heap_open(&handles[i], "heap", NULL) == 0);
+}
+
+static void close_handles(void)
+{
+    for (uint32_t i = 0; i < *handles_wanted; i++)
+        cairn_heap_close(handles[i]);
+}
+
+static void have_no_handle(void)
+{
+    have_shared();
+    use_up_handles();
+}
+
+static void remove_name_and_handles(void)
+{
+    close_handles();
+    remove_name();
+}
+
+/* By another process: a handle that was closed would be taken again. */
+static void make_others(void *arg)
+{
+    (void)arg;
+    REQUIRE_CALL(open_named() == 0 && create_named_child() == 0);
+    close_other();
+    REQUIRE_CALL(cairn_heap_create(&other, &(cairn_options){.name = "second", .bytes_max = 64 * MIB}) == 0);
+    close_other();
+    close_heap();
+}
+
+static void have_others_and_no_handle(void)
+{
+    have_shared();
+    finish(start(make_others, NULL));
+    use_up_handles();
+}
+
+static int open_second(void)
+{
+    return cairn_heap_open(&other, "second", NULL);
+}
+
+static void remove_both_and_handles(void)
+{
+    remove_name_and_handles();
+    REQUIRE(cairn_heap_unlink("second", NULL) == 0);
 }
 
 static void have_open_child(void)
@@ -824,6 +929,31 @@ static const struct scenario {
     {"open", have_name, open_named, close_heap, unlink_heap, {ENOENT, EACCES, ENOMEM}},
     {"open or create", have_name, open_or_create, close_heap, unlink_heap, {ENOENT, EACCES, ENOMEM}},
     {"open read-only", have_name, open_read_only, close_heap, unlink_heap, {ENOENT, EACCES, ENOMEM}},
+    {"open at another address",
+     have_name_and_no_place,
+     open_anywhere,
+     close_heap,
+     unlink_heap,
+     {ENOENT, EACCES, ENOMEM}},
+    {"open without a handle",
+     have_others_and_no_handle,
+     open_second,
+     close_other,
+     remove_both_and_handles,
+     {ENOENT, EACCES, ENOMEM}},
+    {"open a second time without a handle",
+     have_no_handle,
+     open_again,
+     close_other,
+     remove_name_and_handles,
+     {ENOENT, EACCES, ENOMEM}},
+    {"shared: open of a child without a handle",
+     have_others_and_no_handle,
+     open_child,
+     close_other,
+     remove_both_and_handles,
+     {ENOMEM}},
+    {"open a second time", have_shared, open_again, close_other, remove_name, {ENOENT, EACCES, ENOMEM}},
     {"open beside the dead", have_name_and_dead, open_named, close_heap, unlink_heap, {ENOENT, EACCES, ENOMEM}},
     {"recover", have_dead, recover, nothing, remove_name, {ENOMEM}},
     {"reap beside the dead", have_dead, reap, nothing, remove_name, {ENOMEM}},
@@ -1043,11 +1173,11 @@ static long play_all_of(const struct scenario *scenario)
             }
         }
     }
-    printf("%-40s %3ld system calls, %4ld cases\n", scenario->call, count, cases);
+    printf("%-40s %3ld places, %4ld cases\n", scenario->call, count, cases);
     return cases;
 }
 
-static const char *only; /* the one call to look at; NULL: all */
+static const char *only; /* the calls to look at have this in their names; NULL: all */
 
 static void every_system_call_may_fail(void)
 {
@@ -1055,7 +1185,7 @@ static void every_system_call_may_fail(void)
     int entries = workspace_entries();
     seen = shared_memory(sizeof *seen);
     for (size_t i = 0; i < COUNT(scenarios); i++) {
-        if (only != NULL && strcmp(only, scenarios[i].call) != 0)
+        if (only != NULL && strstr(scenarios[i].call, only) == NULL)
             continue;
         cases += play_all_of(&scenarios[i]);
         REQUIRE_EQUAL(workspace_entries(), entries);
