@@ -7,18 +7,22 @@
  * cairn_heap_destroy, child_of_ref), src/api/root.c (new_root) and src/recovery/recovery.c (destroy_bound, recover_process).
  *
  * Creator and destroyer, each a process, may be killed after any store; a killed recoverer is followed by another that begins
- * again, as often as the search likes.
+ * again, as often as the search likes. The creator's plain stores leave its processor late, in their order (a store buffer), and
+ * must have done so before an atomic operation or a fence of its own, before a barrier of the destroyer's or a recoverer's, which
+ * runs in every process, and before it is dead. Destroyer and recoverer change what they share with it by CAS alone: nothing of
+ * theirs is late.
  *
  *   state[h], by[h]     the record of parent and child: FREE, PENDING, LIVE, and the process in whose name it is so
  *   generation          of the child's record; grows as it becomes FREE
  *   is_part, bound      what stands in the child's record: its parent; that it ends with its creator
  *   root, ref           the parent's root for the child's name, and the generation that it names
+ *   stores              the creator's, on their way
  *   created             ghost: the creator's call has returned the child
  *
- *   create    record PENDING;   fields, bound;   LIVE;   root PENDING, ref, LIVE;   parent alive?  else kill and free the
- *             child;   not bound
- *   destroy   any child LIVE?  refuse;   parent PENDING;   children that are LIVE: PENDING, again until there are none;   those
- *             first, then the parent: its roots, and FREE
+ *   create    record PENDING (CAS);   fields, bound;   LIVE;   the roots' lock (CAS);   root PENDING;   fence;   ref;   root
+ *             LIVE (CAS);   parent alive?  else kill and free the child;   not bound (fetch_and)
+ *   destroy   any child LIVE?  refuse;   parent PENDING;   barrier;   children that are LIVE: PENDING, again until there are
+ *             none;   those first, then the parent: its roots, and FREE
  *   recovery  what is PENDING in the dead one's name, or LIVE, bound and made by it: PENDING in its name;   their children;   FREE
  *   open      root LIVE?  its ref;   the record is LIVE, and of that generation
  *
@@ -32,6 +36,15 @@
  *   PARENT_NOT_ASKED    its creator does not ask in the end whether the parent is alive      part_outlives_whole
  *   KILLED_BY_NOBODY    a heap is killed in nobody's name                                    heap_lost
  *   ENDS_ALL            recovery ends all that the dead one made, bound or not               child_gone
+ *   NO_BARRIER and ROOT_IS_PLAIN, both: nobody empties the creator's buffer between its store of LIVE and its look
+ *                       at the parent                                                        part_outlives_whole
+ *
+ * Child LIVE, then parent?  and  parent PENDING, then child?  is what meets. Two things are in between, and each alone is enough,
+ * which is searched as well:
+ *   NO_BARRIER          no barrier: the creator's own lock, fence and CAS, which the root is stored by, do it     (nothing fails)
+ *   ROOT_IS_PLAIN       the root is stored plainly, and without its lock: the barrier does it                     (nothing fails)
+ * Both stay in the code for what they are there for: the barrier for the hands (destroy.pml), the lock and the CAS for the table of
+ * roots, the fence for the root itself (roots.pml).
  */
 
 #define PARENT 0
@@ -46,6 +59,8 @@ byte generation = 1;
 bool is_part, bound;
 mtype root = FREE;
 byte ref;
+mtype = { STORE_PART, STORE_BOUND, STORE_LIVE, STORE_ROOT_PENDING, STORE_REF, STORE_ROOT_LIVE };
+chan stores = [6] of { mtype };
 bool created, dead[3], done[3];
 
 /* The names of what must never happen. */
@@ -58,10 +73,23 @@ inline forbid(crime, condition) { crime = ((condition) != 0); assert(!crime) }
 inline may_die() {
 	if
 	:: skip
-	:: me != 0 -> dead[me] = true; goto killed
+	:: me != 0 -> goto killed
 	:: me == 0 -> goto again                /* a recoverer: the next one begins again */
 	fi
 }
+
+/* What stands before an atomic operation, a fence, or the news of a death. */
+#define ALL_ARRIVED empty(stores)
+#ifdef NO_BARRIER
+#define BARRIER true
+#else
+#define BARRIER ALL_ARRIVED
+#endif
+#ifdef ROOT_IS_PLAIN
+#define ROOTS_FENCE true
+#else
+#define ROOTS_FENCE ALL_ARRIVED
+#endif
 
 #ifdef KILLED_BY_NOBODY
 #define NAME(process) 0
@@ -79,6 +107,7 @@ inline kill_heap(h, process) {
 		may_die() }
 }
 inline kill_parts(process) {
+	BARRIER;
 	found = (state[CHILD] == LIVE && is_part);
 	found = found && state[PARENT] == PENDING && by[PARENT] == process;
 	if
@@ -117,36 +146,60 @@ again:
 	fi;
 	atomic { state[CHILD] = PENDING; by[CHILD] = me; may_die() }
 #ifdef LIVE_FIRST
-	atomic { state[CHILD] = LIVE; may_die() }
+	atomic { stores ! STORE_LIVE; may_die() }
 #endif
 #ifndef NOT_BOUND
-	atomic { bound = true; may_die() }
+	atomic { stores ! STORE_BOUND; may_die() }
 #endif
-	atomic { is_part = true; may_die() }
+	atomic { stores ! STORE_PART; may_die() }
 #ifndef LIVE_FIRST
-	atomic { state[CHILD] = LIVE; may_die() }
+	atomic { stores ! STORE_LIVE; may_die() }
 #endif
 #ifdef UNBOUND_FIRST
-	atomic { bound = false; may_die() }
+	atomic { ALL_ARRIVED -> bound = false; may_die() }
 #endif
-	atomic { root = PENDING; may_die() }
-	atomic { ref = 1; may_die() }
-	atomic { root = LIVE; may_die() }
+	ROOTS_FENCE;
+	atomic { stores ! STORE_ROOT_PENDING; may_die() }
+	ROOTS_FENCE;
+	atomic { stores ! STORE_REF; may_die() }
+	atomic { stores ! STORE_ROOT_LIVE; may_die() }
+	ROOTS_FENCE;
 #ifndef PARENT_NOT_ASKED
 	if
 	:: state[PARENT] != LIVE ->
+		ALL_ARRIVED;
 		kill_heap(CHILD, me);
 		free_heap(CHILD, me);
 		goto over
 	:: else
 	fi;
 #endif
-	atomic { bound = false; may_die() }
+	atomic { ALL_ARRIVED -> bound = false; may_die() }
 	atomic { created = true; may_die() }
 over:
-	done[me] = true;
+	atomic { done[me] = true; goto end }
 killed:
+	atomic { ALL_ARRIVED -> dead[me] = true }
+end:
 	skip
+}
+
+proctype Buffer() {
+	mtype store;
+end:
+	do
+	:: atomic {
+		stores ? store ->
+		if
+		:: store == STORE_BOUND -> bound = true
+		:: store == STORE_PART -> is_part = true
+		:: store == STORE_LIVE -> state[CHILD] = LIVE
+		:: store == STORE_ROOT_PENDING -> root = PENDING
+		:: store == STORE_REF -> ref = 1
+		:: store == STORE_ROOT_LIVE -> root = LIVE
+		fi;
+		store = 0 }
+	od
 }
 
 proctype Destroyer() {
@@ -166,8 +219,10 @@ again:
 	free_heap(CHILD, me);
 	free_heap(PARENT, me);
 over:
-	done[me] = true;
+	atomic { done[me] = true; goto end }
 killed:
+	dead[me] = true;
+end:
 	skip
 }
 
@@ -228,6 +283,6 @@ killed:
 init {
 	atomic {
 		state[PARENT] = LIVE;
-		run Creator(); run Destroyer(); run Opener(); run Recoverer()
+		run Creator(); run Buffer(); run Destroyer(); run Opener(); run Recoverer()
 	}
 }

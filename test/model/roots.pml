@@ -29,6 +29,12 @@
  *   STORED_LIVE         LIVE is stored, whatever the entry has become                          strangers_root_found
  *   NOT_TRIED_AGAIN     the destroyer does not look again when its CAS fails                   strangers_root_found
  *   DROPPED_LAST        the record is FREE before the roots are dropped                        strangers_root_found
+ *   NO_FENCE and NO_BARRIER, both: the setter looks at the record, and the destroyer at the entry, before PENDING has
+ *                       reached others                                                         strangers_root_found
+ *
+ * PENDING, then the record?  and  the record PENDING, then the entry?  is what meets. The fence alone is enough, and so is the
+ * barrier, which is searched as well: NO_FENCE, NO_BARRIER, each by itself (nothing fails). The barrier is there for the hands
+ * (destroy.pml).
  */
 
 mtype = { FREE, PENDING, LIVE };
@@ -72,17 +78,20 @@ proctype Setter(byte me) {
 	:: root == LIVE -> atomic { ref = me; set = (me == 2); may_die() }
 	:: root != LIVE ->
 		atomic { late = true; seen = (changes + 1) % 4; may_die() }
+#ifndef NO_FENCE
 		atomic { empty_buffer() }
+#endif
 #ifndef TAKEN_BACK
 #ifndef NOT_ASKED_AGAIN
 		if
-		:: IS_OVER -> atomic { change(FREE); goto over }
+		:: IS_OVER -> atomic { empty_buffer(); change(FREE); goto over }
 		:: else
 		fi;
 #endif
 #endif
 		atomic { ref = me; may_die() }
 		atomic {
+			empty_buffer();                 /* a CAS */
 #ifdef STORED_LIVE
 			root = LIVE; set = (me == 2);
 #else
@@ -142,7 +151,9 @@ proctype Destroyer() {
 	byte count;
 
 	atomic { record = PENDING; may_die() }
+#ifndef NO_BARRIER
 	atomic { empty_buffer(); may_die() }
+#endif
 	destroy();
 	done[DESTROYER] = true;
 killed:
@@ -171,7 +182,9 @@ killed:
 		atomic { if :: lock == 1 -> lock = 0; may_die() :: else fi }
 		atomic { dead[1] = false; done[1] = true }
 	:: dead[DESTROYER] ->
+#ifndef NO_BARRIER
 		atomic { empty_buffer() }
+#endif
 		if
 		:: record == PENDING -> destroy()
 		:: else
