@@ -22,6 +22,7 @@
  *   LIVE_NOT_READ       a free does not read live after its fetch_or                    crime_missed
  *   NOT_READ_AGAIN      the drain does not read elsewhere again after the hands         block_handed_out_twice
  *   TAKEN_BACK_ALWAYS   the accused clears the bit also where it was the other's        block_lost
+ *   HAND_IN_BUFFER      the fetch_or does not release: the bit is seen before the hand  block_handed_out_twice
  *
  * Three things are beyond what is promised for a program in error, and are searched to show that they are:
  *   ALSO_LOCAL          the owner frees the block itself while another frees it: each looks before the other has stored.
@@ -112,7 +113,11 @@ proctype Freer(byte me) {
 	:: else
 	fi;
 	late[me] = true;
+#ifdef HAND_IN_BUFFER
+	atomic { before = elsewhere; elsewhere = true }
+#else
 	atomic { hand[me] = true; late[me] = false; before = elsewhere; elsewhere = true }
+#endif
 	accused = before;
 #ifdef LIVE_NOT_READ
 	atomic { if :: !accused -> carry_out() :: else fi }
@@ -130,7 +135,7 @@ proctype Freer(byte me) {
 #endif
 	:: else
 	fi;
-	hand[me] = false;
+	atomic { late[me] = false; hand[me] = false }
 told:
 	atomic { accused_count = accused_count + (accused -> 1 : 0); before = false; accused = false }
 end:

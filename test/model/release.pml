@@ -2,15 +2,20 @@
  *
  * A slab of two words in one unit: the owner leaves or dies, a second owner adopts, the whole slab is given back, and a stranger
  * uses the unit, while a thread elsewhere frees. Every one of them may be killed after any store it makes, and a killed recoverer
- * is followed by another, as often as the search likes.
+ * is followed by another, as often as the search likes. Plain stores reach the others late: the freer's of its hand, and an owner's
+ * of its words `live`. An atomic operation that releases empties the buffer of the one that does it, and who is dead has an empty
+ * one; what is passed to the freer by mail is passed by such an operation. All else is changed by one, but for ORPHAN and a hand
+ * that a recoverer clears, which are the last that they store.
  *
  * Follows src/core/core.c (notice_slab, release_empty, orphan_slab, adopt, is_in_a_hand, release_slab, core_find,
  * free_elsewhere, core_free, core_free_other), src/core/slab.c (slab_drain, slab_taken, slab_normalise, slab_make_orphan) and
  * src/recovery/recovery.c (finish_hand for HAND_FREE, disown_spans). How the units of the span become FREE is in spans.pml:
  * here they are the stranger's from the CAS on.
  *   live[w], elsewhere[w]  the two arrays; word w has the one block w here
+ *   seen_live[w]           live as the others see it: another than live while the store is on its way
  *   claim                  the owner's own: a word that it hands out from, plus one (its block is free), or 0
  *   hand                   the block the freer is about to free, plus one; 0 when the hand is empty
+ *   late_hand              the hand that is on its way, if one is (hand_is_late)
  *   mail                   a block on its way from an owner to the freer, plus one (the program's affair)
  *   unit                   the unit word: ORPHAN, 1 or 2 (the slab's owner), or STRANGER once the unit was given back
  *   out                    ghost: the blocks that the program holds
@@ -30,7 +35,13 @@
  *                            elsewhere, drained or not, hands or not                   strangers_unit_touched
  *   CLAIM_KEPT               a unit is given back, and its owner goes on with its claim  strangers_unit_touched
  *   ORPHAN_FIRST             recovery stores ORPHAN before it brings the bits in order   block_lost
+ *   HAND_IN_BUFFER           the freer's fetch_or does not release: its bit is seen
+ *                            before its hand                                           strangers_unit_touched
  */
+
+#ifdef HAND_IN_BUFFER
+#define UNCHECKED       /* else the free is accused before it comes to that */
+#endif
 
 #ifndef OPS
 #define OPS 4           /* what each owner does before it leaves */
@@ -40,10 +51,11 @@
 #define ORPHAN 0
 #define STRANGER 3
 
-bool live[WORDS];
+bool live[WORDS], seen_live[WORDS];
 bool elsewhere[WORDS];
 byte claim;
-byte hand;
+byte hand, late_hand;
+bool hand_is_late;
 byte mail;
 byte unit = 1;
 byte out;
@@ -59,9 +71,14 @@ bool held_block_given_back, block_lost, block_live_and_free;
 inline forbid(crime, condition) { crime = ((condition) != 0); assert(!crime) }
 #define TOUCH forbid(strangers_unit_touched, unit == STRANGER)
 
+inline empty_owners() { seen_live[0] = live[0]; seen_live[1] = live[1] }
+inline empty_freers() { hand = (hand_is_late -> late_hand : hand); hand_is_late = false; late_hand = 0 }
+#define LIVE_IS_LATE (live[0] != seen_live[0] || live[1] != seen_live[1])
+inline store_hand(value) { late_hand = value; hand_is_late = true }
+
 /* Where one of these stands at the end of an atomic step, the process may be killed right after the store before it. */
-inline owner_may_die() { if :: skip :: owner_dead[me] = true; claim = 0; goto killed fi }
-inline freer_may_die() { if :: skip :: freer_dead = true; goto killed fi }
+inline owner_may_die() { if :: skip :: claim = 0; goto killed fi }
+inline freer_may_die() { if :: skip :: goto killed fi }
 inline recoverer_may_die() { if :: skip :: goto again fi }
 
 inline any_of(bits, ret_block) { ret_block = 0; do :: bits & BIT(ret_block) -> break :: bits >> (ret_block + 1) -> ret_block++ od }
@@ -73,7 +90,7 @@ inline drain(word) {
 	if
 	:: gathered ->
 		atomic { live[word] = false; owner_may_die() }
-		atomic { elsewhere[word] = false; gathered = false; owner_may_die() }
+		atomic { empty_owners(); elsewhere[word] = false; gathered = false; owner_may_die() }
 	:: else
 	fi
 }
@@ -94,7 +111,7 @@ proctype Owner(byte me) {
 	if
 	:: unit == me
 	:: atomic { unit == ORPHAN && owner_done[1] -> unit = me; owner_may_die() }     /* adoption: one CAS */
-		atomic { elsewhere[0] = NORMALISED(0); owner_may_die() }
+		atomic { empty_owners(); elsewhere[0] = NORMALISED(0); owner_may_die() }
 		atomic { elsewhere[1] = NORMALISED(1); owner_may_die() }
 		drain(0);
 		drain(1)
@@ -141,6 +158,7 @@ refilled:
 		ops++;
 		any_of(held, block);
 		held = held & ~BIT(block);
+		empty_owners();
 		mail = block + 1;
 		block = 0 }
 
@@ -156,6 +174,7 @@ refilled:
 			:: !NAMED -> atomic {
 				forbid(held_block_given_back, out);
 				live[0] = false; live[1] = false; elsewhere[0] = false; elsewhere[1] = false;
+				empty_owners();
 				unit = STRANGER;
 #ifdef CLAIM_KEPT
 				if :: claim != 0 -> TOUCH :: else fi;
@@ -173,12 +192,14 @@ refilled:
 	claim = 0;
 	drain(0);
 	drain(1);
-	atomic { elsewhere[0] = NORMALISED(0); owner_may_die() }
+	atomic { empty_owners(); elsewhere[0] = NORMALISED(0); owner_may_die() }
 	atomic { elsewhere[1] = NORMALISED(1); owner_may_die() }
 	atomic { unit = ORPHAN; held = 0 }
 done:
-	owner_done[me] = true;
+	atomic { ops = 0; block = 0; held = 0; gathered = false; owner_done[me] = true; goto end }
 killed:
+	atomic { !LIVE_IS_LATE -> ops = 0; block = 0; held = 0; gathered = false; owner_dead[me] = true }
+end:
 	skip
 }
 
@@ -196,20 +217,42 @@ proctype Freer() {
 	:: owner_done[1] && owner_done[2] && mail == 0 -> break
 	:: atomic { frees < 2 && mail != 0 -> block = mail - 1; mail = 0; frees++; freer_may_die() }
 		atomic { TOUCH; forbid(valid_program_accused, elsewhere[block]) }
-		atomic { TOUCH; forbid(valid_program_accused, !live[block]) }
-		atomic { hand = block + 1; freer_may_die() }
-		atomic { TOUCH; commit_free(block); freer_may_die() }
+		atomic { TOUCH; forbid(valid_program_accused, !seen_live[block]) }
+		atomic { store_hand(block + 1); freer_may_die() }
+		atomic {
+			TOUCH;
+#ifndef HAND_IN_BUFFER
+			empty_freers();
+#endif
+			commit_free(block);
+			freer_may_die() }
 #ifdef HAND_EARLY
-		atomic { hand = 0; freer_may_die() }
+		atomic { store_hand(0); freer_may_die() }
 		atomic { TOUCH; block = 0 }
 #else
-		atomic { TOUCH; forbid(valid_program_accused, !live[block]) }
-		atomic { hand = 0; block = 0; freer_may_die() }
+#ifdef UNCHECKED
+		TOUCH;
+#else
+		atomic { TOUCH; forbid(valid_program_accused, !seen_live[block]) }
+#endif
+		atomic { empty_freers(); store_hand(0); block = 0; freer_may_die() }
 #endif
 	od;
-	freer_done = true;
+	atomic { empty_freers(); freer_done = true; goto end }
 killed:
+	atomic { !hand_is_late -> block = 0; frees = 0; freer_dead = true }
+end:
 	skip
+}
+
+/* Stores leave the buffers by themselves, sooner or later. */
+proctype Buffers() {
+end:
+	do
+	:: live[0] != seen_live[0] -> seen_live[0] = live[0]
+	:: live[1] != seen_live[1] -> seen_live[1] = live[1]
+	:: atomic { hand_is_late -> empty_freers() }
+	od
 }
 
 inline recover_owner(dead) {
@@ -244,7 +287,7 @@ again:
 			block = hand - 1;
 			atomic { TOUCH; seen = elsewhere[block] }
 			if
-			:: !seen && live[block] -> atomic { TOUCH; commit_free(block); recoverer_may_die() }
+			:: !seen && seen_live[block] -> atomic { TOUCH; commit_free(block); recoverer_may_die() }
 			:: else
 			fi;
 			atomic { hand = 0; block = 0; seen = false; recoverer_may_die() }
@@ -263,4 +306,4 @@ again:
 	}
 }
 
-init { atomic { run Owner(1); run Owner(2); run Freer(); run Recoverer() } }
+init { atomic { run Owner(1); run Owner(2); run Freer(); run Buffers(); run Recoverer() } }
