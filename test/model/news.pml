@@ -25,6 +25,8 @@
  *   CLEARED_LAST        the owner clears has_news after it looked at the words          news_lost
  *   LOOKED_FIRST        the owner looks at its slabs, then exchanges the news           news_lost
  *   KEPT_UNSAID         the owner puts news of its other heap back, and leaves has_news news_lost
+ *   NEWS_IN_BUFFER      the freer's fetch_or of the news is not complete when it loads
+ *                       has_news                                                        news_lost
  */
 
 #define SLABS 2
@@ -32,17 +34,23 @@
 bool elsewhere[SLABS], listed[SLABS], freed[SLABS], late[3];
 byte news;
 bool has_news, owner_done;
+bool news_late[SLABS];          /* NEWS_IN_BUFFER: so are the news themselves */
 
 /* The name of what must never happen. */
 bool news_lost;
 inline forbid(crime, condition) { crime = ((condition) != 0); assert(!crime) }
 inline empty_buffer(who) { if :: late[who] -> has_news = true; late[who] = false :: else fi }
 #define OWNER 2
+inline empty_news(who) { atomic { news_late[who] -> news = news | BIT(who); news_late[who] = false } }
 
 inline send_news() {
 	seen = (news & BIT(me)) != 0;
 	if
+#ifdef NEWS_IN_BUFFER
+	:: !seen -> news_late[me] = true
+#else
 	:: !seen -> atomic { news = news | BIT(me); empty_buffer(me) }
+#endif
 	:: else
 	fi
 }
@@ -114,17 +122,19 @@ proctype Owner() {
 
 proctype Buffers() {
 	do
-	:: atomic { late[0] -> empty_buffer(0) }
-	:: atomic { late[1] -> empty_buffer(1) }
+	:: empty_news(0)
+	:: empty_news(1)
+	:: atomic { late[0] && !news_late[0] -> empty_buffer(0) }
+	:: atomic { late[1] && !news_late[1] -> empty_buffer(1) }
 	:: atomic { late[OWNER] -> empty_buffer(OWNER) }
-	:: freed[0] && freed[1] && owner_done && !late[0] && !late[1] && !late[OWNER] -> break
+	:: freed[0] && freed[1] && owner_done && !late[0] && !late[1] && !late[OWNER] && !news_late[0] && !news_late[1] -> break
 	od
 }
 
 #define FORGOTTEN(s) (elsewhere[s] && !listed[s] && (!has_news || (news & BIT(s)) == 0))
 proctype Judge() {
 	atomic {
-		freed[0] && freed[1] && owner_done && !late[0] && !late[1] && !late[OWNER] ->
+		freed[0] && freed[1] && owner_done && !late[0] && !late[1] && !late[OWNER] && !news_late[0] && !news_late[1] ->
 		forbid(news_lost, FORGOTTEN(0) || FORGOTTEN(1))
 	}
 }
