@@ -8,7 +8,13 @@
  *
  * A slab of one word; its owner, and another thread that frees from elsewhere; two places in shared memory that point to blocks.
  * Owner and other may be killed after any store; a killed recoverer is followed by another that begins again, as often as the
- * search likes; the slab of a dead owner is adopted by the next one, who checks that what he found can be used.
+ * search likes; the slab of a dead owner is adopted by the next one, who checks that what he found can be used. Their plain stores
+ * leave their processors late, in their order (a store buffer), and must have done so before an atomic operation and before the
+ * program gives the place on, which releases. What one stores plainly in a row goes into its buffer in one step here, as nobody
+ * sees it there; and a kill drops what has not arrived: it stands for one right behind the last store that has. (A real one leaves
+ * the rest to arrive, which looks to the others like one that came later.) A hand that is cleared is seen so at once: seen too
+ * long, it only keeps a drain from what it could have taken. A recoverer's plain stores end in the kernel's lock, which waits for
+ * them.
  *
  *   live, elsewhere               the bits of the slab, as in claim.pml
  *   claim                         the owner's own: what it allocates from; it is lost with it
@@ -16,6 +22,7 @@
  *   op[p], hand[p], hand_dest[p]  the hand of process p: what it does, to which block (plus one), and the place. The place is
  *                                 stored first; op and block are one word, and a hand whose op is NOTHING is empty
  *   zeroed                        the blocks whose bytes are zero, as far as alloc_to has got
+ *   stores[p]                     of process p, on their way
  *   busy[d]                       ghost: the process, plus one, whose call works on place d, also while it is dead and not
  *                                 recovered
  *   out                           ghost: the blocks that were handed out
@@ -33,7 +40,8 @@
  * needed for.
  *
  * Proven: no block is handed out or freed twice; when all is quiet every block is either free or pointed to from exactly one place,
- * and no place points to a free block; and a place that points to a block points to one that was zeroed.
+ * and no place points to a free block; and whoever looks at a place that points to a block, at any time, finds one that was
+ * allocated and zeroed.
  *
  * Negative controls, each with the assertion it makes fail:
  *   USED_BEFORE_RECOVERY    the other unlinks and frees what the dead one linked, before recovery:
@@ -44,6 +52,8 @@
  *   BIT_FIRST               free_from frees the bit before it stores *dest = 0                      place_dangles
  *   HAND_CLEARED_FIRST      recovery empties the hand before it frees the block                     block_lost
  *   ORPHAN_FIRST            recovery gives the slab away before it looks at the hand                place_dangles
+ *   NOT_RELEASED            the fetch_or of a free elsewhere does not release: it is seen before *dest = 0
+ *                           and the hand                                                            place_dangles
  */
 
 #ifndef OPS
@@ -65,6 +75,9 @@ byte dest[PLACES];
 mtype op[3] = NOTHING;
 byte hand[3], hand_dest[3];
 byte zeroed;
+mtype = { STORE_HAND_DEST, STORE_HAND_ALLOC_TO, STORE_HAND_FREE_FROM, STORE_DEST, STORE_ZERO };
+mtype = { STORE_LIVE, STORE_FREE, STORE_DRAINED };
+chan stores[3] = [5] of { mtype, byte, byte };  /* the block, or blocks, and the place */
 byte busy[PLACES];
 byte out;
 
@@ -78,31 +91,34 @@ bool block_handed_out_twice, block_freed_twice, block_lost, place_dangles, two_p
 inline forbid(crime, condition) { crime = ((condition) != 0); assert(!crime) }
 
 /* Where one of these stands at the end of an atomic step, the process may be killed right after the store before it. */
-inline leave_places(p) {
-	busy[0] = (busy[0] == p + 1 -> 0 : busy[0]);
-	busy[1] = (busy[1] == p + 1 -> 0 : busy[1])
-}
-inline may_die(me) {
-	if
-	:: skip
-	:: dead[me] = true;
-#ifdef USED_BEFORE_RECOVERY
-		leave_places(me);
-#endif
-		goto killed
-	fi
-}
+inline may_die() { if :: skip :: goto killed fi }
 #ifdef ORPHAN_FIRST
 inline recoverer_may_die() { skip }             /* bad enough without */
 #else
 inline recoverer_may_die() { if :: skip :: goto again fi }
 #endif
 
+/* What stands before an atomic operation that releases. */
+#define ALL_ARRIVED(p) empty(stores[p])
+
+inline leave_places(p) {
+	busy[0] = (busy[0] == p + 1 -> 0 : busy[0]);
+	busy[1] = (busy[1] == p + 1 -> 0 : busy[1])
+}
+inline all_arrive_or_it_dies(p) { if :: ALL_ARRIVED(p) :: goto killed fi }
+inline be_dead(p) {
+	do :: stores[p] ? _, _, _ :: empty(stores[p]) -> break od;
+#ifdef USED_BEFORE_RECOVERY
+	leave_places(p);
+#endif
+	dead[p] = true
+}
+
 inline lowest_of(bits, ret_block) { ret_block = 0; do :: bits & BIT(ret_block) -> break :: else -> ret_block++ od }
 
 inline fill_hand(me, what, block, place) {
-	atomic { hand_dest[me] = place; may_die(me) }
-	atomic { op[me] = what; hand[me] = block + 1; may_die(me) }
+	stores[me] ! STORE_HAND_DEST, 0, place;
+	stores[me] ! what, block, 0
 }
 inline clear_hand(me) { op[me] = NOTHING; hand[me] = 0; hand_dest[me] = 0 }
 
@@ -117,7 +133,6 @@ inline free_elsewhere(block) { commit_free(block); elsewhere = elsewhere | BIT(b
 
 inline commit_alloc(block) {
 	forbid(block_handed_out_twice, out & BIT(block));
-	claim = claim & ~BIT(block);
 	live = live | BIT(block);
 	out = out | BIT(block)
 }
@@ -152,58 +167,65 @@ next_owner:
 		drained = drained & ~BIT_IN_HAND(OWNER);
 		drained = drained & ~BIT_IN_HAND(OTHER);
 		drained = drained & ~BIT_IN_HAND(ADOPTER);
-		atomic { live = live & ~drained; may_die(me) }
-		atomic { elsewhere = elsewhere & ~drained; drained = 0; may_die(me) }
+		stores[me] ! STORE_DRAINED, drained, 0;
+		all_arrive_or_it_dies(me);
+		atomic { elsewhere = elsewhere & ~drained; drained = 0; may_die() }
 
 	:: atomic { ops < OPS && claim != 0 && CAN(false) -> ops++; pick_place(me, false); lowest_of(claim, block) }
+		atomic {
+			claim = claim & ~BIT(block);
 #ifdef HAND_LATE
-		atomic { commit_alloc(block); may_die(me) }
+			stores[me] ! STORE_LIVE, block, 0;
 #endif
-		fill_hand(me, ALLOC_TO, block, d);
+			fill_hand(me, STORE_HAND_ALLOC_TO, block, d);
 #ifdef LINK_FIRST
-		atomic { zeroed = zeroed | BIT(block); may_die(me) }
-		atomic { dest[d] = block + 1; may_die(me) }
+			stores[me] ! STORE_ZERO, block, 0;
+			stores[me] ! STORE_DEST, block + 1, d;
 #endif
 #ifndef HAND_LATE
-		atomic { commit_alloc(block); may_die(me) }
+			stores[me] ! STORE_LIVE, block, 0;
 #endif
 #ifdef ZERO_LAST
-		atomic { dest[d] = block + 1; may_die(me) }
-		atomic { zeroed = zeroed | BIT(block); may_die(me) }
+			stores[me] ! STORE_DEST, block + 1, d;
+			stores[me] ! STORE_ZERO, block, 0
 #else
 #ifndef LINK_FIRST
-		atomic { zeroed = zeroed | BIT(block); may_die(me) }
-		atomic { dest[d] = block + 1; may_die(me) }
+			stores[me] ! STORE_ZERO, block, 0;
+			stores[me] ! STORE_DEST, block + 1, d
 #endif
 #endif
-		atomic { clear_hand(me); leave_places(me); block = 0; d = 0; may_die(me) }
+		}
+		all_arrive_or_it_dies(me);
+		atomic { clear_hand(me); leave_places(me); block = 0; d = 0; may_die() }
 
 	:: atomic { ops < OPS && CAN(true) -> ops++; pick_place(me, true); block = dest[d] - 1 }
-		fill_hand(me, FREE_FROM, block, d);
+		atomic {
+			fill_hand(me, STORE_HAND_FREE_FROM, block, d);
 #ifdef BIT_FIRST
-		atomic { free_own(block); may_die(me) }
-		atomic { dest[d] = 0; may_die(me) }
+			stores[me] ! STORE_FREE, block, 0;
+			stores[me] ! STORE_DEST, 0, d
 #else
-		atomic { dest[d] = 0; may_die(me) }
-		atomic { free_own(block); may_die(me) }
+			stores[me] ! STORE_DEST, 0, d;
+			stores[me] ! STORE_FREE, block, 0
 #endif
-		atomic { clear_hand(me); leave_places(me); block = 0; d = 0; may_die(me) }
+		}
+		all_arrive_or_it_dies(me);
+		atomic { clear_hand(me); leave_places(me); block = 0; d = 0; may_die() }
 
 	:: ops < OPS -> ops++                                               /* an idle turn, so that nobody waits for another */
 	od;
 	atomic { done[me] = true; done[ADOPTER] = true; goto end }
 killed:
+	atomic { be_dead(me); claim = 0; ops = 0; block = 0; d = 0; drained = 0 }
 	atomic {
 		orphan ->
 		orphan = false;
-		claim = 0;
-		ops = 0; block = 0; d = 0; drained = 0;
 		if
 		:: me == OWNER -> me = ADOPTER
 		:: else -> goto end
 		fi
 	}
-	atomic { elsewhere = elsewhere & live; may_die(me) }
+	atomic { elsewhere = elsewhere & live; may_die() }
 	goto next_owner;
 end:
 	skip
@@ -215,16 +237,46 @@ proctype Other() {
 	do
 	:: ops == OPS -> break
 	:: atomic { ops < OPS && CAN(true) -> ops++; pick_place(OTHER, true); block = dest[d] - 1 }
-		fill_hand(OTHER, FREE_FROM, block, d);
-		atomic { dest[d] = 0; may_die(OTHER) }
-		atomic { free_elsewhere(block); may_die(OTHER) }
-		atomic { clear_hand(OTHER); leave_places(OTHER); block = 0; d = 0; may_die(OTHER) }
+		atomic { fill_hand(OTHER, STORE_HAND_FREE_FROM, block, d); stores[OTHER] ! STORE_DEST, 0, d }
+#ifndef NOT_RELEASED
+		all_arrive_or_it_dies(OTHER);
+#endif
+		atomic { free_elsewhere(block); may_die() }
+		atomic { clear_hand(OTHER); leave_places(OTHER); block = 0; d = 0; may_die() }
 	:: done[OWNER] && done[ADOPTER] && !CAN(true) -> break
 	:: true -> break
 	od;
-	done[OTHER] = true;
+	atomic { done[OTHER] = true; goto end }
 killed:
+	atomic { be_dead(OTHER); ops = 0; block = 0; d = 0 }
+end:
 	skip
+}
+
+/* The blocks are taken and freed, for all but the owner itself, as the store arrives. */
+proctype Buffer(byte me) {
+	mtype store;
+	byte block, place;
+end:
+	do
+	:: atomic {
+		stores[me] ? store, block, place ->
+		if
+		:: store == STORE_HAND_DEST -> hand_dest[me] = place
+		:: store == STORE_HAND_ALLOC_TO -> op[me] = ALLOC_TO; hand[me] = block + 1
+		:: store == STORE_HAND_FREE_FROM -> op[me] = FREE_FROM; hand[me] = block + 1
+		:: store == STORE_LIVE -> commit_alloc(block)
+		:: store == STORE_FREE -> free_own(block)
+		:: store == STORE_DRAINED -> live = live & ~block
+		:: store == STORE_ZERO -> zeroed = zeroed | BIT(block)
+		:: store == STORE_DEST && block == 0 -> dest[place] = 0
+		:: store == STORE_DEST && block != 0 ->
+			dest[place] = block;
+			forbid(place_dangles, !(live & BIT(block - 1)));
+			forbid(place_not_zeroed, !(zeroed & BIT(block - 1)))
+		fi;
+		store = 0; block = 0; place = 0 }
+	od
 }
 
 /* The block in the hand of dead process p. */
@@ -291,4 +343,4 @@ again:
 	}
 }
 
-init { atomic { run Owner(); run Other(); run Recoverer() } }
+init { atomic { run Owner(); run Other(); run Buffer(OWNER); run Buffer(OTHER); run Buffer(ADOPTER); run Recoverer() } }
