@@ -12,8 +12,15 @@
  * sweeps what its allocator left. An unfinished resize by a dead owner leaves the block to the program, which may go on with it
  * at once.
  *
+ * An owner's plain stores leave its processor late, in their order (a store buffer), and must have done so before a CAS of its own.
+ * The program has a block, or what a resize made of it, when the store that commits has arrived: before that its owner could only
+ * wait, for each of the calls begins with a CAS or a fence. What one stores plainly in a row goes into its buffer in one step here,
+ * as nobody sees it there; and a kill drops what has not arrived: it stands for one right behind the last store that has. (A real
+ * one leaves the rest to arrive, which looks to the others like one that came later.)
+ *
  *   unit[u]             the unit word {state, owner, head}: head is meaningful in a TAIL only
  *   length[u]           the span's length in the header of unit u; written before the word becomes LARGE, never cleared
+ *   stores[o]           of owner o, on their way
  *   idle                ghost: the bit of each unit where a block begins that the program holds and no call is working on
  *   used[u]             ghost: unit u belongs to a block that the program holds
  *
@@ -41,6 +48,10 @@
  *                       being taken (or is a slab): the sweep reads it in any state            unit_lost
  *   NAME_IS_NEEDED      a free fails where the word is not what it was, though only the name went  valid_program_accused
  *   NOT_RENAMED         shorten leaves the tail in the name of the block's allocator           unit_lost
+ *   NOT_RELEASED        the head's store does not release: it overtakes the length and the tails   block_not_whole
+ *
+ * No two meet here who both store and then look at the other's word: who takes a unit, or a word from another, does it by CAS. So
+ * the buffers need order alone. (A resize and a destroy do meet so, by hand, fence and life: destroy.pml shows it, with a free.)
  */
 
 #ifndef OPS
@@ -61,6 +72,8 @@ mtype = { FREE, TAKEN, TAIL, LARGE, FREEING };
 typedef unit_word { mtype state; byte owner; byte head };
 unit_word unit[UNITS];
 byte length[UNITS];
+mtype = { STORE_LENGTH, STORE_TAIL, STORE_LARGE, STORE_FREE, STORE_LONGER, STORE_SHORTER };
+chan stores[OWNERS] = [UNITS + 1] of { mtype, byte, byte };    /* at which unit; the length, or the head */
 byte idle;
 bool used[UNITS];
 
@@ -73,12 +86,32 @@ bool unit_given_twice, block_not_whole, unit_lost, valid_program_accused;
 inline forbid(crime, condition) { crime = ((condition) != 0); assert(!crime) }
 
 /* Where one of these stands at the end of an atomic step, the process may be killed right after the store before it. */
-inline owner_may_die() { if :: skip :: owner_dead[me] = true; goto killed fi }
-inline owner_may_die_in_resize() { if :: skip :: owner_dead[me] = true; idle = idle | BIT(head); goto killed fi }
+inline owner_may_die() { if :: skip :: goto killed fi }
+inline owner_may_die_in_resize() { if :: skip :: idle = idle | BIT(head); goto killed fi }
 inline recoverer_may_die() { if :: skip :: goto again fi }
 
 inline store(u, new_state, new_owner, new_head) {
 	unit[u].state = new_state; unit[u].owner = new_owner; unit[u].head = new_head
+}
+
+/* What stands before a CAS. */
+#define ALL_ARRIVED empty(stores[me])
+inline all_arrive_or_it_dies() { if :: ALL_ARRIVED :: goto killed fi }
+inline all_arrive_or_it_dies_in_resize() {
+	if
+	:: ALL_ARRIVED
+	:: atomic { nempty(stores[me]) -> drop_stores(); idle = idle | BIT(head); goto killed }
+	fi
+}
+inline drop_stores() { do :: stores[me] ? _, _, _ :: empty(stores[me]) -> break od }
+
+/* The store of LARGE that arrives, as the longer length of a block does, gives the program units. */
+inline use(head, from, to) {
+	do
+	:: from < to -> forbid(unit_given_twice, used[head + from]); used[head + from] = true; from++
+	:: else -> break
+	od;
+	idle = idle | BIT(head)
 }
 
 /* Some block that the program holds and that no call is working on. */
@@ -121,36 +154,31 @@ proctype Owner(byte me) {
 		od;
 		if
 		:: failed ->
-			do
-			:: i > 0 -> atomic { i--; store(head + i, FREE, 0, 0); owner_may_die() }
-			:: else -> break
-			od
+			atomic { do :: i > 0 -> i--; stores[me] ! STORE_FREE, head + i, 0 :: else -> break od }
 		:: else ->
+			atomic {
 #ifdef HEADER_SHARED
-			length[head] = UNITS + 1;
+				stores[me] ! STORE_LENGTH, head, UNITS + 1;
 #endif
 #ifndef LENGTH_LATE
-			atomic { length[head] = n; owner_may_die() }
+				stores[me] ! STORE_LENGTH, head, n;
 #endif
-			i = 1;
-			do
-			:: i < n -> atomic { store(head + i, TAIL, me, head); i++; owner_may_die() }
-			:: else -> break
-			od;
-			atomic {
-				store(head, LARGE, me, 0);
-				i = 0;
+				i = 1;
 				do
-				:: i < n -> forbid(unit_given_twice, used[head + i]); used[head + i] = true; i++
+				:: i < n -> stores[me] ! STORE_TAIL, head + i, head; i++
 				:: else -> break
 				od;
-				idle = idle | BIT(head);
-				owner_may_die()
-			}
-#ifdef LENGTH_LATE
-			atomic { length[head] = n; owner_may_die() }
+#ifdef NOT_RELEASED
+				store(head, LARGE, me, 0); i = 0; use(head, i, n)
+#else
+				stores[me] ! STORE_LARGE, head, n
 #endif
+#ifdef LENGTH_LATE
+				; stores[me] ! STORE_LENGTH, head, n
+#endif
+			}
 		fi;
+		all_arrive_or_it_dies();
 		atomic { head = 0; n = 0; i = 0; failed = false }
 
 	:: atomic { ops > 0 && idle != 0 ->                               /* free */
@@ -173,16 +201,16 @@ proctype Owner(byte me) {
 			i = n - 1;
 			owner_may_die()
 		}
+		atomic {
 #ifdef HEAD_FIRST
-		atomic { store(head, FREE, 0, 0); owner_may_die() }
+			stores[me] ! STORE_FREE, head, 0;
 #endif
-		do
-		:: i > 0 -> atomic { store(head + i, FREE, 0, 0); i--; owner_may_die() }
-		:: else -> break
-		od;
+			do :: i > 0 -> stores[me] ! STORE_FREE, head + i, 0; i-- :: else -> break od
 #ifndef HEAD_FIRST
-		atomic { store(head, FREE, 0, 0); owner_may_die() }
+			; stores[me] ! STORE_FREE, head, 0
 #endif
+		}
+		all_arrive_or_it_dies();
 		atomic { head = 0; n = 0; i = 0 }
 
 	:: atomic { ops > 0 && idle != 0 ->                               /* lengthen by one unit */
@@ -197,14 +225,8 @@ proctype Owner(byte me) {
 			owner_may_die_in_resize()
 		:: else -> goto resized
 		fi }
-		atomic { store(head + n, TAIL, me, head); owner_may_die_in_resize() }
-		atomic {
-			length[head] = n + 1;
-			forbid(unit_given_twice, used[head + n]);
-			used[head + n] = true;
-			idle = idle | BIT(head);
-			owner_may_die()
-		}
+		atomic { stores[me] ! STORE_TAIL, head + n, head; stores[me] ! STORE_LONGER, head, n + 1 }
+		all_arrive_or_it_dies_in_resize();
 		goto resized
 
 	:: atomic { ops > 0 && idle != 0 ->                               /* shorten by one unit */
@@ -216,17 +238,43 @@ proctype Owner(byte me) {
 		:: n > 1 -> idle = idle & ~BIT(head)
 		:: else -> goto resized
 		fi }
+		atomic {
 #ifndef NOT_RENAMED
-		atomic { store(head + n - 1, TAIL, me, head); owner_may_die_in_resize() }
+			stores[me] ! STORE_TAIL, head + n - 1, head;
 #endif
-		atomic { length[head] = n - 1; used[head + n - 1] = false; owner_may_die_in_resize() }
-		atomic { store(head + n - 1, FREE, 0, 0); idle = idle | BIT(head); owner_may_die() }
+			stores[me] ! STORE_SHORTER, head, n - 1 }
+		all_arrive_or_it_dies_in_resize();
+		atomic {
+			owner_may_die_in_resize();
+			store(head + n - 1, FREE, 0, 0);
+			idle = idle | BIT(head) }
 resized:
-		atomic { head = 0; n = 0; i = 0 }
+		atomic { head = 0; n = 0; i = 0; owner_may_die() }
 	od;
-	owner_done[me] = true;
+	atomic { owner_done[me] = true; goto end }
 killed:
+	atomic { drop_stores(); ops = 0; head = 0; n = 0; i = 0; failed = false; owner_dead[me] = true }
+end:
 	skip
+}
+
+proctype Buffer(byte me) {
+	mtype what;
+	byte at, value, i;
+end:
+	do
+	:: atomic {
+		stores[me] ? what, at, value ->
+		if
+		:: what == STORE_LENGTH -> length[at] = value
+		:: what == STORE_TAIL -> store(at, TAIL, me, value)
+		:: what == STORE_LARGE -> store(at, LARGE, me, 0); use(at, i, value)
+		:: what == STORE_FREE -> store(at, FREE, 0, 0)
+		:: what == STORE_LONGER -> length[at] = value; i = value - 1; use(at, i, value)
+		:: what == STORE_SHORTER -> length[at] = value; used[at + value] = false
+		fi;
+		what = 0; at = 0; value = 0; i = 0 }
+	od
 }
 
 inline complete_freeing() {
@@ -345,6 +393,6 @@ init {
 	atomic {
 		byte u;
 		do :: u < UNITS -> unit[u].state = FREE; u++ :: else -> break od;
-		run Owner(0); run Owner(1); run Recoverer()
+		run Owner(0); run Owner(1); run Buffer(0); run Buffer(1); run Recoverer()
 	}
 }
