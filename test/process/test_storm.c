@@ -2,7 +2,7 @@
 /*
  * Kills in a storm: of a heap server and its clients, of one and those who share a heap that it keeps, and of a
  * publisher and its readers, at random moments. Whoever is
- * killed is started anew at once, and everybody else has to go on: who makes no step in ten seconds hangs. When it is
+ * killed is started anew at once, and everybody else has to go on: who makes no step in HANG_SECONDS hangs. When it is
  * over nothing is left at the server: no block, no section, no connection, no descriptor, no file.
  *
  * A round is 500 kills; CAIRN_ROUNDS multiplies them, CAIRN_SEED repeats which are killed and after how many steps.
@@ -33,7 +33,7 @@ enum {
     ONLY_READ = 2,     /* the last ones of the crowd */
     STEPS_MAX = 4,     /* before a kill; waiting for more would be most of the time */
     SERVER_EVERY = 25, /* kills */
-    HANG_SECONDS = 10,
+    HANG_SECONDS = UNDER_SANITIZER ? 40 : 10,
     BLOCKS = 20,
     WORDS_MAX = 300,
 };
@@ -74,7 +74,7 @@ static double longest_wait;
 static void wait_for_step(_Atomic uint32_t *word, uint32_t at_least, const char *who)
 {
     double began_at = now();
-    double end = began_at + HANG_SECONDS * (UNDER_SANITIZER ? 4 : 1);
+    double end = began_at + HANG_SECONDS;
     struct timespec time = {.tv_sec = 1};
     for (uint32_t seen; (int32_t)((seen = atomic_load(word)) - at_least) < 0;) {
         if (now() > end)
@@ -515,8 +515,11 @@ static void be_publisher(void *arg)
     REQUIRE_CALL(cairn_publisher_start_thread(publisher) == 0); /* which lets readers in at once */
     advance(&board->ready);
     cairn_publisher_stats stats = {.size = sizeof stats};
-    while (atomic_load(&board->stop) == 0)
+    for (uint32_t i = 0; atomic_load(&board->stop) == 0; i++) {
         words = publish_words(heap, &random, words);
+        if (i % 64 == 0) /* leaves the heap's lock to its thread, which lets the readers in */
+            rest();
+    }
     double end = now() + HANG_SECONDS;
     do { /* all who were killed are gone, and with them what they held back */
         words = publish_words(heap, &random, words);
@@ -524,7 +527,8 @@ static void be_publisher(void *arg)
         REQUIRE(now() < end);
     } while (stats.readers != 0 || stats.reading != 0);
     REQUIRE_EQUAL(stats.dropped, 0);
-    REQUIRE_EQUAL(count_descriptors(getpid()), descriptors);
+    while (count_descriptors(getpid()) != descriptors) /* who is not counted any more is closed next, by the thread */
+        REQUIRE(now() < end);
     REQUIRE_SOUND(heap);
     cairn_publisher_close(publisher);
 }
