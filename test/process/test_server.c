@@ -302,12 +302,13 @@ static void a_user_gets_no_more_than_its_quota(void)
 
 static void who_asks_too_often_is_told(void)
 {
-    pid_t server = start_server("requests_per_second_max = 50\n");
+    pid_t server = start_server("requests_per_second_max = 5\n"); /* so few that any machine asks oftener */
     cairn_client *client = open_client(CAIRN_CLIENT_CREATE);
     cairn_client_stats stats = {.size = sizeof stats};
-    int refused = 0;
-    for (int i = 0; i < 200 && refused == 0; i++)
+    int refused;
+    do
         refused = cairn_client_stats_get(client, &stats);
+    while (refused == 0);
     REQUIRE_EQUAL(refused, -EAGAIN);
     struct timespec pause_of_a_second = {.tv_sec = 1, .tv_nsec = 100000000};
     nanosleep(&pause_of_a_second, NULL); /* the second is what is tested */
@@ -864,7 +865,7 @@ static void who_is_not_answered_gives_up_in_time_whatever_signals_come(void)
     struct disturber disturber = disturber_begin();
     cairn_client *client;
     cairn_client_options options = {
-        .socket = workspace_path("cairnd.sock"), .flags = CAIRN_CLIENT_READ_ONLY, .timeout_ms = 500};
+        .socket = workspace_path("cairnd.sock"), .flags = CAIRN_CLIENT_READ_ONLY, .timeout_ms = 2000};
     REQUIRE_CALL(cairn_client_open(&client, "orders", &options) == 0);
     for (int i = 1; i < ANSWERS; i++)
         (void)stats_of_client(client);
