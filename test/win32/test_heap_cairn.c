@@ -402,12 +402,14 @@ START_TEST(the_initial_size_is_populated)
 }
 END_TEST
 
-/* In another process, which an alarm ends when memory is filled. */
+/* In another process, which has two seconds of a processor: that is too little to fill memory. */
 static int more_than_there_is(void)
 {
     SIZE_T bytes = (SIZE_T)sysconf(_SC_PHYS_PAGES) * 4096 * 4;
     static const DWORD kinds[] = {0, HEAP_CREATE_ENABLE_EXECUTE};
-    (void)alarm(2);
+    const struct rlimit seconds = {.rlim_cur = 2, .rlim_max = 3};
+    if (setrlimit(RLIMIT_CPU, &seconds) < 0)
+        return 3;
     for (size_t i = 0; i < COUNT(kinds); i++) {
         SetLastError(NOTHING);
         if (HeapCreate(kinds[i], bytes, bytes + bytes / 2) != NULL || GetLastError() != ERROR_NOT_ENOUGH_MEMORY)
