@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -26,6 +27,7 @@ static void become(uid_t user)
     bool in_team = user == OWNER || user == MEMBER;
     REQUIRE(setgroups(in_team ? 1 : 0, &team) == 0 && setresgid(user, user, user) == 0 &&
             setresuid(user, user, user) == 0);
+    REQUIRE(prctl(PR_SET_PDEATHSIG, SIGKILL) == 0); /* which a change of the user takes back */
 }
 
 struct number {

@@ -51,7 +51,9 @@ static bool group_make(void)
         if (mkdir(group, 0700) < 0)
             continue;
         if (write_to(is_first_version ? "memory.limit_in_bytes" : "memory.max", bytes)) {
-            (void)(is_first_version || write_to("memory.swap.max", "0"));
+            /* What is swapped out is not killed for. */
+            (void)(is_first_version ? write_to("memory.memsw.limit_in_bytes", bytes)
+                                    : write_to("memory.swap.max", "0"));
             return true;
         }
         rmdir(group);

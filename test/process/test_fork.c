@@ -221,7 +221,7 @@ static void open_fork_and_leave(void *arg)
     REQUIRE_CALL(cairn_alloc(shared_heap, 100) != NULL);
     pid_t child = fork();
     if (child == 0) {
-        alarm(10);
+        alarm(120); /* should the claim fail */
         outlive(NULL);
         _exit(0);
     }
