@@ -566,7 +566,7 @@ int main(void)
     Suite *suite = suite_create("failure");
     for (size_t i = 0; i < COUNT(cases); i++) {
         tcase_add_unchecked_fixture(cases[i], workspace_enter, workspace_leave);
-        tcase_set_timeout(cases[i], UNDER_SANITIZER ? 60 : 20);
+        tcase_set_timeout(cases[i], 60);
         suite_add_tcase(suite, cases[i]);
     }
     return suite_run(suite);
