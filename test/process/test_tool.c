@@ -60,7 +60,7 @@ static bool find_tool(void)
 
 /*
  * Runs the tool with up to four arguments, keeps its output, returns its exit code. Not by a fork: beside a publisher's
- * thread that is at work its child may hang under ThreadSanitizer.
+ * thread that is at work its child may hang under a sanitizer.
  */
 static int run(const char *a, const char *b, const char *c, const char *d)
 {
