@@ -922,7 +922,7 @@ static uint64_t child_ref(uint32_t number, uint64_t record)
 static bool child_of_ref(const struct section *section, uint64_t ref, uint32_t *ret_number)
 {
     uint32_t number = (uint32_t)(ref & UNIT_HEAP_MASK);
-    if ((ref & ROOT_IS_HEAP) == 0 || number == 0 || number > section->heaps_max ||
+    if ((ref & ROOT_IS_HEAP) == 0 || number <= MAIN_HEAP || number > section->heaps_max ||
         number > load_acquire(&section->image->heaps_end))
         return false;
     uint64_t record = load_acquire(&section_heap(section, number)->word);

@@ -1089,7 +1089,8 @@ void *core_alloc(struct bins *bins, struct core_heap *heap, size_t size, int *re
         return alloc_large(bins, heap, size, 1, HAND_NOTHING, &is_zero, ret_error);
     void *block = alloc_small(bins, heap, class_of(size), 1, size, ret_error);
     /* A slab of several units needs them in a row; for one block fewer may do. */
-    if (block == NULL && *ret_error != -EAGAIN && size > UINT64_C(1) << heap->section->unit_shift >> 2)
+    if (block == NULL && *ret_error != -EAGAIN &&
+        slab_geometry_of(class_of(size), heap->section->unit_shift, heap->exact).span_units > 1)
         block = alloc_large(bins, heap, size, 1, HAND_NOTHING, &is_zero, ret_error);
     return block;
 }

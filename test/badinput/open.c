@@ -194,6 +194,7 @@ static void a_root_that_names_an_impossible_heap_is_no_child(void)
         rest | (atomic_load(&header.heaps_end) + 1), /* one that was never used */
         rest | (header.heaps_max + 1),               /* none in the table */
         rest | UNIT_HEAP_MASK,                       /* nor this */
+        ROOT_IS_HEAP | 1,                            /* the parent's */
         good + (UINT64_C(1) << UNIT_HEAP_BITS),      /* another generation */
         good & ~ROOT_IS_HEAP,                        /* a block's */
     };

@@ -652,6 +652,35 @@ START_TEST(a_fragmented_heap_gives_large_blocks_or_grows)
 }
 END_TEST
 
+/* Whatever its class's slabs take: where all but a unit or a few are taken, these serve each request of half of them.
+ */
+START_TEST(the_last_free_units_serve_any_request_of_half_of_them)
+{
+    static const uint64_t bounds[] = {4 * MIB, 64 * MIB}; /* of small units and large ones */
+    cairn_heap *heap = create_private(bounds[_i]);
+    size_t unit = stats_of(heap).unit_bytes, count = 0;
+    while ((blocks[count] = cairn_alloc(heap, 5 * unit)) != NULL)
+        count++;
+    while ((blocks[count] = cairn_alloc(heap, unit)) != NULL)
+        count++;
+    uint64_t run;
+    do
+        cairn_free(heap, blocks[--count]);
+    while ((run = stats_of(heap).bytes_free_run) < unit);
+    ck_assert_uint_le(run, 8 * unit); /* no slab is longer */
+    for (size_t size = 16; size <= run / 2; size += 16) {
+        void *block = cairn_alloc(heap, size);
+        if (block == NULL)
+            ck_abort_msg("%zu bytes are refused while %llu are free in one run", size,
+                         (unsigned long long)stats_of(heap).bytes_free_run);
+        cairn_free(heap, block);
+    }
+    while (count > 0)
+        cairn_free(heap, blocks[--count]);
+    end(heap);
+}
+END_TEST
+
 /* The oldest goes until the next fits. */
 START_TEST(a_cache_is_not_refused_while_twice_the_request_is_free)
 {
@@ -1165,6 +1194,7 @@ int main(void)
     tcase_add_test(full, eight_threads_are_refused_only_when_it_is_full);
     tcase_add_test(full, a_fragmented_heap_gives_large_blocks_or_grows);
     tcase_add_test(full, a_cache_is_not_refused_while_twice_the_request_is_free);
+    tcase_add_loop_test(full, the_last_free_units_serve_any_request_of_half_of_them, 0, 2);
 
     TCase *lent = tcase_create("lent");
     tcase_add_test(lent, a_heap_lives_in_memory_that_is_lent);
