@@ -177,8 +177,10 @@ static void be_publisher_that_frees(void *arg)
     REQUIRE_CALL(cairn_publisher_start_thread(publisher) == 0);
     cairn_heap *heap = cairn_publisher_heap(publisher);
     advance(&board->ready);
-    for (uint32_t asked = 1; atomic_load(&board->stop) == 0; asked++) {
+    bool is_last = false;
+    for (uint32_t asked = 1; !is_last; asked++) {
         wait_for(&board->asked, asked);
+        is_last = atomic_load(&board->stop) != 0; /* which is said before it is asked for the last time */
         for (int i = 0; i < FREES; i++)
             cairn_free(heap, cairn_alloc(heap, 1000));
         board->stats = (cairn_publisher_stats){.size = sizeof board->stats};
