@@ -16,28 +16,14 @@
 static const char name[] = "heap";
 static struct section_image good;
 
-static void write_at(uint64_t offset, const void *bytes, size_t count)
-{
-    int file = open(workspace_path(name), O_RDWR | O_CLOEXEC);
-    REQUIRE(pwrite(file, bytes, count, (off_t)offset) == (ssize_t)count);
-    close(file);
-}
-
-static void read_at(uint64_t offset, void *bytes, size_t count)
-{
-    int file = open(workspace_path(name), O_RDONLY | O_CLOEXEC);
-    REQUIRE(pread(file, bytes, count, (off_t)offset) == (ssize_t)count);
-    close(file);
-}
-
 static void read_header(struct section_image *ret_header)
 {
-    read_at(0, ret_header, sizeof *ret_header);
+    read_file_at(name, 0, ret_header, sizeof *ret_header);
 }
 
 static void write_header(const struct section_image *header)
 {
-    write_at(0, header, sizeof *header);
+    write_file_at(name, 0, header, sizeof *header);
 }
 
 static void sum_up(struct section_image *header)
@@ -66,12 +52,7 @@ static void make_heap(void)
 static int open_it(uint64_t flags)
 {
     cairn_options options = {.size = sizeof options, .flags = flags};
-    cairn_heap *heap = untouched;
-    int error = cairn_heap_open(&heap, name, &options);
-    REQUIRE(error == 0 || heap == untouched);
-    if (error == 0)
-        cairn_heap_close(heap);
-    return error;
+    return open_and_close(name, &options);
 }
 
 static void refused(int error)
@@ -357,9 +338,9 @@ static void counts_beyond_the_file_are_damage(void)
 static void change_byte(uint64_t offset, unsigned char xor)
 {
     unsigned char byte;
-    read_at(offset, &byte, 1);
+    read_file_at(name, offset, &byte, 1);
     byte ^= xor;
-    write_at(offset, &byte, 1);
+    write_file_at(name, offset, &byte, 1);
 }
 
 /* Marks come into force with the mark of the page that they stand on: those of a page without one are looked at, too.
@@ -487,7 +468,7 @@ static void a_heap_that_nobody_stopped_is_damage(void)
     };
     for (size_t i = 0; i < COUNT(lives); i++) {
         make_heap();
-        write_at(good.heaps_offset + offsetof(struct heap_image, life), &lives[i], sizeof lives[i]);
+        write_file_at(name, good.heaps_offset + offsetof(struct heap_image, life), &lives[i], sizeof lives[i]);
         cairn_heap *heap;
         REQUIRE_CALL(cairn_heap_open(&heap, name, NULL) == 0);
         REQUIRE(cairn_check(heap, NULL, NULL) == 1);
@@ -507,7 +488,7 @@ static void a_lock_that_nobody_holds_is_taken(void)
     static const uint64_t locks[] = {UINT64_C(1) << 32 | 99, UINT64_C(0xffff) << 32, UINT64_MAX, 5};
     make_heap();
     for (size_t i = 0; i < COUNT(locks); i++) {
-        write_at(offsetof(struct section_image, lock), &locks[i], sizeof locks[i]);
+        write_file_at(name, offsetof(struct section_image, lock), &locks[i], sizeof locks[i]);
         cairn_heap *heap;
         REQUIRE_CALL(cairn_heap_open(&heap, name, NULL) == 0);
         REQUIRE_CALL(cairn_root_set(heap, "another", cairn_root_get(heap, "root")) == 0);
@@ -556,9 +537,9 @@ static void a_slab_that_was_not_committed_is_damage(void)
     make_heap();
     uint64_t at = good.spans_offset + find_slab(UNIT_ORPHAN) * good.span_stride;
     struct span_image slab;
-    read_at(at, &slab, sizeof slab);
+    read_file_at(name, at, &slab, sizeof slab);
     store_relaxed(&slab.ready, load_relaxed(&slab.blocks));
-    write_at(at, &slab, sizeof slab);
+    write_file_at(name, at, &slab, sizeof slab);
     cairn_heap *heap;
     REQUIRE_CALL(cairn_heap_open(&heap, name, NULL) == 0);
     for (int k = 0; k < 1000; k++)

@@ -15,12 +15,7 @@
 static int open_as(const char *name, uint64_t flags)
 {
     cairn_options options = {.size = sizeof options, .flags = flags};
-    cairn_heap *heap = untouched;
-    int error = cairn_heap_open(&heap, name, &options);
-    REQUIRE(error == 0 || heap == untouched);
-    if (error == 0)
-        cairn_heap_close(heap);
-    return error;
+    return open_and_close(name, &options);
 }
 
 static int open_or_create(const char *name)

@@ -15,29 +15,10 @@
 static const char name[] = "heap";
 static struct section_image header;
 
-static void write_at(uint64_t offset, const void *bytes, size_t count)
-{
-    int file = open(workspace_path(name), O_RDWR | O_CLOEXEC);
-    REQUIRE(pwrite(file, bytes, count, (off_t)offset) == (ssize_t)count);
-    close(file);
-}
-
-static void read_at(uint64_t offset, void *bytes, size_t count)
-{
-    int file = open(workspace_path(name), O_RDONLY | O_CLOEXEC);
-    REQUIRE(pread(file, bytes, count, (off_t)offset) == (ssize_t)count);
-    close(file);
-}
-
 static int open_it(uint64_t flags)
 {
     cairn_options options = {.size = sizeof options, .flags = flags};
-    cairn_heap *heap = untouched;
-    int error = cairn_heap_open(&heap, name, &options);
-    REQUIRE(error == 0 || heap == untouched);
-    if (error == 0)
-        cairn_heap_close(heap);
-    return error;
+    return open_and_close(name, &options);
 }
 
 static void require_reason(const char *word)
@@ -55,7 +36,7 @@ static uint64_t record_of_the_heap(void)
 
 static void require_refused_with(uint64_t record, int error, const char *reason)
 {
-    write_at(record_of_the_heap(), &record, sizeof record);
+    write_file_at(name, record_of_the_heap(), &record, sizeof record);
     REFUSED(error, open_it(0));
     REQUIRE_EQUAL(open_it(CAIRN_READ_ONLY), error);
     require_reason(reason);
@@ -65,13 +46,13 @@ static void a_section_whose_heap_never_was_or_is_no_more_is_told_apart(void)
 {
     uint64_t good;
     cairn_heap_close(create_shared(name, 0));
-    read_at(0, &header, sizeof header);
-    read_at(record_of_the_heap(), &good, sizeof good);
+    read_file_at(name, 0, &header, sizeof header);
+    read_file_at(name, record_of_the_heap(), &good, sizeof good);
     REQUIRE(record_state_of(good) == RECORD_LIVE);
     require_refused_with(record_word(RECORD_FREE, 0, 0), -EUCLEAN, "never");
     require_refused_with(record_word(RECORD_FREE, 0, record_generation_of(good) + 1), -ESTALE, "destroyed");
     require_refused_with(record_word(RECORD_PENDING, 0, 0), -ESTALE, "destroyed");
-    write_at(record_of_the_heap(), &good, sizeof good);
+    write_file_at(name, record_of_the_heap(), &good, sizeof good);
     REQUIRE_CALL(open_it(0) == 0);
 }
 
@@ -178,15 +159,16 @@ static void a_root_that_names_an_impossible_heap_is_no_child(void)
     cairn_heap *heap = create_shared(name, 0), *child;
     REQUIRE_CALL(cairn_heap_create(&child, &(cairn_options){.parent = heap, .name = "child"}) == 0);
     cairn_heap_close(child);
-    read_at(0, &header, sizeof header);
+    read_file_at(name, 0, &header, sizeof header);
     uint64_t place = header.roots_offset, good;
     struct root_image root;
-    for (read_at(place, &root, sizeof root); strcmp(root.name, "child") != 0; read_at(place, &root, sizeof root)) {
+    for (read_file_at(name, place, &root, sizeof root); strcmp(root.name, "child") != 0;
+         read_file_at(name, place, &root, sizeof root)) {
         place += sizeof root;
         REQUIRE(place < header.roots_offset + header.roots_max * sizeof root);
     }
     place += offsetof(struct root_image, ref);
-    read_at(place, &good, sizeof good);
+    read_file_at(name, place, &good, sizeof good);
     REQUIRE((good & ROOT_IS_HEAP) != 0 && open_child(heap, "child") == 0);
     uint64_t number = good & UNIT_HEAP_MASK, rest = good - number;
     const uint64_t bad[] = {
@@ -199,10 +181,10 @@ static void a_root_that_names_an_impossible_heap_is_no_child(void)
         good & ~ROOT_IS_HEAP,                        /* a block's */
     };
     for (size_t i = 0; i < COUNT(bad); i++) {
-        write_at(place, &bad[i], sizeof bad[i]);
+        write_file_at(name, place, &bad[i], sizeof bad[i]);
         REFUSED(-ENOENT, open_child(heap, "child"));
     }
-    write_at(place, &good, sizeof good);
+    write_file_at(name, place, &good, sizeof good);
     REQUIRE_CALL(open_child(heap, "child") == 0);
     REQUIRE_SOUND(heap);
     cairn_heap_close(heap);

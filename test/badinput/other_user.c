@@ -25,12 +25,7 @@ static void become(uid_t user)
 static int open_as(const char *name, uint64_t flags)
 {
     cairn_options options = {.size = sizeof options, .flags = flags};
-    cairn_heap *heap = untouched;
-    int error = cairn_heap_open(&heap, name, &options);
-    REQUIRE(error == 0 || heap == untouched);
-    if (error == 0)
-        cairn_heap_close(heap);
-    return error;
+    return open_and_close(name, &options);
 }
 
 static void make(mode_t mode, uid_t owner)

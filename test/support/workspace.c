@@ -155,6 +155,30 @@ cairn_heap *open_shared(const char *name, uint64_t flags)
     return heap;
 }
 
+int open_and_close(const char *name, const cairn_options *options)
+{
+    cairn_heap *heap = untouched;
+    int error = cairn_heap_open(&heap, name, options);
+    REQUIRE(error == 0 || heap == untouched);
+    if (error == 0)
+        cairn_heap_close(heap);
+    return error;
+}
+
+void write_file_at(const char *name, uint64_t offset, const void *bytes, size_t count)
+{
+    int file = open(workspace_path(name), O_RDWR | O_CLOEXEC);
+    REQUIRE(pwrite(file, bytes, count, (off_t)offset) == (ssize_t)count);
+    close(file);
+}
+
+void read_file_at(const char *name, uint64_t offset, void *bytes, size_t count)
+{
+    int file = open(workspace_path(name), O_RDONLY | O_CLOEXEC);
+    REQUIRE(pread(file, bytes, count, (off_t)offset) == (ssize_t)count);
+    close(file);
+}
+
 cairn_heap *create_private(uint64_t bytes_max)
 {
     cairn_options options = {.size = sizeof options, .bytes_max = bytes_max};

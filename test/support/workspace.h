@@ -100,6 +100,13 @@ cairn_heap *create_private(uint64_t bytes_max);
 /* Creates a shared heap whose name is gone already, for programs that will not live to remove it. */
 cairn_heap *create_nameless(const char *name);
 
+/* Opens a shared heap and closes it again; the error when it is refused, which leaves ret_heap as it was. */
+int open_and_close(const char *name, const cairn_options *options);
+
+/* Bytes of a file in the workspace. */
+void write_file_at(const char *name, uint64_t offset, const void *bytes, size_t count);
+void read_file_at(const char *name, uint64_t offset, void *bytes, size_t count);
+
 cairn_stats stats_of(cairn_heap *heap);
 uint64_t blocks_live(cairn_heap *heap);
 
